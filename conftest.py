@@ -1,0 +1,95 @@
+"""What every test and every documented example runs under: no network, its own random state.
+
+It lies at the root because the examples in docstrings of the package need it too;
+fixtures for the tests alone are in ``tests/conftest.py``.
+"""
+
+import ipaddress
+import os
+import random
+import socket
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+MAX_THREADS = 2
+SEED = 0
+
+
+def pytest_configure() -> None:
+    """Keep torch to the number of cores that the time limits of the tests assume."""
+    torch.set_num_threads(min(MAX_THREADS, os.cpu_count() or 1))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what needs a CUDA device where there is none."""
+    if torch.cuda.is_available():
+        return
+    skip = pytest.mark.skip(reason="needs a CUDA device")
+    for item in items:
+        if item.get_closest_marker("gpu"):
+            item.add_marker(skip)
+
+
+def _is_local(host: object) -> bool:
+    if host in (None, "", b"", "localhost", b"localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(str(host).partition("%")[0]).is_loopback
+    except ValueError:
+        return False
+
+
+def _refuse(host: object) -> None:
+    if not _is_local(host):
+        msg = f"a test tried to reach {host!r}; tests use no network but loopback"
+        raise RuntimeError(msg)
+
+
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let sockets reach this machine only."""
+
+    def guarded(name: str) -> Callable[..., Any]:
+        method = getattr(socket.socket, name)
+
+        def call(self: socket.socket, *args: Any) -> Any:
+            if self.family in (socket.AF_INET, socket.AF_INET6):
+                _refuse(args[-1][0])  # the address comes last
+            return method(self, *args)
+
+        return call
+
+    resolve = socket.getaddrinfo
+
+    def getaddrinfo(host: Any, *args: Any, **kwargs: Any) -> Any:
+        _refuse(host)
+        return resolve(host, *args, **kwargs)
+
+    for name in ("connect", "connect_ex", "sendto"):
+        monkeypatch.setattr(socket.socket, name, guarded(name))
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+
+
+@pytest.fixture(autouse=True)
+def _own_random_state() -> Iterator[None]:
+    """Start from a fixed global random state, and leave the one that was found."""
+    found_python, found_numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(SEED)
+        random.seed(SEED)
+        np.random.seed(SEED)  # noqa: NPY002
+        yield
+    np.random.set_state(found_numpy)  # noqa: NPY002
+    random.setstate(found_python)
+
+
+@pytest.fixture(autouse=True)
+def _names_in_examples(doctest_namespace: dict[str, Any]) -> None:
+    """Spare docstring examples two imports; the seeds are set by the fixture above."""
+    doctest_namespace["np"] = np
+    doctest_namespace["torch"] = torch
