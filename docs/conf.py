@@ -1,4 +1,8 @@
-"""Sphinx configuration: ``tox run -e docs``, or ``sphinx-build -W docs docs/_build/html``."""
+"""Sphinx configuration: ``tox run -e docs``, or ``sphinx-build -W docs docs/_build/html``.
+
+Two environment variables, both off by default: SKFAIRLATENT_DOCS_GALLERY executes the examples,
+SKFAIRLATENT_DOCS_ONLINE links to the documentation of other projects.
+"""
 
 import os
 from importlib.metadata import version as installed_version
@@ -52,6 +56,7 @@ if any(EXAMPLES.glob("*.py")):
         "examples_dirs": str(EXAMPLES),
         "gallery_dirs": GALLERY.name,
         "filename_pattern": r"plot_",
+        "plot_gallery": bool(os.environ.get("SKFAIRLATENT_DOCS_GALLERY")),
         "download_all_examples": False,
         "show_memory": False,
         "abort_on_example_error": True,
