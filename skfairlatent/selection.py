@@ -191,8 +191,8 @@ def _candidates(cv_results: Mapping[str, Any], fairness: str, accuracy: str) -> 
     if table.empty:
         raise ValueError(
             f"No candidate has both {accuracy!r} and {fairness!r}: each of the {len(scores)} "
-            "has a NaN. A fold without rows in a (label, group) cell makes one: use fewer folds, or "
-            "stratify them by label and group. error_score='raise' shows fits that failed."
+            "has a NaN. A fold without rows in a (label, group) cell makes one: use fewer folds, "
+            "or stratify them by label and group. error_score='raise' shows fits that failed."
         )
     return table
 
