@@ -1,0 +1,289 @@
+"""CelebA and CelebA-HQ in the layouts in which they are published."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.utils import Bunch
+
+from skfairlatent.datasets._files import PathLike, find_file, require_file, require_path
+from skfairlatent.datasets._folder import assemble
+from skfairlatent.datasets._images import ImageOptions
+from skfairlatent.datasets._rows import AttributeTable, RowOptions
+
+__all__ = ["load_celeba", "load_celeba_hq"]
+
+_SPLITS = ("train", "valid", "test")
+# The official partition is by number: the last image of train, and the last of valid.
+_LAST_OF_SPLIT = (162_770, 182_637)
+_CELEBA_FOLDERS = ("", "Anno/", "Eval/", "Img/")
+_HQ_FOLDERS = ("", "CelebAMask-HQ/")
+
+
+def load_celeba(  # noqa: PLR0913 - one keyword for each independent choice
+    path: PathLike,
+    *,
+    split: str | Sequence[str] | None = None,
+    columns: Sequence[str] | None = None,
+    max_images: int | None = None,
+    random_state: int | np.random.RandomState | None = None,
+    images: str | None = "array",
+    crop: tuple[int, int, int, int] | None = None,
+    size: int | tuple[int, int] | None = None,
+) -> Bunch:
+    """Load aligned CelebA faces and their 40 attributes from the official files.
+
+    The folder holds ``img_align_celeba.zip`` or ``img_align_celeba/``, ``list_attr_celeba.txt``
+    and optionally ``list_eval_partition.txt`` and ``identity_CelebA.txt``, either side by side or
+    in the official folders ``Img``, ``Anno`` and ``Eval``. Nothing is unpacked. CelebA is
+    for non-commercial research.
+
+    Parameters
+    ----------
+    path : path-like
+        The folder.
+    split : {"train", "valid", "test"} or sequence of them, default=None
+        Keep these splits. Without ``list_eval_partition.txt`` the split follows from the image
+        number, as in the official partition.
+    columns : sequence of str, default=None
+        Keep these attributes, such as ``["Smiling", "Male"]``; all by default.
+    max_images : int, default=None
+        Keep at most so many rows: the first ones, or with ``random_state`` a random choice.
+    random_state : int, RandomState instance or None, default=None
+        Draws ``max_images`` rows at random; they keep their order.
+    images : {"array", "lazy", "paths"} or None, default="array"
+        The form of the images, as in :func:`load_image_folder`. All 202,599 faces decoded take
+        24 GB: prefer ``"lazy"``, or ``crop`` and ``size``.
+    crop : tuple of 4 int, default=None
+        Box (left, upper, right, lower) in pixels, cut out of the 218 high and 178 wide images.
+        ``(25, 57, 153, 185)`` is the square of 128 pixels around the face.
+    size : int or tuple of 2 int, default=None
+        Resize to this many pixels, or (height, width), after the crop.
+
+    Returns
+    -------
+    data : :class:`~sklearn.utils.Bunch`
+        With the entries:
+
+        images : ndarray of shape (n, height, width, 3), uint8; LazyImages; list of str; or None
+            The images, 0 to 255, RGB.
+        frame : DataFrame of n rows
+            The attributes as 0 and 1 (int8), and ``identity`` where its file is present.
+        filenames : ndarray of shape (n,), object
+            Where each image is inside the folder or zip.
+        split : ndarray of shape (n,), object
+            ``"train"``, ``"valid"`` or ``"test"``.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder, a file, or an image named in the table is absent.
+    ImportError
+        If Pillow is not installed: ``pip install "skfairlatent[images]"``.
+    ValueError
+        If a table is cut short, an image is corrupt, or an option is unknown.
+
+    References
+    ----------
+    Liu, Luo, Wang, Tang, "Deep Learning Face Attributes in the Wild", ICCV 2015.
+
+    Examples
+    --------
+    >>> from skfairlatent.datasets import load_celeba
+    >>> faces = load_celeba(
+    ...     "celeba", split="train", columns=["Smiling", "Male"], max_images=10_000,
+    ...     crop=(25, 57, 153, 185), size=64,
+    ... )  # doctest: +SKIP
+    """
+    options = ImageOptions(images, crop, size)
+    root = require_path(path, "the folder of CelebA")
+    table_path = _celeba_file(root, ("list_attr_celeba.txt",), "CelebA attribute table")
+    frame = _read_attributes(table_path)
+    frame_split = _celeba_split(root, frame.index)
+    identity_path = find_file(root, _under(_CELEBA_FOLDERS, ("identity_CelebA.txt",)))
+    if identity_path is not None:
+        frame["identity"] = _read_pairs(identity_path, frame.index)
+    image_root = _celeba_file(
+        root, ("img_align_celeba.zip", "img_align_celeba"), "CelebA image folder or zip"
+    )
+    rows = RowOptions(split, columns, max_images, random_state)
+    return assemble(image_root, _as_table(frame, frame_split, table_path), rows, options)
+
+
+def load_celeba_hq(
+    path: PathLike,
+    *,
+    split: str | Sequence[str] | None = None,
+    columns: Sequence[str] | None = None,
+    max_images: int | None = None,
+    random_state: int | np.random.RandomState | None = None,
+    images: str | None = "array",
+    size: int | tuple[int, int] | None = None,
+) -> Bunch:
+    """Load CelebA-HQ faces and their 40 attributes from the files of CelebAMask-HQ.
+
+    The folder holds ``CelebA-HQ-img/`` (or ``CelebA-HQ-img.zip``),
+    ``CelebAMask-HQ-attribute-anno.txt`` and, for the split, ``CelebA-HQ-to-CelebA-mapping.txt``,
+    directly or in ``CelebAMask-HQ/``. CelebA-HQ is for non-commercial research.
+
+    Parameters
+    ----------
+    path : path-like
+        The folder.
+    split : {"train", "valid", "test"} or sequence of them, default=None
+        Keep these splits of CelebA, to which the mapping file leads.
+    columns : sequence of str, default=None
+        Keep these attributes, such as ``["Smiling", "Male"]``; all by default.
+    max_images : int, default=None
+        Keep at most so many rows: the first ones, or with ``random_state`` a random choice.
+    random_state : int, RandomState instance or None, default=None
+        Draws ``max_images`` rows at random; they keep their order.
+    images : {"array", "lazy", "paths"} or None, default="array"
+        The form of the images, as in :func:`load_image_folder`. One decoded image of 1024 pixels
+        takes 3 MB: pass ``size``, or ``"lazy"``.
+    size : int or tuple of 2 int, default=None
+        Resize to this many pixels, or (height, width).
+
+    Returns
+    -------
+    data : :class:`~sklearn.utils.Bunch`
+        As from :func:`load_celeba`; ``frame`` has ``orig_file``, the name of the image in CelebA,
+        and ``split`` is known, where the mapping file is present (otherwise ``split`` is None).
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder, a file, or an image named in the table is absent.
+    ImportError
+        If Pillow is not installed: ``pip install "skfairlatent[images]"``.
+    ValueError
+        If a table is cut short, an image is corrupt, or an option is unknown.
+
+    References
+    ----------
+    Lee, Liu, Wu, Luo, "MaskGAN: Towards Diverse and Interactive Facial Image Manipulation",
+    CVPR 2020.
+
+    Examples
+    --------
+    >>> from skfairlatent.datasets import load_celeba_hq
+    >>> faces = load_celeba_hq("CelebAMask-HQ", split="test", size=256)  # doctest: +SKIP
+    """
+    options = ImageOptions(images, None, size)
+    root = require_path(path, "the folder of CelebAMask-HQ")
+    table_path = require_file(
+        root,
+        _under(_HQ_FOLDERS, ("CelebAMask-HQ-attribute-anno.txt",)),
+        "CelebA-HQ attribute table",
+    )
+    frame = _read_attributes(table_path)
+    frame_split = None
+    mapping = find_file(root, _under(_HQ_FOLDERS, ("CelebA-HQ-to-CelebA-mapping.txt",)))
+    if mapping is not None:
+        frame["orig_file"] = _read_mapping(mapping, frame.index)
+        frame_split = _split_by_number(frame["orig_file"])
+    image_root = require_file(
+        root,
+        _under(_HQ_FOLDERS, ("CelebA-HQ-img", "CelebA-HQ-img.zip")),
+        "CelebA-HQ image folder or zip",
+    )
+    rows = RowOptions(split, columns, max_images, random_state)
+    return assemble(image_root, _as_table(frame, frame_split, table_path), rows, options)
+
+
+def _under(folders: Sequence[str], names: Sequence[str]) -> list[str]:
+    return [folder + name for name in names for folder in folders]
+
+
+def _celeba_file(root: Path, names: Sequence[str], what: str) -> Path:
+    return require_file(root, _under(_CELEBA_FOLDERS, names), what)
+
+
+def _as_table(
+    frame: pd.DataFrame, split: NDArray[np.object_] | None, path: Path
+) -> AttributeTable:
+    names = frame.index.to_numpy(dtype=object)
+    return AttributeTable(names, frame.reset_index(drop=True), split, repr(path.name))
+
+
+def _read_attributes(path: Path) -> pd.DataFrame:
+    """Read a count line, a line of attribute names, then one row an image of -1 and 1."""
+    with path.open(encoding="utf-8") as lines:
+        count_line = lines.readline().strip()
+    if not count_line.isdigit():
+        msg = (
+            f"{path.name!r} starts with {count_line[:40]!r}: expected the number of images, "
+            "as in the official file."
+        )
+        raise ValueError(msg)
+    table = _read_spaced(path, skiprows=1, header=0)
+    if len(table) != int(count_line):
+        msg = (
+            f"{path.name!r} announces {count_line} images and lists {len(table)}: "
+            "it was cut short; copy it again."
+        )
+        raise ValueError(msg)
+    if not table.isin((-1, 1)).to_numpy().all():
+        msg = f"{path.name!r} holds values other than -1 and 1: copy the official file again."
+        raise ValueError(msg)
+    return (table == 1).astype(np.int8)
+
+
+def _celeba_split(root: Path, names: pd.Index) -> NDArray[np.object_]:
+    path = find_file(root, _under(_CELEBA_FOLDERS, ("list_eval_partition.txt",)))
+    if path is None:
+        return _split_by_number(pd.Series(names))
+    codes = _read_pairs(path, names)
+    if not np.isin(codes, range(len(_SPLITS))).all():
+        msg = f"{path.name!r} holds splits other than 0, 1 and 2: copy the official file again."
+        raise ValueError(msg)
+    return _split_names(codes)
+
+
+def _split_by_number(names: pd.Series) -> NDArray[np.object_]:
+    numbers = pd.to_numeric(names.str.extract(r"(\d+)", expand=False)).to_numpy()
+    # Numbers start at 1, and the bounds are inclusive: hence side="left".
+    return _split_names(np.searchsorted(_LAST_OF_SPLIT, numbers, side="left"))
+
+
+def _split_names(codes: NDArray[np.int64]) -> NDArray[np.object_]:
+    names: NDArray[np.object_] = np.array(_SPLITS, dtype=object)[codes]
+    return names
+
+
+def _read_pairs(path: Path, names: pd.Index) -> NDArray[np.int64]:
+    """Read lines of an image name and an integer, in the order of ``names``."""
+    values = _read_spaced(path, header=None).iloc[:, 0].reindex(names)
+    _require_all(values, path)
+    numbers: NDArray[np.int64] = values.to_numpy(dtype=np.int64)
+    return numbers
+
+
+def _read_mapping(path: Path, names: pd.Index) -> NDArray[np.object_]:
+    """Read the CelebA file name for each CelebA-HQ image, whose index is its name."""
+    mapping = _read_spaced(path, header=0)
+    if "orig_file" not in mapping.columns:
+        msg = f"{path.name!r} has no column 'orig_file': copy the official file again."
+        raise ValueError(msg)
+    index = names.str.extract(r"(\d+)", expand=False).astype(np.int64)
+    original = mapping["orig_file"].reindex(index)
+    _require_all(original, path)
+    file_names: NDArray[np.object_] = original.to_numpy(dtype=object)
+    return file_names
+
+
+def _require_all(values: pd.Series, path: Path) -> None:
+    if values.isna().any():
+        missing = ", ".join(map(str, values.index[values.isna()][:5]))
+        msg = f"{path.name!r} does not list {missing}: copy the official file again."
+        raise ValueError(msg)
+
+
+def _read_spaced(path: Path, *, header: int | None, skiprows: int = 0) -> pd.DataFrame:
+    try:
+        return pd.read_csv(path, sep=r"\s+", header=header, skiprows=skiprows, index_col=0)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        msg = f"{path.name!r} cannot be read as a table ({error}): copy the official file again."
+        raise ValueError(msg) from error
