@@ -110,7 +110,8 @@ def _decode(stored: dict[str, NDArray[np.generic]], rows: NDArray[np.intp]) -> N
 
 def _read_codes(file: Path) -> dict[str, NDArray[np.generic]]:
     try:
-        with np.load(file, allow_pickle=False) as archive:
+        # Opened here, because np.load leaves a file open that turns out to be cut short.
+        with file.open("rb") as opened, np.load(opened, allow_pickle=False) as archive:
             absent = [key for key in _KEYS if key not in archive]
             stored = {key: archive[key] for key in _KEYS if key in archive}
     except (
