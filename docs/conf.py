@@ -5,8 +5,10 @@ SKFAIRLATENT_DOCS_ONLINE links to the documentation of other projects.
 """
 
 import os
+import re
 from importlib.metadata import version as installed_version
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).resolve().parent
 EXAMPLES = HERE.parent / "examples"
@@ -65,3 +67,13 @@ else:  # the table of contents names this page
     GALLERY.mkdir(exist_ok=True)
     stub = "Examples\n========\n\nNone yet.\n"
     (GALLERY / "index.rst").write_text(stub, encoding="utf-8")
+
+
+def skip_member(_app: Any, _what: str, name: str, _member: Any, skip: bool, _options: Any) -> bool:
+    """Leave out scikit-learn's set_fit_request and the like: its text refers to its own pages."""
+    return skip or bool(re.fullmatch(r"set_\w+_request", name))
+
+
+def setup(app: Any) -> None:
+    """Connect what is defined above."""
+    app.connect("autodoc-skip-member", skip_member)
