@@ -1,0 +1,138 @@
+"""What a latent space and its training history suggest to try, as text."""
+
+__all__ = ["collapse_warnings", "leakage_warnings", "plateau_warnings"]
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+RANK_SHARE = 0.25  # of the directions beyond the first: with fewer in use, a block has collapsed
+VARIANCE_SHARE = 1e-3  # of the mean variance of Z: with less, the label block is constant
+LABEL_MARGIN = 0.05  # of balanced accuracy above chance: with less, the label was lost,
+LABEL_STANDARD_ERRORS = 2.0  # and so it may have been within the noise of measuring it
+STILL_FALLING_SHARE = 0.05  # of the whole improvement, made in the last fifth of the epochs
+MIN_EPOCHS = 5  # to speak of a trend
+N_STANDARD_ERRORS = 3.0  # the best of several probes and attributes is warned of
+
+
+def collapse_warnings(
+    blocks: pd.DataFrame, n_samples: int, label_readability: pd.DataFrame
+) -> list[str]:
+    """Find what the transformation lost.
+
+    Parameters
+    ----------
+    blocks, label_readability : pandas.DataFrame
+        As in `LatentDiagnostics`.
+
+    n_samples : int
+        Rows that the ranks were computed from, which bound them.
+
+    Returns
+    -------
+    list of str
+    """
+    found = []
+    label_variance, full_variance = blocks["variance"][["label", "full"]]
+    if label_variance <= VARIANCE_SHARE * full_variance:
+        found.append(
+            f"Collapse: the label block has variance {label_variance:.2g}, against "
+            f"{full_variance:.2g} for all of Z: it is nearly constant. Lower lambda_di, or "
+            "raise lambda_eq or lambda_g."
+        )
+    for block, name in (("label", "the label block"), ("full", "Z")):
+        width, rank = blocks.loc[block, ["width", "effective_rank"]]
+        limit = min(width, n_samples - 1)
+        if rank - 1 < RANK_SHARE * (limit - 1):
+            found.append(
+                f"Collapse: {name} is {width:.0f} wide but has an effective rank of only "
+                f"{rank:.1f}. Raise lambda_eq or lambda_g; if effective_rank(X) is as low, "
+                "reduce X first, for example by PCA."
+            )
+    return found + _lost_labels(label_readability)
+
+
+def _lost_labels(label_readability: pd.DataFrame) -> list[str]:
+    best = label_readability.groupby(level="label", sort=False).max()
+    noise = LABEL_STANDARD_ERRORS * best["standard_error"]
+    best["margin"] = noise.clip(lower=LABEL_MARGIN)
+    return [
+        f"Collapse: {label!r} is predicted from the label block with balanced accuracy "
+        f"{row['balanced_accuracy']:.2f} at best (chance {row['chance']:.2f}). Raise lambda_cls, "
+        "lower lambda_di, or widen n_label_components; check that X predicts it at all."
+        for label, row in best.iterrows()
+        if row["balanced_accuracy"] < row["chance"] + row["margin"]
+    ]
+
+
+def plateau_warnings(history: Any) -> list[str]:
+    """Judge from the losses whether training ended at the right time.
+
+    Parameters
+    ----------
+    history : pandas.DataFrame or None
+        One row per epoch, with the column ``validation_loss`` or else ``loss``.
+
+    Returns
+    -------
+    list of str
+    """
+    name, losses = _loss_curve(history)
+    if len(losses) < MIN_EPOCHS:
+        return []
+    improvement = losses[0] - losses.min()
+    if losses[1:].min() >= losses[0]:
+        remedy = "Lower" if losses[-1] > losses[0] else "Raise"
+        return [
+            f"Plateau: {name} never fell below its value after the first epoch "
+            f"({losses[0]:.4g}) and ended at {losses[-1]:.4g}. {remedy} learning_rate_init, or "
+            "lower the lambda_* weights that pull against each other."
+        ]
+    window = max(len(losses) // 5, 2)
+    late_gain = losses[:-window].min() - losses[-window:].min()
+    if late_gain > STILL_FALLING_SHARE * improvement:
+        return [
+            f"Plateau not reached: {late_gain / improvement:.0%} of the fall of {name} came in "
+            f"the last {window} of {len(losses)} epochs. Raise max_iter."
+        ]
+    return []
+
+
+def _loss_curve(history: Any) -> tuple[str, np.ndarray[Any, np.dtype[np.float64]]]:
+    for name in ("validation_loss", "loss"):
+        if history is not None and name in history:
+            losses = np.asarray(history[name], dtype=np.float64)
+            losses = losses[np.isfinite(losses)]
+            if len(losses):
+                return name, losses
+    return "loss", np.empty(0)
+
+
+def leakage_warnings(leakage: pd.DataFrame, margin: float) -> list[str]:
+    """Find what the probes can read of each sensitive attribute.
+
+    Parameters
+    ----------
+    leakage : pandas.DataFrame
+        As `group_leakage` returns it.
+
+    margin : float
+        Tolerated balanced accuracy above chance, beyond the noise of its measurement.
+
+    Returns
+    -------
+    list of str
+        One for each sensitive attribute that leaks, about its best probe.
+    """
+    noise = N_STANDARD_ERRORS * leakage["standard_error"]
+    leaks = leakage[leakage["balanced_accuracy"] > leakage["chance"] + margin + noise]
+    order = leaks.sort_values("balanced_accuracy", ascending=False)
+    worst = order[~order.index.get_level_values("sensitive_feature").duplicated()]
+    return [
+        f"Leakage: the {probe} probe reads {feature} from the label block with balanced accuracy "
+        f"{row['balanced_accuracy']:.2f} within label (chance {row['chance']:.2f}, margin "
+        f"{margin:.2f}), and a classifier can do the same. Raise lambda_di or narrow "
+        "n_label_components."
+        for (feature, probe), row in worst.iterrows()
+    ]

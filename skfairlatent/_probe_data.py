@@ -1,0 +1,144 @@
+"""Rows for the probes: labels and groups as integers, some held out to score on."""
+
+__all__ = [
+    "Codes",
+    "Coding",
+    "Floats",
+    "HeldOut",
+    "Mask",
+    "ProbeData",
+    "check_held_out",
+    "gather_rows",
+]
+
+from numbers import Real
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from sklearn.utils import check_array, check_consistent_length
+
+from ._groups import cross_columns, encode_columns
+
+Floats: TypeAlias = npt.NDArray[np.floating[Any]]
+Codes: TypeAlias = npt.NDArray[np.int64]
+Mask: TypeAlias = npt.NDArray[np.bool_]
+HeldOut: TypeAlias = tuple[Any, Any, Any]  # Z (or X), y, sensitive_features
+
+
+class Coding(NamedTuple):
+    """A column as integers: its name, each row's code, and the text of each code."""
+
+    name: str
+    codes: Codes
+    values: list[str]
+
+
+class ProbeData(NamedTuple):
+    """Rows to train on and rows to score on, stacked, and told apart by `is_test`."""
+
+    Z: Floats
+    labels: Coding
+    features: list[Coding]
+    is_test: Mask
+
+
+def gather_rows(
+    Z: Any,
+    y: Any,
+    sensitive_features: Any,
+    held_out: float | HeldOut,
+    rng: np.random.RandomState,
+) -> ProbeData:
+    """Check the rows, encode their labels and groups, and say which are to be scored on.
+
+    Parameters
+    ----------
+    Z, y, sensitive_features, held_out
+        As in `group_leakage`.
+
+    rng : numpy.random.RandomState
+        Draws the held-out rows if `held_out` is a share.
+
+    Returns
+    -------
+    ProbeData
+    """
+    check_held_out(held_out)
+    Z, labels, features = _encode(Z, y, sensitive_features)
+    if not isinstance(held_out, tuple):
+        is_test = _draw_held_out(labels.codes, features[0].codes, held_out, rng)
+        return ProbeData(Z, labels, features, is_test)
+    test_Z, test_labels, test_features = _encode(*held_out)
+    if test_Z.shape[1] != Z.shape[1] or len(test_features) != len(features):
+        raise ValueError(
+            f"held_out has {test_Z.shape[1]} components, but Z has {Z.shape[1]}, or another "
+            "number of sensitive columns: give both in the same form."
+        )
+    pairs = zip(features, test_features, strict=True)
+    return ProbeData(
+        np.concatenate([Z, test_Z]),
+        _stack(labels, test_labels),
+        [_stack(*pair) for pair in pairs],
+        np.repeat([False, True], [len(Z), len(test_Z)]),
+    )
+
+
+def _encode(Z: Any, y: Any, sensitive_features: Any) -> tuple[Floats, Coding, list[Coding]]:
+    """Return Z checked, the crossed label, and the sensitive features: crossed, then each."""
+    Z = check_array(Z, dtype=[np.float32, np.float64], input_name="Z")
+    if pd.isna(np.asarray(y, dtype=object)).any():
+        raise ValueError("y has missing values: drop these rows before measuring leakage.")
+    check_consistent_length(Z, y, sensitive_features)
+    columns = encode_columns(sensitive_features)
+    for index, column in enumerate(columns):
+        if len(column.values) < 2:
+            raise ValueError(
+                f"column {column.name or index!r} of sensitive_features has one group "
+                f"({column.values[0]!r}): expected two or more to tell apart; leave it out."
+            )
+    each = [
+        Coding(column.name or f"sensitive_feature_{index}", column.codes, column.values)
+        for index, column in enumerate(columns)
+    ]
+    if len(each) > 1:
+        crossed = " x ".join(column.name for column in each)
+        each.insert(0, Coding(crossed, *cross_columns(sensitive_features)))
+    return Z, Coding("label", *cross_columns(y)), each
+
+
+def _stack(first: Coding, second: Coding) -> Coding:
+    """Put two columns on one list of values: those of the first, then what is new."""
+    values = first.values + [value for value in second.values if value not in first.values]
+    position = {value: code for code, value in enumerate(values)}
+    recoded = np.array([position[value] for value in second.values])[second.codes]
+    return Coding(first.name, np.concatenate([first.codes, recoded]), values)
+
+
+def _draw_held_out(labels: Codes, groups: Codes, share: float, rng: np.random.RandomState) -> Mask:
+    """Draw a share of the rows of every (label, group) cell, at least one and never all."""
+    is_test = np.zeros(len(labels), dtype=bool)
+    for cell in np.unique(np.column_stack([labels, groups]), axis=0):
+        members = rng.permutation(np.flatnonzero((labels == cell[0]) & (groups == cell[1])))
+        n_test = int(np.clip(round(share * len(members)), 1, max(len(members) - 1, 1)))
+        if len(members) > 1:
+            is_test[members[:n_test]] = True
+    return is_test
+
+
+def check_held_out(held_out: Any) -> None:
+    """Refuse what is neither a share nor three arrays.
+
+    Parameters
+    ----------
+    held_out : object
+        As the user gave it.
+    """
+    is_share = isinstance(held_out, Real) and 0 < float(held_out) < 1
+    if not is_share and not (isinstance(held_out, tuple) and len(held_out) == 3):
+        given = f"{held_out!r}" if isinstance(held_out, Real) else f"a {type(held_out).__name__}"
+        raise ValueError(
+            f"held_out is {given}: expected a share between 0 and 1, or a tuple "
+            "(features, y, sensitive_features) of rows to score on."
+        )

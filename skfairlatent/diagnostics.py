@@ -1,0 +1,293 @@
+"""Is the latent space what it should be? Leakage, effective rank, redundancy, and advice."""
+
+__all__ = [
+    "LatentDiagnostics",
+    "diagnose",
+    "effective_rank",
+    "group_leakage",
+    "off_diagonal_mass",
+]
+
+import warnings
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from sklearn.exceptions import NotFittedError
+from sklearn.utils import check_array, check_random_state
+
+from ._latent_warnings import collapse_warnings, leakage_warnings, plateau_warnings
+from ._probe_data import Floats, HeldOut, check_held_out
+from ._probes import ProbeSettings, group_leakage, probe_scores, undefined_message
+from ._redundancy import effective_rank, off_diagonal_mass
+from .exceptions import FairLatentWarning, UndefinedMetricWarning
+
+
+class FittedLatent(Protocol):
+    """What `diagnose` needs of a transformer; `history_` is read when it is there."""
+
+    label_slice_: slice
+    sensitive_slice_: slice
+
+    def latent(self, X: Any) -> npt.NDArray[Any]:
+        """Return all of Z, of shape (n_samples, n_components)."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class LatentDiagnostics:
+    """What `diagnose` found. Printing it shows everything.
+
+    Parameters
+    ----------
+    leakage : pandas.DataFrame
+        The group read from the label block, within label, as `group_leakage` returns it.
+
+    sensitive_readability : pandas.DataFrame
+        The group read from the sensitive block, within label, by a linear probe: high when
+        the information was moved there rather than destroyed. Empty without such a block.
+
+    label_readability : pandas.DataFrame
+        The label read from the label block: one row per (label, probe).
+
+    blocks : pandas.DataFrame
+        One row for each of ``label``, ``sensitive`` and ``full``, with the columns ``width``,
+        ``effective_rank`` and ``variance`` (mean over the components).
+
+    off_diagonal : dict
+        Redundancy in Z, as `off_diagonal_mass` returns it.
+
+    warnings : tuple of str
+        What is wrong and what to try; empty if nothing was found.
+    """
+
+    leakage: pd.DataFrame
+    sensitive_readability: pd.DataFrame
+    label_readability: pd.DataFrame
+    blocks: pd.DataFrame
+    off_diagonal: dict[str, float]
+    warnings: tuple[str, ...]
+
+    def to_frame(self) -> pd.DataFrame:
+        """Put every figure into one table.
+
+        Returns
+        -------
+        pandas.DataFrame
+            The columns ``quantity``, ``subject`` (what it was measured on), ``value`` and
+            ``reference`` (chance level of a probe, width of a rank, NaN where there is none).
+        """
+        rows: list[tuple[str, str, float, float]] = []
+        for quantity in ("leakage", "sensitive_readability", "label_readability"):
+            table = getattr(self, quantity)
+            for (subject, probe), row in table.iterrows():
+                values = row["balanced_accuracy"], row["chance"]
+                rows.append((quantity, f"{subject}, {probe} probe", *values))
+        for block, row in self.blocks.iterrows():
+            rows.append(("effective_rank", block, row["effective_rank"], row["width"]))
+            rows.append(("variance", block, row["variance"], np.nan))
+        for part, mass in self.off_diagonal.items():
+            rows.append(("off_diagonal_mass", part, mass, np.nan))
+        return pd.DataFrame(rows, columns=["quantity", "subject", "value", "reference"])
+
+    def summary(self) -> str:
+        """Describe the findings in plain text.
+
+        Returns
+        -------
+        str
+        """
+        tables = {
+            "Group read from the label block, within label": self.leakage,
+            "Group read from the sensitive block, within label": self.sensitive_readability,
+            "Label read from the label block": self.label_readability,
+            "Blocks of Z": self.blocks,
+        }
+        parts = [
+            f"{title}\n{table.round(3).to_string()}"
+            for title, table in tables.items()
+            if len(table)
+        ]
+        masses = ", ".join(f"{part} {mass:.3f}" for part, mass in self.off_diagonal.items())
+        parts.append(f"Off-diagonal mass of the correlations\n{masses}")
+        found = [f"- {text}" for text in self.warnings] or ["none"]
+        return "\n\n".join([*parts, "\n".join(["Warnings", *found])])
+
+    def __repr__(self) -> str:
+        return self.summary()
+
+
+def diagnose(
+    transformer: FittedLatent,
+    X: Any,
+    y: Any,
+    *,
+    sensitive_features: Any,
+    held_out: float | HeldOut = 0.3,
+    leakage_margin: float = 0.05,
+    random_state: Any = None,
+) -> LatentDiagnostics:
+    """Judge the latent space of a fitted transformer, and say what to try.
+
+    Parameters
+    ----------
+    transformer : FairLatentTransformer
+        Fitted.
+
+    X : array-like
+        What the transformer takes. Rows that it was not fitted on give the fairer judgement.
+
+    y : array-like of shape (n_samples,) or (n_samples, n_labels)
+        The label.
+
+    sensitive_features : array-like of shape (n_samples,) or (n_samples, n_attributes)
+        The group of each sample.
+
+    held_out : float or tuple (X, y, sensitive_features), default=0.3
+        The rows that the probes are scored on: a share in (0, 1), or rows of their own.
+
+    leakage_margin : float, default=0.05
+        How far above chance a probe's balanced accuracy may lie, beyond three standard errors,
+        before leakage is warned of.
+
+    random_state : int, RandomState instance or None, default=None
+        Draws the held-out rows and seeds the probes.
+
+    Returns
+    -------
+    LatentDiagnostics
+        Tables, and the warnings as text.
+
+    Warns
+    -----
+    FairLatentWarning
+        On collapse (little variance or few directions left, or a label that can no longer be
+        predicted), on plateau (training stopped too soon, or never improved), and on leakage
+        of the group into the label block.
+
+    UndefinedMetricWarning
+        If a group has too few rows within a label to measure its leakage.
+
+    See Also
+    --------
+    group_leakage : The leakage of any representation.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pandas as pd
+    >>> from skfairlatent.diagnostics import diagnose
+    >>> class Identity:
+    ...     label_slice_, sensitive_slice_ = slice(0, 1), slice(1, 3)
+    ...     def latent(self, X):
+    ...         return X
+    >>> rng = np.random.default_rng(0)
+    >>> y, group = rng.integers(2, size=(2, 2000))
+    >>> X = rng.normal(size=(2000, 3)) + np.column_stack([y, group, 0 * y])
+    >>> found = diagnose(Identity(), X, y, sensitive_features=group, random_state=0)
+    >>> found.leakage["balanced_accuracy"].round(1).tolist(), found.warnings
+    ([0.5, 0.5, 0.5], ())
+    """
+    check_held_out(held_out)
+    Z = _latent(transformer, X)
+    test = held_out
+    if isinstance(held_out, tuple):
+        test = (_latent(transformer, held_out[0]), *held_out[1:])
+    found, skipped = _measure(transformer, (Z, y, sensitive_features), test, random_state)
+    advice = (
+        *collapse_warnings(found.blocks, len(Z), found.label_readability),
+        *plateau_warnings(getattr(transformer, "history_", None)),
+        *leakage_warnings(found.leakage, leakage_margin),
+    )
+    if skipped:
+        warnings.warn(undefined_message(skipped), UndefinedMetricWarning, stacklevel=2)
+    for text in advice:
+        warnings.warn(text, FairLatentWarning, stacklevel=2)
+    return replace(found, warnings=advice)
+
+
+def _latent(transformer: FittedLatent, X: Any) -> Floats:
+    name = type(transformer).__name__
+    if not hasattr(transformer, "latent"):
+        raise TypeError(
+            f"{name} has no method latent: expected a FairLatentTransformer. For a Pipeline, "
+            "give the step, as pipe['fair']; for arrays, use group_leakage."
+        )
+    if not hasattr(transformer, "label_slice_"):
+        raise NotFittedError(f"This {name} is not fitted yet: call fit before diagnose.")
+    dtypes = [np.float32, np.float64]
+    Z: Floats = check_array(transformer.latent(X), dtype=dtypes, input_name="Z")
+    return Z
+
+
+def _measure(
+    transformer: FittedLatent, rows: HeldOut, held_out: float | HeldOut, random_state: Any
+) -> tuple[LatentDiagnostics, list[str]]:
+    """Return the figures without warnings, and what has no leakage; `rows` are of Z."""
+    label, sensitive = transformer.label_slice_, transformer.sensitive_slice_
+    # One seed for all the tables, so that they score the same rows.
+    seed = int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
+    settings = ProbeSettings(random_state=seed)
+    leakage, skipped = probe_scores(*_block(rows, label), _held_out(held_out, label), settings)
+    moved = leakage.iloc[:0]
+    if _block(rows, sensitive)[0].shape[1]:
+        # Linear: the heads of the fit are, and boosting hundreds of components takes minutes.
+        settings = settings._replace(probes=["linear"])
+        test = _held_out(held_out, sensitive)
+        moved, _ = probe_scores(*_block(rows, sensitive), test, settings)
+    found = LatentDiagnostics(
+        leakage=leakage,
+        sensitive_readability=moved,
+        label_readability=_label_readability(
+            _block(rows, label), _held_out(held_out, label), seed
+        ),
+        blocks=_describe_blocks(rows[0], label, sensitive),
+        off_diagonal=off_diagonal_mass(rows[0], label),
+        warnings=(),
+    )
+    return found, skipped
+
+
+def _block(rows: HeldOut, block: slice) -> HeldOut:
+    return rows[0][:, block], rows[1], rows[2]
+
+
+def _held_out(held_out: float | HeldOut, block: slice) -> float | HeldOut:
+    return _block(held_out, block) if isinstance(held_out, tuple) else held_out
+
+
+def _describe_blocks(Z: Floats, label: slice, sensitive: slice) -> pd.DataFrame:
+    parts = {"label": Z[:, label], "sensitive": Z[:, sensitive], "full": Z}
+    figures = {
+        name: {
+            "width": part.shape[1],
+            "effective_rank": effective_rank(part),
+            "variance": part.var(axis=0).mean(),
+        }
+        for name, part in parts.items()
+        if part.shape[1]
+    }
+    return pd.DataFrame.from_dict(figures, orient="index")
+
+
+def _label_readability(rows: HeldOut, held_out: float | HeldOut, seed: int) -> pd.DataFrame:
+    """Read each label from Z_Y by the probes of the group, over all the samples at once."""
+    settings = ProbeSettings(("linear", "boosting"), random_state=seed)
+    targets = _label_columns(rows[1])
+    test_targets = _label_columns(held_out[1]) if isinstance(held_out, tuple) else None
+    tables = []
+    for name, target in targets.items():
+        test = held_out
+        if isinstance(held_out, tuple) and test_targets is not None:
+            test_target = test_targets[name]
+            test = held_out[0], np.zeros(len(test_target)), test_target
+        table, _ = probe_scores(rows[0], np.zeros(len(target)), target, test, settings)
+        tables.append(table.drop(columns="label 0"))
+    return pd.concat(tables).rename_axis(index={"sensitive_feature": "label"})
+
+
+def _label_columns(y: Any) -> dict[str, pd.Series]:
+    table = pd.DataFrame(y) if hasattr(y, "columns") else pd.DataFrame(np.asarray(y))
+    names = ["label"] if table.shape[1] == 1 else [f"label_{i}" for i in range(table.shape[1])]
+    return {name: table.iloc[:, i].rename(name) for i, name in enumerate(names)}
