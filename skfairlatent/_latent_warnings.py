@@ -41,14 +41,18 @@ def collapse_warnings(
             f"{full_variance:.2g} for all of Z: it is nearly constant. Lower lambda_di, or "
             "raise lambda_eq or lambda_g."
         )
+    limits = blocks["width"].clip(upper=n_samples - 1).astype(float)
+    if "input" in blocks.index:
+        # The directions that an invertible map can fill are bounded only by the width, but
+        # real embeddings use few, and a short training does not whiten them all.
+        limits["full"] = blocks.loc["input", "effective_rank"]
     for block, name in (("label", "the label block"), ("full", "Z")):
-        width, rank = blocks.loc[block, ["width", "effective_rank"]]
-        limit = min(width, n_samples - 1)
+        rank, limit = blocks.loc[block, "effective_rank"], limits[block]
         if rank - 1 < RANK_SHARE * (limit - 1):
             found.append(
-                f"Collapse: {name} is {width:.0f} wide but has an effective rank of only "
-                f"{rank:.1f}. Raise lambda_eq or lambda_g; if effective_rank(X) is as low, "
-                "reduce X first, for example by PCA."
+                f"Collapse: {name} has an effective rank of only {rank:.1f}, where "
+                f"{limit:.1f} is within reach. Raise lambda_eq or lambda_g, or lower lambda_di "
+                "and lambda_cls."
             )
     return found + _lost_labels(label_readability)
 

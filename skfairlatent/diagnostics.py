@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from sklearn.exceptions import NotFittedError
+from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_array, check_random_state
 
 from ._latent_warnings import collapse_warnings, leakage_warnings, plateau_warnings
@@ -53,7 +54,8 @@ class LatentDiagnostics:
 
     blocks : pandas.DataFrame
         One row for each of ``label``, ``sensitive`` and ``full``, with the columns ``width``,
-        ``effective_rank`` and ``variance`` (mean over the components).
+        ``effective_rank`` and ``variance`` (mean over the components). If X is a table of
+        numbers, a row ``input`` for its standardised columns, to compare with.
 
     off_diagonal : dict
         Redundancy in Z, as `off_diagonal_mass` returns it.
@@ -195,6 +197,7 @@ def diagnose(
     if isinstance(held_out, tuple):
         test = (_latent(transformer, held_out[0]), *held_out[1:])
     found, skipped = _measure(transformer, (Z, y, sensitive_features), test, random_state)
+    found = replace(found, blocks=pd.concat([found.blocks, _describe_input(X)]))
     advice = (
         *collapse_warnings(found.blocks, len(Z), found.label_readability),
         *plateau_warnings(getattr(transformer, "history_", None)),
@@ -225,13 +228,13 @@ def _measure(
     transformer: FittedLatent, rows: HeldOut, held_out: float | HeldOut, random_state: Any
 ) -> tuple[LatentDiagnostics, list[str]]:
     """Return the figures without warnings, and what has no leakage; `rows` are of Z."""
-    label, sensitive = transformer.label_slice_, transformer.sensitive_slice_
+    Z, label, sensitive = rows[0], transformer.label_slice_, transformer.sensitive_slice_
     # One seed for all the tables, so that they score the same rows.
     seed = int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
     settings = ProbeSettings(random_state=seed)
     leakage, skipped = probe_scores(*_block(rows, label), _held_out(held_out, label), settings)
     moved = leakage.iloc[:0]
-    if _block(rows, sensitive)[0].shape[1]:
+    if Z[:, sensitive].shape[1]:
         # Linear: the heads of the fit are, and boosting hundreds of components takes minutes.
         settings = settings._replace(probes=["linear"])
         test = _held_out(held_out, sensitive)
@@ -242,8 +245,8 @@ def _measure(
         label_readability=_label_readability(
             _block(rows, label), _held_out(held_out, label), seed
         ),
-        blocks=_describe_blocks(rows[0], label, sensitive),
-        off_diagonal=off_diagonal_mass(rows[0], label),
+        blocks=_describe({"label": Z[:, label], "sensitive": Z[:, sensitive], "full": Z}),
+        off_diagonal=off_diagonal_mass(Z, label),
         warnings=(),
     )
     return found, skipped
@@ -257,8 +260,15 @@ def _held_out(held_out: float | HeldOut, block: slice) -> float | HeldOut:
     return _block(held_out, block) if isinstance(held_out, tuple) else held_out
 
 
-def _describe_blocks(Z: Floats, label: slice, sensitive: slice) -> pd.DataFrame:
-    parts = {"label": Z[:, label], "sensitive": Z[:, sensitive], "full": Z}
+def _describe_input(X: Any) -> pd.DataFrame:
+    """Describe X as the flow saw it, standardised; nothing can be said of images here."""
+    table = np.asarray(X)
+    if table.ndim != 2 or table.dtype.kind not in "biuf":
+        return pd.DataFrame()
+    return _describe({"input": StandardScaler().fit_transform(table)})
+
+
+def _describe(parts: dict[str, Floats]) -> pd.DataFrame:
     figures = {
         name: {
             "width": part.shape[1],
