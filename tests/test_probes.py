@@ -201,6 +201,18 @@ def test__group_leakage__is_nan_when_no_label_can_be_judged():
     assert table["standard_error"].isna().all()
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test__group_leakage__holds_out_rows_of_every_cell_however_small(seed):
+    Z, y, _ = biased_rows(n_rows=300)
+    group = np.zeros(len(y), dtype=int)
+    for label in (0, 1):
+        group[np.flatnonzero(y == label)[:3]] = 1
+
+    table = group_leakage(Z, y, sensitive_features=group, probes=["linear"], random_state=seed)
+
+    assert table.notna().all(axis=None)
+
+
 def test__group_leakage__handles_a_few_rows():
     Z, y, group = biased_rows(n_rows=40)
 
