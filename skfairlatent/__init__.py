@@ -1,3 +1,7 @@
-"""Fair latent spaces for scikit-learn."""
+"""Fair latent spaces for scikit-learn: mitigate what a model reads of sensitive attributes."""
 
 __version__ = "0.1.0.dev0"
+
+from skfairlatent._transformer import FairLatentTransformer
+
+__all__ = ["FairLatentTransformer", "__version__"]

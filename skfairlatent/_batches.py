@@ -1,0 +1,59 @@
+"""Cell-balanced batches: every (label, group) cell gives equally many rows to each."""
+
+__all__ = ["CellSampler", "rows_per_cell"]
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+
+def rows_per_cell(batch_size: int, counts: npt.NDArray[np.int64]) -> int:
+    """Return how many rows each cell gives to a batch, at least 2.
+
+    More than the largest cell holds would only repeat rows.
+
+    Parameters
+    ----------
+    batch_size : int
+        Rows wanted in a batch.
+    counts : ndarray of shape (n_cells,), int64
+        Rows of each cell in the data.
+    """
+    return max(2, min(batch_size // len(counts), int(counts.max())))
+
+
+class CellSampler:
+    """Draws the row numbers of an epoch, shuffled within each cell.
+
+    A cell goes through all its rows before any comes back; small cells therefore go round
+    several times while large ones go round once or less.
+
+    Parameters
+    ----------
+    cells : ndarray of shape (n_samples,), int64
+        Cell of each row, numbered from 0; every number below the largest occurs.
+    rows_per_cell : int
+        Rows each cell gives to a batch.
+    """
+
+    def __init__(self, cells: npt.NDArray[np.int64], rows_per_cell: int) -> None:
+        order = torch.from_numpy(np.argsort(cells, kind="stable"))
+        self._members = order.split(np.bincount(cells).tolist())
+        self._rows_per_cell = rows_per_cell
+        batch_size = rows_per_cell * len(self._members)
+        self.n_batches = max(1, round(len(cells) / batch_size))
+
+    def draw(self) -> Tensor:
+        """Return the rows of one epoch, shape (n_batches, n_cells * rows_per_cell), int64."""
+        needed = self.n_batches * self._rows_per_cell
+        columns = [
+            _shuffled(members, needed).reshape(self.n_batches, self._rows_per_cell)
+            for members in self._members
+        ]
+        return torch.cat(columns, dim=1)
+
+
+def _shuffled(members: Tensor, needed: int) -> Tensor:
+    rounds = -(-needed // len(members))
+    return torch.cat([members[torch.randperm(len(members))] for _ in range(rounds)])[:needed]

@@ -1,0 +1,193 @@
+"""Puts data, flow, objective and loop together for one fit."""
+
+__all__ = ["FitResult", "FitSettings", "fit_flow"]
+
+import logging
+import math
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import joblib
+import numpy as np
+import numpy.typing as npt
+import torch
+from sklearn.model_selection import train_test_split
+from torch import Tensor
+
+from skfairlatent._batches import CellSampler, rows_per_cell
+from skfairlatent._checkpoint import Checkpoint
+from skfairlatent._device import isolated_rng
+from skfairlatent._layout import CellLayout
+from skfairlatent._objective import LossWeights, Objective
+from skfairlatent._step import TrainingStep
+from skfairlatent._training import Trainer, TrainingConfig
+from skfairlatent._validation import Annotations
+from skfairlatent.flows import Glow
+
+_logger = logging.getLogger(__name__)
+
+# max_iter="auto" means at least so many steps and at least so many epochs.
+AUTO_STEPS = 400
+AUTO_EPOCHS = 10
+# ActNorm's scales are started from at most so many rows.
+INITIAL_ROWS = 8192
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """The estimator's parameters that matter for training; names and meanings are its own."""
+
+    n_label_components: int
+    n_blocks: int
+    hidden_features: int
+    weights: LossWeights
+    distance: str
+    input_noise: float
+    max_iter: int | None
+    batch_size: int
+    learning_rate: float
+    early_stopping: bool
+    validation_fraction: float
+    n_iter_no_change: int
+    tol: float
+    verbose: bool
+    checkpoint_dir: str | os.PathLike[str] | None
+    seed: int
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """The trained flow, on the CPU, and the record of its training."""
+
+    flow: Glow
+    history: list[dict[str, float]]
+
+
+def fit_flow(
+    x: Tensor,
+    annotations: Annotations,
+    settings: FitSettings,
+    device: torch.device,
+    start: Glow | None,
+) -> FitResult:
+    """Train a flow on standardised rows.
+
+    Parameters
+    ----------
+    x : Tensor of shape (n_samples, d), float32
+        Standardised embeddings.
+    annotations : Annotations
+        Labels, groups and cells of the rows.
+    settings : FitSettings
+    device : torch.device
+    start : Glow or None
+        A flow to go on from, as with ``warm_start``; it is changed in place.
+
+    Returns
+    -------
+    FitResult
+    """
+    with isolated_rng(settings.seed, device):
+        training, held_out = _split(annotations.cells, settings)
+        layout = _layout(annotations, training, settings.batch_size)
+        flow = start
+        if flow is None:
+            flow = Glow(x.shape[1], settings.n_blocks, settings.hidden_features)
+            flow.initialize(x[torch.randperm(len(x))[:INITIAL_ROWS]])
+        objective = _objective(layout, annotations, x.shape[1], settings)
+        flow, objective = flow.to(device), objective.to(device)
+        objective.layout = layout.to(device)
+        step = TrainingStep(
+            flow,
+            objective,
+            x[training].to(device),
+            learning_rate=settings.learning_rate,
+            input_noise=settings.input_noise,
+        )
+        sampler = CellSampler(annotations.cells[training], layout.rows_per_cell)
+        validation = None
+        if held_out is not None:
+            cells = annotations.cells[held_out]
+            validation = x[held_out].to(device), CellSampler(cells, layout.rows_per_cell)
+        checkpoint = _checkpoint(x, annotations, settings)
+        config = _config(settings, sampler.n_batches)
+        history = Trainer(step, sampler, validation, config, checkpoint).run()
+        if checkpoint is not None:
+            checkpoint.remove()
+        return FitResult(flow.to("cpu"), history)
+
+
+def _split(
+    cells: npt.NDArray[np.int64], settings: FitSettings
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64] | None]:
+    """Hold out a share of every cell for early stopping, if that is asked for."""
+    rows = np.arange(len(cells))
+    if not settings.early_stopping:
+        return rows, None
+    counts = np.bincount(cells)
+    if counts.min() < math.ceil(2.0 / settings.validation_fraction):
+        # A cell of fewer rows would leave one or none for validation, and the validation loss
+        # would then say nothing of it.
+        raise ValueError(
+            f"early_stopping=True holds out {settings.validation_fraction:.0%} of every "
+            f"(label, group) cell, but the smallest cell has {counts.min()} rows: set "
+            "early_stopping=False, or a larger validation_fraction."
+        )
+    training, held_out = train_test_split(
+        rows, test_size=settings.validation_fraction, stratify=cells, random_state=settings.seed
+    )
+    return training, held_out
+
+
+def _layout(
+    annotations: Annotations, training: npt.NDArray[np.int64], batch_size: int
+) -> CellLayout:
+    counts = np.bincount(annotations.cells[training])
+    return CellLayout(
+        labels=torch.from_numpy(annotations.cell_labels),
+        groups=torch.from_numpy(annotations.cell_groups),
+        rows_per_cell=rows_per_cell(batch_size, counts),
+        comparable=torch.from_numpy(counts >= 2),
+    )
+
+
+def _objective(
+    layout: CellLayout, annotations: Annotations, n_features: int, settings: FitSettings
+) -> Objective:
+    _, first_rows = np.unique(annotations.cells, return_index=True)
+    return Objective(
+        layout,
+        torch.from_numpy(annotations.label_codes[first_rows]),
+        torch.from_numpy(annotations.attribute_codes[first_rows]),
+        n_features=n_features,
+        n_label_components=settings.n_label_components,
+        weights=settings.weights,
+        distance=settings.distance,
+    )
+
+
+def _config(settings: FitSettings, n_batches: int) -> TrainingConfig:
+    automatic = max(AUTO_EPOCHS, math.ceil(AUTO_STEPS / n_batches))
+    return TrainingConfig(
+        max_iter=automatic if settings.max_iter is None else settings.max_iter,
+        learning_rate=settings.learning_rate,
+        early_stopping=settings.early_stopping,
+        n_iter_no_change=settings.n_iter_no_change,
+        tol=settings.tol,
+        verbose=settings.verbose,
+        seed=settings.seed,
+    )
+
+
+def _checkpoint(x: Tensor, annotations: Annotations, settings: FitSettings) -> Checkpoint | None:
+    if settings.checkpoint_dir is None:
+        return None
+    identity: list[Any] = [x.numpy(), annotations.cells, annotations.label_codes]
+    identity += [annotations.attribute_codes, _without_location(settings)]
+    return Checkpoint(settings.checkpoint_dir, joblib.hash(identity))
+
+
+def _without_location(settings: FitSettings) -> dict[str, Any]:
+    """Return what defines the fit: moving the directory or showing progress changes nothing."""
+    return {k: v for k, v in vars(settings).items() if k not in {"checkpoint_dir", "verbose"}}

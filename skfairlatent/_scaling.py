@@ -1,0 +1,54 @@
+"""Standardisation of embeddings, part of the fitted map."""
+
+__all__ = ["Standardizer"]
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+# A standard deviation below this share of the feature's magnitude is rounding, not signal:
+# dividing by it would blow noise up. Such features count as constant.
+RELATIVE_STD_FLOOR = 1e-7
+
+
+@dataclass(frozen=True)
+class Standardizer:
+    """Mean and scale of every feature, in float64.
+
+    Parameters
+    ----------
+    mean, scale : ndarray of shape (d,), float64
+        The scale of a constant feature is 1: it becomes 0 and comes back exactly.
+    """
+
+    mean: npt.NDArray[np.float64]
+    scale: npt.NDArray[np.float64]
+
+    @classmethod
+    def fit(cls, X: npt.NDArray[np.floating]) -> "Standardizer":
+        """Measure X of shape (n_samples, d)."""
+        mean = X.mean(axis=0, dtype=np.float64)
+        # The mean square may overflow where the values themselves do not.
+        largest = np.abs(X).max(axis=0).astype(np.float64)
+        unit = np.where(largest > 0, largest, 1.0)
+        std = np.sqrt(np.mean((X / unit - mean / unit) ** 2, axis=0)) * unit
+        constant = std <= RELATIVE_STD_FLOOR * unit
+        return cls(mean, np.where(constant, 1.0, std))
+
+    def forward(self, X: npt.NDArray[np.floating]) -> Tensor:
+        """Return X standardised, as a float32 tensor of shape (n, d).
+
+        The mean is subtracted in the precision of X: in float32 a large mean would take the
+        digits of a small spread with it.
+        """
+        centred = X - self.mean.astype(X.dtype)
+        centred /= self.scale.astype(X.dtype)
+        return torch.from_numpy(centred.astype(np.float32, copy=False))
+
+    def inverse(self, x: Tensor, dtype: npt.DTypeLike) -> npt.NDArray[np.floating]:
+        """Undo `forward`, giving an array of `dtype`."""
+        values = x.numpy().astype(dtype, copy=False)
+        return np.asarray(values * self.scale.astype(dtype) + self.mean.astype(dtype))

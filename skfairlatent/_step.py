@@ -1,0 +1,128 @@
+"""One optimisation step: eager on the CPU, a captured graph on CUDA."""
+
+__all__ = ["TrainingStep"]
+
+import logging
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from skfairlatent._device import autocast_dtype
+from skfairlatent._objective import TERMS, Objective
+from skfairlatent.flows import Glow
+
+_logger = logging.getLogger(__name__)
+
+MAX_GRADIENT_NORM = 1.0
+# CUDA wants a few eager steps before it can record one: lazily created handles, workspaces and
+# the optimizer's state must exist. They are ordinary training steps.
+N_EAGER_STEPS = 3
+
+
+class TrainingStep:
+    """Forward, backward, clipping and update for one batch of resident rows.
+
+    Inputs and outputs live in fixed tensors, so that on CUDA the whole step can be replayed as
+    one graph: the step is launched once instead of as hundreds of small kernels.
+
+    Parameters
+    ----------
+    flow : Glow
+    objective : Objective
+    data : Tensor of shape (n_samples, d), float32
+        Standardised rows, on the device of the flow.
+    learning_rate : float
+        Step size before any schedule.
+    input_noise : float
+        Standard deviation of the Gaussian noise added to each batch.
+    """
+
+    def __init__(
+        self,
+        flow: Glow,
+        objective: Objective,
+        data: Tensor,
+        *,
+        learning_rate: float,
+        input_noise: float,
+    ) -> None:
+        self.flow, self.objective, self.data = flow, objective, data
+        self.input_noise = input_noise
+        self.parameters = [*flow.parameters(), *objective.parameters()]
+        self._half = autocast_dtype(data.device)
+        self._on_cuda = data.device.type == "cuda"
+        self._rows = torch.zeros(
+            objective.layout.batch_size, dtype=torch.int64, device=data.device
+        )
+        self._terms = torch.zeros(len(TERMS), device=data.device)
+        # A graph replays with the tensors it was recorded with: the step size must be one.
+        self._learning_rate = torch.tensor(learning_rate, device=data.device)
+        self.optimizer = torch.optim.Adam(
+            self.parameters,
+            lr=self._learning_rate if self._on_cuda else learning_rate,
+            fused=data.device.type in ("cpu", "cuda"),
+            capturable=self._on_cuda,
+        )
+        self._graph: torch.cuda.CUDAGraph | None = None
+        self._eager_steps_left = N_EAGER_STEPS if self._on_cuda else -1
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        """Train on the batch of row numbers `rows` and return its loss terms, shape (5,).
+
+        The returned tensor is overwritten by the next call.
+        """
+        self._rows.copy_(rows, non_blocking=True)
+        if self._graph is not None:
+            self._graph.replay()
+            return self._terms
+        if self._eager_steps_left == 0:
+            self._graph = self._capture(self._compute)
+            return self(rows)
+        self._eager_steps_left -= 1
+        self._compute()
+        return self._terms
+
+    def set_learning_rate(self, value: float) -> None:
+        """Set the step size of the next calls."""
+        if self._on_cuda:
+            self._learning_rate.fill_(value)
+        else:
+            self.optimizer.param_groups[0]["lr"] = value
+
+    def terms(self, rows: Tensor, data: Tensor) -> Tensor:
+        """Return the loss terms of rows of `data` without noise and without training."""
+        with torch.no_grad():
+            terms: Tensor = self.objective(*self.flow(data[rows]))
+            return terms
+
+    def reset_optimizer(self) -> None:
+        """Forget the optimizer's moments, which non-finite gradients have spoilt."""
+        for state in self.optimizer.state.values():
+            for value in state.values():
+                value.zero_()
+
+    def _compute(self) -> None:
+        x = self.data[self._rows]
+        if self.input_noise:
+            x = torch.add(x, torch.randn_like(x), alpha=self.input_noise)
+        with torch.autocast(x.device.type, dtype=self._half, enabled=self._half is not None):
+            z, log_det = self.flow(x)
+        terms = self.objective(z, log_det)
+        # Gradients stay allocated: a graph writes to the addresses that it was recorded with.
+        self.optimizer.zero_grad(set_to_none=not self._on_cuda)
+        self.objective.total(terms).backward()
+        torch.nn.utils.clip_grad_norm_(self.parameters, MAX_GRADIENT_NORM)
+        self.optimizer.step()
+        self._terms.copy_(terms.detach())
+
+    def _capture(self, compute: Callable[[], None]) -> torch.cuda.CUDAGraph | None:
+        graph = torch.cuda.CUDAGraph()
+        try:
+            with torch.cuda.graph(graph):
+                compute()
+        except RuntimeError as error:
+            _logger.warning("CUDA graph not recorded, training without it: %s", error)
+            self._eager_steps_left = -1
+            return None
+        return graph

@@ -1,0 +1,239 @@
+"""Labels and sensitive features, checked and turned into codes, groups and cells."""
+
+__all__ = ["Annotations", "encode_annotations", "reject_text_columns"]
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from sklearn.utils import check_consistent_length
+from sklearn.utils.multiclass import type_of_target
+
+from skfairlatent._groups import SensitiveColumn, cross_columns, encode_columns
+from skfairlatent.exceptions import FairLatentWarning
+
+Codes = npt.NDArray[np.int64]
+
+# More names than this make a warning unreadable.
+_MAX_NAMED = 8
+
+
+@dataclass(frozen=True)
+class Annotations:
+    """What fit knows of each row besides X.
+
+    Parameters
+    ----------
+    classes : list of ndarray
+        The sorted classes of each label column.
+    label_codes : ndarray of shape (n_samples, n_label_columns), int64
+        Position of each row's label among the classes.
+    attributes : list of SensitiveColumn
+        The sensitive attributes, one by one; empty if none were given.
+    groups : list of str
+        Names of the crossed groups that occur; one nameless group if none were given.
+    cell_labels, cell_groups : ndarray of shape (n_cells,), int64
+        Joint label and joint group of each (label, group) cell that occurs.
+    cells : ndarray of shape (n_samples,), int64
+        Cell of each row.
+    single_target : bool
+        Whether y had one dimension.
+    """
+
+    classes: list[npt.NDArray[Any]]
+    label_codes: Codes
+    attributes: list[SensitiveColumn]
+    groups: list[str]
+    cell_labels: Codes
+    cell_groups: Codes
+    cells: Codes
+    single_target: bool
+
+    @property
+    def attribute_codes(self) -> Codes:
+        """Codes of all attributes, shape (n_samples, n_attributes)."""
+        if not self.attributes:
+            return np.empty((len(self.cells), 0), dtype=np.int64)
+        return np.stack([attribute.codes for attribute in self.attributes], axis=1)
+
+    @property
+    def counts(self) -> Codes:
+        """Rows of each cell."""
+        return np.bincount(self.cells)
+
+
+def encode_annotations(X: Any, y: Any, sensitive_features: Any) -> Annotations:
+    """Check labels and sensitive features against X and encode them.
+
+    Parameters
+    ----------
+    X : sized
+        Only its length is used.
+    y : array-like of shape (n_samples,) or (n_samples, n_label_columns)
+        Class labels.
+    sensitive_features : array-like of shape (n_samples,) or (n_samples, n_attributes), or None
+        Sensitive attributes.
+
+    Returns
+    -------
+    Annotations
+
+    Raises
+    ------
+    ValueError
+        For lengths that differ, missing values, continuous labels, one class or one group.
+
+    Warns
+    -----
+    FairLatentWarning
+        If `sensitive_features` is None, or some (label, group) cells have too few rows.
+    """
+    columns, single_target = _label_columns(y)
+    check_consistent_length(X, columns[0])
+    encoded = [_encode_labels(column, index) for index, column in enumerate(columns)]
+    classes = [uniques for uniques, _ in encoded]
+    label_codes = np.stack([codes for _, codes in encoded], axis=1)
+    attributes, group_codes, groups = _encode_groups(X, sensitive_features)
+    joint_labels, joint_codes = np.unique(label_codes, axis=0, return_inverse=True)
+    joint_codes = joint_codes.reshape(-1)
+    cell_keys, cells = np.unique(joint_codes * len(groups) + group_codes, return_inverse=True)
+    annotations = Annotations(
+        classes=classes,
+        label_codes=label_codes,
+        attributes=attributes,
+        groups=groups,
+        cell_labels=cell_keys // len(groups),
+        cell_groups=cell_keys % len(groups),
+        cells=cells.astype(np.int64),
+        single_target=single_target,
+    )
+    if attributes:
+        _warn_about_thin_cells(annotations, joint_labels)
+    return annotations
+
+
+def reject_text_columns(X: Any) -> None:
+    """Raise ValueError naming the columns of a table that hold no numbers."""
+    if not isinstance(X, pd.DataFrame):
+        return
+    text = [
+        name
+        for name, dtype in X.dtypes.items()
+        if not (pd.api.types.is_numeric_dtype(dtype) or pd.api.types.is_bool_dtype(dtype))
+        and not _holds_numbers(X[name])
+    ]
+    if text:
+        raise ValueError(
+            f"X has columns that are not numeric: {text[:_MAX_NAMED]}. Encode them first, e.g. "
+            "make_pipeline(make_column_transformer((OneHotEncoder(sparse_output=False), "
+            f"{text[:2]}), remainder='passthrough'), FairLatentTransformer())."
+        )
+
+
+def _holds_numbers(column: Any) -> bool:
+    try:
+        pd.to_numeric(column)
+    except (TypeError, ValueError):
+        return False
+    return bool(column.dtype == object)
+
+
+def _label_columns(y: Any) -> tuple[list[npt.NDArray[Any]], bool]:
+    if y is None:
+        raise ValueError(
+            "FairLatentTransformer requires y to be passed, but the target y is None: "
+            "give the labels that the latent is to keep."
+        )
+    if isinstance(y, pd.DataFrame):
+        return [y[name].to_numpy() for name in y.columns], False
+    values = np.asarray(y)
+    if values.ndim == 2 and values.shape[1] > 1:
+        return list(values.T), False
+    if values.ndim == 1 or (values.ndim == 2 and values.shape[1] == 1):
+        return [values.reshape(-1)], True
+    raise ValueError(
+        f"y has shape {values.shape}: expected (n_samples,) for one label, or "
+        "(n_samples, n_label_columns) for several."
+    )
+
+
+def _encode_labels(column: npt.NDArray[Any], index: int) -> tuple[npt.NDArray[Any], Codes]:
+    missing = np.flatnonzero(pd.isna(column))
+    if len(missing):
+        raise ValueError(
+            f"y has {len(missing)} missing value(s) (NaN or None) in label column {index}, the "
+            f"first at row {missing[0]}: drop these rows."
+        )
+    if column.dtype == object:
+        column = pd.Series(column).infer_objects().to_numpy()
+    if column.dtype.kind == "f" and not np.isfinite(column).all():
+        raise ValueError(f"y holds infinity in label column {index}: expected class labels.")
+    if column.dtype.kind == "f" and type_of_target(column).startswith("continuous"):
+        raise ValueError(
+            f"Unknown label type: continuous. y holds real numbers such as {column[0]:.4g} in "
+            f"label column {index}: expected class labels. Cut a score into classes first, e.g. "
+            "y = y > threshold, or pandas.qcut(y, 3, labels=False)."
+        )
+    classes, codes = np.unique(
+        column.astype(str) if column.dtype == object else column, return_inverse=True
+    )
+    if len(classes) < 2:
+        raise ValueError(
+            f"y has one class only ({classes[0]!r}) in label column {index}: at least two "
+            "classes are needed to learn what predicts the label."
+        )
+    return classes, codes.astype(np.int64)
+
+
+def _encode_groups(
+    X: Any, sensitive_features: Any
+) -> tuple[list[SensitiveColumn], Codes, list[str]]:
+    if sensitive_features is None:
+        warnings.warn(
+            "sensitive_features was not given: density and label terms are fitted, and nothing "
+            "is done about fairness. Pass fit(X, y, sensitive_features=...).",
+            FairLatentWarning,
+            stacklevel=4,
+        )
+        return [], np.zeros(len(X), dtype=np.int64), [""]
+    attributes = encode_columns(sensitive_features)
+    check_consistent_length(X, attributes[0].codes)
+    for index, attribute in enumerate(attributes):
+        if len(attribute.values) < 2:
+            name = index if attribute.name is None else repr(attribute.name)
+            raise ValueError(
+                f"sensitive_features has one group only ({attribute.values[0]!r}) in column "
+                f"{name}: at least two groups are needed to compare. Pass "
+                "sensitive_features=None to fit without fairness terms."
+            )
+    codes, names = cross_columns(sensitive_features)
+    return attributes, codes, names
+
+
+def _warn_about_thin_cells(annotations: Annotations, joint_labels: Codes) -> None:
+    """Name, once, the cells without rows and those with a single one."""
+    counts = np.zeros((len(joint_labels), len(annotations.groups)), dtype=np.int64)
+    counts[annotations.cell_labels, annotations.cell_groups] = annotations.counts
+    for size, meaning in ((0, "no rows"), (1, "a single row")):
+        thin = [
+            f"({_label_name(annotations.classes, joint_labels[label])}, "
+            f"{annotations.groups[group]})"
+            for label, group in np.argwhere(counts == size)
+        ]
+        if thin:
+            shown = ", ".join(thin[:_MAX_NAMED]) + (", ..." if len(thin) > _MAX_NAMED else "")
+            warnings.warn(
+                f"{len(thin)} (label, group) cell(s) have {meaning} in the training data: "
+                f"{shown}. These groups cannot be compared within these labels, and nothing is "
+                "promised for them. Merge groups, or collect rows of these cells.",
+                FairLatentWarning,
+                stacklevel=5,
+            )
+
+
+def _label_name(classes: list[npt.NDArray[Any]], codes: Codes) -> str:
+    names = [str(column[code]) for column, code in zip(classes, codes, strict=True)]
+    return names[0] if len(names) == 1 else "|".join(names)

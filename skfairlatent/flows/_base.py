@@ -1,0 +1,52 @@
+"""What every invertible layer promises."""
+
+__all__ = ["Bijection"]
+
+import torch
+from torch import Tensor, nn
+
+
+class Bijection(nn.Module):
+    r"""An invertible, differentiable map of vectors of one width.
+
+    Sign convention, for every subclass: ``forward(x)`` returns :math:`z = f(x)` together with
+    :math:`\log |\det \partial f / \partial x|` of shape (n,), a number for every row, so that
+    :math:`\log p(x) = \log p(z) + \text{log\_det}`.
+
+    Parameters
+    ----------
+    features : int
+        Width d of the vectors.
+    """
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.features = features
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Map `x` of shape (n, d) to z of shape (n, d) and the log-determinant, shape (n,)."""
+        raise NotImplementedError
+
+    def inverse(self, z: Tensor) -> Tensor:
+        """Map `z` of shape (n, d) back to x of shape (n, d)."""
+        raise NotImplementedError
+
+    def initialize(self, x: Tensor) -> Tensor:
+        """Fit what depends on data to the batch `x`, and return the batch mapped forward.
+
+        A layer without such state only maps forward.
+        """
+        with torch.no_grad():
+            z: Tensor = self(x)[0]
+            return z
+
+    def extra_repr(self) -> str:
+        """Show the width in ``repr``."""
+        return f"features={self.features}"
+
+    def _check_width(self, x: Tensor) -> None:
+        if x.ndim != 2 or x.shape[1] != self.features:
+            raise ValueError(
+                f"{type(self).__name__} expects a tensor of shape (n, {self.features}), "
+                f"got {tuple(x.shape)}."
+            )

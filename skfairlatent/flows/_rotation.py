@@ -1,0 +1,85 @@
+"""A learned rotation: the invertible linear map that keeps float32 exact."""
+
+__all__ = ["Rotation"]
+
+import torch
+from torch import Tensor, nn
+
+from skfairlatent.flows._base import Bijection
+
+
+class Rotation(Bijection):
+    r"""Mix all features by an orthogonal matrix: :math:`z = x Q H_1 \cdots H_r`.
+
+    Q is a fixed random rotation, uniform over the orthogonal group; the
+    :math:`H_i = I - 2 v_i v_i^\top / \|v_i\|^2` are learned Householder reflections. Glow's dense
+    map, parametrised by an LU decomposition, loses three digits of the round trip in float32 at
+    d = 512 after training; an orthogonal one loses none, its inverse is its transpose, and its
+    log-determinant is 0. Scales are left to ActNorm.
+
+    The product of the reflections is formed as :math:`I - V T V^\top` (compact WY form), hence
+    a learned rotation costs one more thin product of matrices than a fixed one.
+
+    Parameters
+    ----------
+    features : int
+        Width d of the vectors.
+    n_reflections : int, default=8
+        Number r of learned reflections; 0 leaves the rotation fixed. An odd number would
+        make the map a reflection, which is as good.
+
+    Notes
+    -----
+    Reflections start in pairs of equal vectors, so the map starts at Q.
+
+    References
+    ----------
+    J. M. Tomczak and M. Welling, "Improving Variational Auto-Encoders using Householder Flow",
+    2016, arXiv:1611.09630. C. Bischof and C. Van Loan, "The WY Representation for Products of
+    Householder Matrices", SIAM J. Sci. Stat. Comput. 8(1), 1987.
+
+    Examples
+    --------
+    >>> import torch
+    >>> layer = Rotation(4)
+    >>> x = torch.randn(10, 4)
+    >>> z, log_det = layer(x)
+    >>> bool(torch.allclose(z.norm(dim=1), x.norm(dim=1), atol=1e-5))
+    True
+    """
+
+    base: Tensor
+
+    def __init__(self, features: int, n_reflections: int = 8) -> None:
+        super().__init__(features)
+        q, r = torch.linalg.qr(torch.randn(features, features))
+        # Without the signs of R's diagonal, Q would not be uniform (Mezzadri 2007).
+        self.register_buffer("base", q * r.diagonal().sign())
+        self.n_reflections = n_reflections
+        half = torch.randn((n_reflections + 1) // 2, features)
+        pairs = half.repeat_interleave(2, dim=0)[:n_reflections]
+        self.vectors = nn.Parameter(nn.functional.normalize(pairs, dim=1))
+
+    def matrix(self) -> Tensor:
+        """Return the orthogonal matrix W of z = x W, shape (d, d)."""
+        if self.n_reflections == 0:
+            return self.base
+        v = nn.functional.normalize(self.vectors, dim=1)
+        # H_1 ... H_r = I - V' T V with T^-1 = strict upper part of V V' plus half its diagonal.
+        t_inverse = torch.triu(v @ v.T, diagonal=1) + 0.5 * torch.eye(len(v)).to(v)
+        t_v = torch.linalg.solve_triangular(t_inverse, v, upper=True)
+        return torch.addmm(self.base, self.base @ v.T, t_v, alpha=-1.0)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return z and the log-determinant, 0 for every row."""
+        self._check_width(x)
+        return x @ self.matrix(), x.new_zeros(len(x))
+
+    def inverse(self, z: Tensor) -> Tensor:
+        """Return x, by the transpose."""
+        self._check_width(z)
+        return z @ self.matrix().T
+
+    def extra_repr(self) -> str:
+        """Show the width and the number of reflections in ``repr``."""
+        return f"{super().extra_repr()}, n_reflections={self.n_reflections}"
