@@ -29,7 +29,7 @@ def map_rows(
     Parameters
     ----------
     flow : Glow
-        On the CPU; a copy goes to `device`.
+        On the CPU; a copy goes to `device`, in the precision of `x`.
     x : Tensor of shape (n, d)
         On the CPU.
     device : torch.device
@@ -44,12 +44,14 @@ def map_rows(
     Tensor of shape (n, width of columns)
     """
     on_cpu = device.type == "cpu"
-    placed = flow if on_cpu else copy.deepcopy(flow).to(device)
+    dtype = torch.float32 if device.type == "mps" else x.dtype  # MPS has nothing wider
+    in_place = on_cpu and next(flow.parameters()).dtype == dtype
+    placed = flow if in_place else copy.deepcopy(flow).to(device, dtype)
     rows = ROWS_ON_CPU if on_cpu else ROWS_ON_GPU
     with torch.inference_mode(), placed.frozen():
         apply: Callable[[Tensor], Tensor] = placed.inverse if inverse else placed.transform
-        pieces = [apply(piece.to(device))[:, columns].cpu() for piece in x.split(rows)]
-    return torch.cat(pieces)
+        pieces = [apply(piece.to(device, dtype))[:, columns].cpu() for piece in x.split(rows)]
+    return torch.cat(pieces).to(x.dtype)
 
 
 def largest_round_trip_error(flow: Glow, x: Tensor, device: torch.device) -> float:

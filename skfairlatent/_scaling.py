@@ -39,16 +39,14 @@ class Standardizer:
         return cls(mean, np.where(constant, 1.0, std))
 
     def forward(self, X: npt.NDArray[np.floating]) -> Tensor:
-        """Return X standardised, as a float32 tensor of shape (n, d).
-
-        The mean is subtracted in the precision of X: in float32 a large mean would take the
-        digits of a small spread with it.
-        """
+        """Return X standardised, as a tensor of shape (n, d) in the precision of X."""
         centred = X - self.mean.astype(X.dtype)
         centred /= self.scale.astype(X.dtype)
-        return torch.from_numpy(centred.astype(np.float32, copy=False))
+        return torch.from_numpy(centred)
 
-    def inverse(self, x: Tensor, dtype: npt.DTypeLike) -> npt.NDArray[np.floating]:
-        """Undo `forward`, giving an array of `dtype`."""
-        values = x.numpy().astype(dtype, copy=False)
-        return np.asarray(values * self.scale.astype(dtype) + self.mean.astype(dtype))
+    def inverse(self, x: Tensor) -> npt.NDArray[np.floating]:
+        """Undo `forward`, in the precision of `x`."""
+        values = x.numpy()
+        return np.asarray(
+            values * self.scale.astype(values.dtype) + self.mean.astype(values.dtype)
+        )
