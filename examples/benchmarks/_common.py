@@ -1,0 +1,270 @@
+"""What the benchmarks share: data, classifiers, scores, the noise floor, tables."""
+
+import argparse
+import functools
+import hashlib
+import inspect
+import json
+import os
+import sys
+import warnings
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import accuracy_score
+from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
+from sklearn.utils.validation import has_fit_parameter
+
+import skfairlatent
+from skfairlatent.datasets import load_embeddings
+from skfairlatent.metrics import (
+    demographic_parity_difference,
+    equalized_odds_difference,
+    worst_group_accuracy_score,
+)
+
+DATA_VARIABLE = "SKFAIRLATENT_DATA"
+ATTRIBUTES = Path("celeba64", "attributes.csv")
+SVC_ROWS = 10_000  # a kernel machine on all rows would take hours
+
+
+class Task(NamedTuple):
+    """A label to predict, the sensitive attributes, and the embeddings to do it from."""
+
+    label: str
+    sensitive: tuple[str, ...]
+    embeddings: str
+
+    @property
+    def name(self):
+        return "-".join([self.label, "x".join(self.sensitive), self.embeddings]).lower()
+
+    @property
+    def title(self):
+        return f"{self.label} by {' x '.join(self.sensitive)}, {self.embeddings}"
+
+
+class Rows(NamedTuple):
+    """Embeddings, labels, sensitive columns, and the crossed group of each row as text."""
+
+    X: np.ndarray
+    y: np.ndarray
+    sensitive: pd.DataFrame
+    group: np.ndarray
+
+
+class Source(NamedTuple):
+    """Where the rows come from."""
+
+    data: str
+    split: str
+    max_rows: int | None = None
+
+
+def add_data_arguments(parser):
+    """Add the options that say where the data lies and which rows of it to use."""
+    parser.add_argument(
+        "--data",
+        default=os.environ.get(DATA_VARIABLE),
+        help=f"folder with celeba64/attributes.csv and celeba_*/ (default: ${DATA_VARIABLE})",
+    )
+    parser.add_argument(
+        "--split",
+        choices=["valid", "test"],
+        default="valid",
+        help="rows to score on; the train split is fitted on either way",
+    )
+    parser.add_argument(
+        "--max-rows", type=int, help="train on a random choice of so many rows (for a quick look)"
+    )
+
+
+def source_of(options, parser):
+    """Check the options that say where the data lies."""
+    if not options.data:
+        parser.error(f"give the folder of the data as --data, or in ${DATA_VARIABLE}")
+    splits = set(pd.read_csv(Path(options.data, ATTRIBUTES), usecols=["split"])["split"])
+    if not {"train", options.split} <= splits:
+        parser.error(f"the attributes hold the splits {sorted(splits)}, not {options.split!r}")
+    return Source(options.data, options.split, options.max_rows)
+
+
+@functools.lru_cache(maxsize=4)
+def _load(source, embeddings, split, max_rows):
+    folder = Path(source.data, f"celeba_{embeddings}")
+    attributes = Path(source.data, ATTRIBUTES)
+    return load_embeddings(folder, attributes, split=split, max_samples=max_rows, random_state=0)
+
+
+def load_task(source, task):
+    """Return the rows to fit on and the rows to score on."""
+    loaded = [
+        _load(source, task.embeddings, "train", source.max_rows),
+        _load(source, task.embeddings, source.split, None),
+    ]
+    return tuple(_rows(part, task) for part in loaded)
+
+
+def _rows(loaded, task):
+    sensitive = loaded.frame[list(task.sensitive)]
+    named = [name + "=" + sensitive[name].astype(str) for name in task.sensitive]
+    group = functools.reduce(lambda left, right: left + ", " + right, named)
+    return Rows(
+        loaded.data,
+        loaded.frame[task.label].to_numpy(),
+        sensitive,
+        group.to_numpy(dtype=str),
+    )
+
+
+def _scaled(model):
+    return make_pipeline(StandardScaler(), model)
+
+
+CLASSIFIERS = {
+    "LogisticRegression": lambda _seed: _scaled(LogisticRegression(max_iter=500)),
+    "MLPClassifier": lambda seed: _scaled(
+        MLPClassifier((64,), early_stopping=True, max_iter=50, random_state=seed)
+    ),
+    "HistGradientBoostingClassifier": lambda seed: HistGradientBoostingClassifier(
+        random_state=seed
+    ),
+    "SVC": lambda seed: _scaled(SVC(random_state=seed)),
+}
+
+
+def cell_weights(y, group, power=1.0):
+    """Weigh rows by a power of 1 / (rows of the same label and group), 1 on average.
+
+    At power 1 every cell weighs the same.
+    """
+    _, cells = np.unique(np.char.add(np.asarray(y, str), group), return_inverse=True)
+    weights = (1 / np.bincount(cells)[cells]) ** power
+    return weights / weights.mean()
+
+
+def fit_classifier(name, X, y, *, weights=None, seed=0):
+    """Fit one of `CLASSIFIERS`, an SVC on at most `SVC_ROWS` rows drawn at random."""
+    model = CLASSIFIERS[name](seed)
+    if name == "SVC" and len(X) > SVC_ROWS:
+        rows = np.random.default_rng(seed).permutation(len(X))[:SVC_ROWS]
+        X, y = X[rows], y[rows]
+        weights = None if weights is None else weights[rows]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # max_iter is a budget here
+        return fit_weighted(model, X, y, weights, seed)
+
+
+def fit_weighted(model, X, y, weights, seed=0):
+    """Fit with sample weights; where a model takes none, on rows drawn by them."""
+    if weights is None:
+        return model.fit(X, y)
+    last = model[-1] if hasattr(model, "steps") else model
+    if has_fit_parameter(last, "sample_weight"):
+        prefix = f"{model.steps[-1][0]}__" if hasattr(model, "steps") else ""
+        return model.fit(X, y, **{f"{prefix}sample_weight": weights})
+    # MLPClassifier before scikit-learn 1.7.
+    rows = np.random.default_rng(seed).choice(len(X), len(X), p=weights / weights.sum())
+    return model.fit(X[rows], y[rows])
+
+
+def scores(y, predicted, group, sample_weight=None):
+    """Return accuracy and the group metrics of predictions."""
+    given = {"sensitive_features": group, "sample_weight": sample_weight}
+    return {
+        "accuracy": float(accuracy_score(y, predicted, sample_weight=sample_weight)),
+        "eo": equalized_odds_difference(y, predicted, agg="mean", **given),
+        "dp": demographic_parity_difference(y, predicted, **given),
+        "wga": worst_group_accuracy_score(y, predicted, **given),
+    }
+
+
+def noise_floor(y, predicted, group, n_permutations=400, seed=0):
+    """Return the mean and the 95 % quantile of the EO that sampling alone would show.
+
+    Predictions are permuted across the groups within each true label, so that they are as
+    accurate as before and know nothing of the group. What gap is left comes from the number of
+    rows in each cell: no method can be shown to lie below it on these rows.
+    """
+    gaps = permuted_gaps(y, predicted, group, n_permutations, seed)
+    return float(gaps.mean()), float(np.quantile(gaps, 0.95))
+
+
+def permuted_gaps(y, predicted, group, n_permutations, seed=0):
+    """Return the mean of the gaps for each of many permutations within the true label."""
+    rng = np.random.default_rng(seed)
+    classes, predicted = np.unique(predicted, return_inverse=True)
+    labels = np.unique(y)
+    _, group = np.unique(group, return_inverse=True)
+    gaps = np.zeros(n_permutations)
+    for label in labels:
+        given, members = predicted[y == label], group[y == label]
+        for i in range(n_permutations):
+            gaps[i] += rate_gap(rng.permutation(given), members, len(classes))
+    return gaps / len(labels)
+
+
+def rate_gap(predicted, group, n_classes):
+    """Return the largest difference between groups in the rate of any prediction; codes in."""
+    cells = np.bincount(group * n_classes + predicted, minlength=n_classes * (group.max() + 1))
+    counts = cells.reshape(-1, n_classes)
+    return np.ptp(counts / counts.sum(axis=1, keepdims=True), axis=0).max()
+
+
+def code_fingerprint():
+    """Tell one state of the package's code from another, so that old results are not reused."""
+    root = Path(inspect.getfile(skfairlatent)).parent
+    digest = hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def provenance(options):
+    """Say in one line what was run on which data, for the head of a table."""
+    split = f"fitted on train, scored on {options.split}"
+    rows = f", {options.max_rows} train rows" if options.max_rows else ""
+    command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    return f"``{command}`` ({split}{rows}; code {code_fingerprint()})"
+
+
+def cell_text(value):
+    """Format one entry of a table."""
+    if isinstance(value, float):
+        return "n/a" if np.isnan(value) else f"{value:.3f}"
+    return str(value)
+
+
+def rst_table(title, table):
+    """Write a data frame as an RST simple table, legible in a terminal too."""
+    lines = [list(map(str, table.columns))]
+    lines += [[cell_text(value) for value in row] for row in table.itertuples(index=False)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    rule = "  ".join("=" * width for width in widths)
+    text = [
+        "  ".join(entry.ljust(width) for entry, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    ]
+    body = "\n".join([rule, text[0], rule, *text[1:], rule])
+    return f"{title}\n{'-' * len(title)}\n\n{body}\n"
+
+
+def json_object(text):
+    """Parse the JSON object of a command line option."""
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        msg = f"{text!r} is no JSON: {error}"
+        raise argparse.ArgumentTypeError(msg) from error
+    if not isinstance(value, dict):
+        msg = f"{text!r}: expected a JSON object, as in '{{\"lambda_di\": 3.0}}'"
+        raise argparse.ArgumentTypeError(msg)
+    return value
