@@ -55,7 +55,7 @@ class Checkpoint:
                 f"{self.path} is not a checkpoint of this version of skfairlatent; delete it, or "
                 "use another checkpoint_dir."
             )
-        if content["fingerprint"] != self.fingerprint:
+        if content.get("fingerprint") != self.fingerprint:
             raise CheckpointError(
                 f"{self.path} belongs to a fit with other data or other parameters; delete it to "
                 "start anew, or use another checkpoint_dir."

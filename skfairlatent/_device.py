@@ -1,6 +1,6 @@
 """Where to compute, in which precision, and from which random numbers."""
 
-__all__ = ["autocast_dtype", "isolated_rng", "resolve_device"]
+__all__ = ["autocast_dtype", "isolated_rng", "resolve_device", "seed_rng"]
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -64,10 +64,28 @@ def autocast_dtype(device: torch.device) -> torch.dtype | None:
 @contextmanager
 def isolated_rng(seed: int, device: torch.device) -> Iterator[None]:
     """Seed torch for a block of code, and put the global random state back afterwards."""
-    has_state = device.type == "cuda"
-    with torch.random.fork_rng([device] if has_state else [], device_type="cuda"):
-        torch.manual_seed(seed)
-        yield
+    on_cuda, on_mps = device.type == "cuda", device.type == "mps"
+    mps_state = torch.mps.get_rng_state() if on_mps else None
+    with torch.random.fork_rng([device] if on_cuda else [], device_type="cuda"):
+        seed_rng(seed, device)
+        try:
+            yield
+        finally:
+            if mps_state is not None:
+                torch.mps.set_rng_state(mps_state)
+
+
+def seed_rng(seed: int, device: torch.device) -> None:
+    """Seed the generators that work on `device` draws from.
+
+    ``torch.manual_seed`` would also seed every other device of the machine.
+    """
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(seed)
+    elif device.type == "mps":
+        torch.mps.manual_seed(seed)
 
 
 def _best_device_type() -> str:

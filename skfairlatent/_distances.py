@@ -47,7 +47,7 @@ def contrastive(z: Tensor, layout: CellLayout) -> Tensor:
     group = layout.groups.repeat_interleave(layout.rows_per_cell)
     same_label = label[:, None] == label[None, :]
     positive = same_label & (group[:, None] != group[None, :]) & usable[:, None] & usable[None, :]
-    negative = ~same_label
+    negative = ~same_label & usable[None, :]
     similarity = -torch.cdist(z, z).square() / z.shape[1]
     log_positive = _masked_log_mean_exp(similarity, positive)
     log_negative = _masked_log_mean_exp(similarity, negative)
@@ -135,7 +135,7 @@ def sliced_wasserstein(z: Tensor, layout: CellLayout) -> Tensor:
 
     Along each of 32 random unit directions the sorted rows of every group are compared with the
     mean of the sorted rows over the label's groups, which is their barycentre, in units of
-    the variance along the direction (Bonneel et al. 2015, doi:10.1007/s10851-014-0506-3).
+    the mean variance within the groups (Bonneel et al. 2015, doi:10.1007/s10851-014-0506-3).
 
     Parameters
     ----------

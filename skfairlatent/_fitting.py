@@ -2,6 +2,7 @@
 
 __all__ = ["FitResult", "FitSettings", "fit_flow"]
 
+import copy
 import logging
 import math
 import os
@@ -82,7 +83,7 @@ def fit_flow(
     settings : FitSettings
     device : torch.device
     start : Glow or None
-        A flow to go on from, as with ``warm_start``; it is changed in place.
+        A flow to go on from, as with ``warm_start``; it is left as it is.
 
     Returns
     -------
@@ -91,7 +92,8 @@ def fit_flow(
     with isolated_rng(settings.seed, device):
         training, held_out = _split(annotations.cells, settings)
         layout = _layout(annotations, training, settings.batch_size)
-        flow = start
+        # A copy, so that an interrupted fit leaves the fitted flow whole, and on the CPU.
+        flow = copy.deepcopy(start)
         if flow is None:
             flow = Glow(x.shape[1], settings.n_blocks, settings.hidden_features)
             flow.initialize(x[torch.randperm(len(x))[:INITIAL_ROWS]])
@@ -110,7 +112,7 @@ def fit_flow(
         if held_out is not None:
             cells = annotations.cells[held_out]
             validation = x[held_out].to(device), CellSampler(cells, layout.rows_per_cell)
-        checkpoint = _checkpoint(x, annotations, settings)
+        checkpoint = _checkpoint(x, annotations, settings, start)
         config = _config(settings, sampler.n_batches)
         history = Trainer(step, sampler, validation, config, checkpoint).run()
         if checkpoint is not None:
@@ -180,11 +182,14 @@ def _config(settings: FitSettings, n_batches: int) -> TrainingConfig:
     )
 
 
-def _checkpoint(x: Tensor, annotations: Annotations, settings: FitSettings) -> Checkpoint | None:
+def _checkpoint(
+    x: Tensor, annotations: Annotations, settings: FitSettings, start: Glow | None
+) -> Checkpoint | None:
     if settings.checkpoint_dir is None:
         return None
     identity: list[Any] = [x.numpy(), annotations.cells, annotations.label_codes]
     identity += [annotations.attribute_codes, _without_location(settings)]
+    identity += [value.numpy() for value in start.state_dict().values()] if start else []
     return Checkpoint(settings.checkpoint_dir, joblib.hash(identity))
 
 

@@ -4,6 +4,7 @@ __all__ = ["TrainingStep"]
 
 import logging
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -95,6 +96,17 @@ class TrainingStep:
         with torch.no_grad():
             terms: Tensor = self.objective(*self.flow(data[rows]))
             return terms
+
+    def restore_optimizer(self, saved: dict[str, Any]) -> None:
+        """Take over the moments of a saved optimizer, which may have run on another device.
+
+        The options stay: they are this device's, and the step size that a graph reads must go
+        on being the tensor that `set_learning_rate` fills.
+        """
+        rate = self.optimizer.param_groups[0]["lr"]
+        options = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": saved["state"], "param_groups": options})
+        self.optimizer.param_groups[0]["lr"] = rate
 
     def reset_optimizer(self) -> None:
         """Forget the optimizer's moments, which non-finite gradients have spoilt."""

@@ -13,6 +13,7 @@ from tqdm.auto import tqdm
 
 from skfairlatent._batches import CellSampler
 from skfairlatent._checkpoint import Checkpoint
+from skfairlatent._device import seed_rng
 from skfairlatent._objective import TERMS
 from skfairlatent._step import TrainingStep
 from skfairlatent.exceptions import TrainingDivergedError
@@ -100,7 +101,7 @@ class Trainer:
 
     def _run_epoch(self, epoch: int) -> None:
         # Seeding every epoch makes an interrupted fit go on exactly as it would have.
-        torch.manual_seed(self.config.seed + epoch)
+        seed_rng(self.config.seed + epoch, self.step.data.device)
         record = self._epoch_until_finite(epoch)
         record |= self._validate()
         self.state.history.append({"epoch": epoch + 1.0, **record})
@@ -137,7 +138,8 @@ class Trainer:
         n_steps = self.config.max_iter * len(batches)
         rate = self.config.learning_rate
         for i, rows in enumerate(batches):
-            progress = (epoch * len(batches) + i + 1) / n_steps
+            # The middle of the step: at its end the rate of a fit's only step would be 0.
+            progress = (epoch * len(batches) + i + 0.5) / n_steps
             rate = self.config.learning_rate * self.state.factor * _schedule(progress)
             self.step.set_learning_rate(rate)
             total += self.step(rows)
@@ -154,7 +156,7 @@ class Trainer:
             return {"validation_loss": math.nan}
         rows, sampler = self.validation
         # The same draw every time: epochs are compared with each other.
-        torch.manual_seed(self.config.seed)
+        seed_rng(self.config.seed, rows.device)
         batches = sampler.draw().to(rows.device)
         terms = torch.stack([self.step.terms(batch, rows) for batch in batches]).mean(dim=0)
         return {"validation_loss": float(self.step.objective.total(terms))}
@@ -193,7 +195,7 @@ class Trainer:
 
     def _restore(self, saved: dict[str, Any]) -> None:
         self._load_weights(saved)
-        self.step.optimizer.load_state_dict(saved["optimizer"])
+        self.step.restore_optimizer(saved["optimizer"])
         self.state = _State(**saved["state"])
 
 

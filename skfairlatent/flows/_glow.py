@@ -81,9 +81,9 @@ class Glow(Bijection):
         The weights must not change meanwhile.
         """
         blocks = [cast("_GlowBlock", block) for block in self.blocks]
-        for block in blocks:
-            block.freeze()
         try:
+            for block in blocks:
+                block.freeze()
             yield
         finally:
             for block in blocks:
@@ -107,6 +107,7 @@ class _GlowBlock(Bijection):
         self._frozen: tuple[Tensor, Tensor, Tensor, Tensor] | None = None
 
     def freeze(self) -> None:
+        self.actnorm.check_initialized()
         rotation = self.rotation.matrix()
         weight, bias = self._affine(rotation)
         inverse_weight = rotation * (-self.actnorm.log_scale).exp()[:, None]

@@ -66,7 +66,9 @@ class Rotation(Bijection):
             return self.base
         v = nn.functional.normalize(self.vectors, dim=1)
         # H_1 ... H_r = I - V' T V with T^-1 = strict upper part of V V' plus half its diagonal.
-        t_inverse = torch.triu(v @ v.T, diagonal=1) + 0.5 * torch.eye(len(v)).to(v)
+        # (Made where V is: a copy from the CPU could not be part of a CUDA graph.)
+        half = 0.5 * torch.eye(len(v), dtype=v.dtype, device=v.device)
+        t_inverse = torch.triu(v @ v.T, diagonal=1) + half
         t_v = torch.linalg.solve_triangular(t_inverse, v, upper=True)
         return torch.addmm(self.base, self.base @ v.T, t_v, alpha=-1.0)
 
