@@ -137,7 +137,7 @@ for ax, (title, (label_score, group_score)) in zip((left, middle), scores.items(
 left.set_ylabel("group, as a probe reads it →")
 middle.legend(loc="upper left", frameon=False, handletextpad=0.2)
 
-for row, (name, stages) in enumerate(predictions.items()):
+for row, stages in enumerate(predictions.values()):
     for shift, (stage, predicted) in zip((-0.2, 0.2), stages.items(), strict=True):
         gap = equalized_odds_difference(y_test, predicted, sensitive_features=s_test, agg="mean")
         accuracy = accuracy_score(y_test, predicted)
