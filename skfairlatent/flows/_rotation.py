@@ -62,15 +62,16 @@ class Rotation(Bijection):
 
     def matrix(self) -> Tensor:
         """Return the orthogonal matrix W of z = x W, shape (d, d)."""
+        base = self._exact_base()
         if self.n_reflections == 0:
-            return self.base
+            return base
         v = nn.functional.normalize(self.vectors, dim=1)
         # H_1 ... H_r = I - V' T V with T^-1 = strict upper part of V V' plus half its diagonal.
         # (Made where V is: a copy from the CPU could not be part of a CUDA graph.)
         half = 0.5 * torch.eye(len(v), dtype=v.dtype, device=v.device)
         t_inverse = torch.triu(v @ v.T, diagonal=1) + half
         t_v = torch.linalg.solve_triangular(t_inverse, v, upper=True)
-        return torch.addmm(self.base, self.base @ v.T, t_v, alpha=-1.0)
+        return torch.addmm(base, base @ v.T, t_v, alpha=-1.0)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return z and the log-determinant, 0 for every row."""
@@ -85,3 +86,12 @@ class Rotation(Bijection):
     def extra_repr(self) -> str:
         """Show the width and the number of reflections in ``repr``."""
         return f"{super().extra_repr()}, n_reflections={self.n_reflections}"
+
+    def _exact_base(self) -> Tensor:
+        """Return Q, orthogonal to the precision of its numbers."""
+        q = self.base
+        if q.dtype != torch.float64:
+            return q
+        # Trained in float32 and cast, Q is orthogonal to seven digits only, and its transpose
+        # inverts it no better. One Newton-Schulz step squares that error.
+        return 1.5 * q - 0.5 * q @ (q.T @ q)

@@ -1,0 +1,187 @@
+"""The whole flow: a density, frozen for speed, exact in float32 at full width after training."""
+
+import copy
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from skfairlatent.flows import ActNorm, Glow
+
+# The same products in another order, in float32.
+FROZEN_TOLERANCE = 1e-5
+# Required of the round trip at d = 512, relative to the norm of a row.
+ROUND_TRIP_TOLERANCE = 1e-5
+# A sum over a grid instead of an integral.
+INTEGRAL_TOLERANCE = 1e-3
+
+
+def trained(features=6, dtype=torch.float32, n_blocks=3):
+    flow = Glow(features, n_blocks=n_blocks, hidden_features=16).to(dtype)
+    flow.initialize((2 + 3 * torch.randn(100, features)).to(dtype))
+    with torch.no_grad():
+        for parameter in flow.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+    return flow
+
+
+def test__glow__is_a_density_that_integrates_to_one():
+    flow = trained(2, torch.float64)
+    step = 0.25
+    axis = torch.arange(-30, 34, step, dtype=torch.float64)
+    x = torch.cartesian_prod(axis, axis)
+    with torch.no_grad():
+        z, log_det = flow(x)
+    log_density = torch.distributions.Normal(0.0, 1.0).log_prob(z).sum(dim=1) + log_det
+    total = float(log_density.exp().sum()) * step**2
+    assert total == pytest.approx(1.0, abs=INTEGRAL_TOLERANCE)
+
+
+def test__glow__log_likelihood_rises_with_training():
+    x = torch.randn(200, 2)
+    x = torch.cat((x[:, :1], x[:, :1].square() + 0.1 * x[:, 1:]), dim=1)  # a parabola
+    flow = Glow(2, n_blocks=2, hidden_features=16)
+    flow.initialize(x)
+
+    def loss():
+        z, log_det = flow(x)
+        return (0.5 * z.square().sum(dim=1) - log_det).mean()
+
+    start = float(loss().detach())
+    optimizer = torch.optim.Adam(flow.parameters(), lr=2e-2)
+    for _ in range(40):
+        optimizer.zero_grad()
+        loss().backward()
+        optimizer.step()
+    # A Gaussian cannot follow the parabola: what ActNorm and rotation reach is the start.
+    assert float(loss().detach()) < start - 0.5
+
+
+def test__glow__transform_is_forward_without_log_det():
+    flow, x = trained(), torch.randn(20, 6)
+    assert torch.equal(flow.transform(x), flow(x)[0])
+
+
+def test__glow__refuses_to_run_before_initialize():
+    flow, x = Glow(4, n_blocks=2, hidden_features=8), torch.randn(10, 4)
+    for method in (flow.forward, flow.inverse, flow.transform):
+        with pytest.raises(RuntimeError, match="not initialised"):
+            method(x)
+
+
+def test__glow__initialize_sets_every_actnorm_from_what_reaches_it():
+    flow = Glow(5, n_blocks=3, hidden_features=8)
+    flow.initialize(100 + 10 * torch.randn(200, 5) @ torch.randn(5, 5))
+    norms = [module for module in flow.modules() if isinstance(module, ActNorm)]
+    assert len(norms) == 3
+    assert all(bool(norm.initialized) for norm in norms)
+
+
+def test__glow__seed_decides_the_start():
+    flows = []
+    for seed in (1, 1, 2):
+        torch.manual_seed(seed)
+        flows.append(Glow(6, n_blocks=2, hidden_features=8).state_dict())
+    base = "blocks.0.rotation.base"
+    assert torch.equal(flows[0][base], flows[1][base])
+    assert not torch.equal(flows[0][base], flows[2][base])
+
+
+class TestFrozen:
+    @pytest.mark.parametrize("features", [2, 3, 33])
+    def test__frozen__maps_as_unfrozen(self, features):
+        flow, x = trained(features), torch.randn(20, features)
+        z, log_det = flow(x)
+        back = flow.inverse(z)
+        with flow.frozen():
+            torch.testing.assert_close(flow(x)[0], z, atol=FROZEN_TOLERANCE, rtol=1e-5)
+            torch.testing.assert_close(flow(x)[1], log_det, atol=FROZEN_TOLERANCE, rtol=1e-5)
+            torch.testing.assert_close(flow.inverse(z), back, atol=10 * FROZEN_TOLERANCE, rtol=0)
+
+    @staticmethod
+    def _turn(flow):
+        with torch.no_grad():
+            for block in flow.blocks:
+                block.rotation.vectors.normal_()
+
+    def test__frozen__computes_the_matrices_once_and_thaws(self):
+        flow, x = trained(), torch.randn(20, 6)
+        with torch.no_grad():
+            with flow.frozen():
+                z = flow.transform(x)
+                self._turn(flow)
+                assert torch.equal(flow.transform(x), z)
+            assert not torch.allclose(flow.transform(x), z, atol=0.01)
+
+    def test__frozen__thaws_after_an_error(self):
+        flow, x = trained(), torch.randn(20, 6)
+        with torch.no_grad():
+            z = flow.transform(x)
+            with pytest.raises(KeyError), flow.frozen():
+                raise KeyError
+            self._turn(flow)
+            assert not torch.allclose(flow.transform(x), z, atol=0.01)
+
+    def test__frozen__refuses_an_uninitialised_flow_and_leaves_it_thawed(self):
+        flow = Glow(4, n_blocks=2, hidden_features=8)
+        flow.blocks[0].initialize(torch.randn(10, 4))
+        with pytest.raises(RuntimeError, match="not initialised"), flow.frozen():
+            pass
+        flow.initialize(5 + torch.randn(100, 4))
+        x = 5 + torch.randn(20, 4)
+        z, _ = flow(x)
+        torch.testing.assert_close(flow.inverse(z), x, atol=1e-4, rtol=0)
+
+    def test__frozen__gives_gradients_of_the_input(self):
+        flow, x = trained(), torch.randn(5, 6).requires_grad_()
+        flow.transform(x)[:, 0].sum().backward()
+        expected, x.grad = x.grad, None
+        with flow.frozen():
+            flow.transform(x)[:, 0].sum().backward()
+        torch.testing.assert_close(x.grad, expected, atol=FROZEN_TOLERANCE, rtol=1e-4)
+
+
+class _OneDevice(TorchDispatchMode):
+    """Fails when an operation makes or takes a tensor of another device."""
+
+    def __init__(self, device_type):
+        super().__init__()
+        self.device_type = device_type
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        for value in tree_leaves((args, kwargs, out)):
+            if isinstance(value, torch.Tensor) and value.device.type != self.device_type:
+                msg = f"{func} uses a tensor on {value.device}"
+                raise AssertionError(msg)
+        return out
+
+
+def test__glow__takes_nothing_from_another_device():
+    """A copy from the CPU within a step would forbid to record it as a CUDA graph."""
+    flow = trained().to("meta")
+    x = torch.empty(20, 6, device="meta")
+    with _OneDevice("meta"):
+        z, log_det = flow(x)
+        (z.sum() + log_det.sum()).backward()
+        flow.inverse(x)
+
+
+def test__glow__round_trip_at_full_width_after_training():
+    x = torch.randn(256, 512) @ torch.randn(512, 512) / 16 + torch.randn(512)
+    flow = Glow(512, n_blocks=4, hidden_features=32)
+    flow.initialize(x)
+    untrained = copy.deepcopy(flow)
+    optimizer = torch.optim.Adam(flow.parameters(), lr=5e-3)
+    for _ in range(6):
+        z, log_det = flow(x + 0.1 * torch.randn_like(x))
+        loss = 0.5 * z.square().mean() - log_det.mean() / 512
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    with torch.no_grad():
+        moved = (flow.transform(x) - untrained.transform(x)).norm(dim=1) / x.norm(dim=1)
+        assert float(moved.min()) > 0.1
+        error = (flow.inverse(flow.transform(x)) - x).norm(dim=1) / x.norm(dim=1)
+    assert float(error.max()) <= ROUND_TRIP_TOLERANCE
