@@ -1,6 +1,5 @@
 """The file of an unfinished fit: whole or not there, and never executed."""
 
-import contextlib
 import os
 import pickle
 
@@ -117,8 +116,7 @@ def test__read__executes_nothing(checkpoint, tmp_path, as_torch_writes):
     assert not victim.exists()
 
     # The attack works where nothing guards against it.
-    with contextlib.suppress(RuntimeError):  # what is left is no file of torch's
-        torch.load(checkpoint.path, weights_only=False)
+    pickle.loads(pickle.dumps(attack))  # noqa: S301 - the attack is ours
     assert victim.is_dir()
 
 
