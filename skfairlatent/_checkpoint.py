@@ -4,7 +4,7 @@ __all__ = ["Checkpoint", "replace_file"]
 
 import contextlib
 import os
-import tempfile
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -83,9 +83,9 @@ def replace_file(path: Path, write: Callable[[Path], None]) -> None:
 
     When writing fails, as on a full disk, what was at `path` is still there and whole.
     """
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    os.close(handle)
-    temporary = Path(name)
+    # Not tempfile's: those can be read by nobody else, and a rename keeps that.
+    temporary = path.with_name(f".{path.name[:100]}.{uuid.uuid4().hex}.tmp")
+    temporary.touch(exist_ok=False)
     try:
         write(temporary)
         temporary.replace(path)

@@ -2,10 +2,12 @@
 
 __all__ = ["load", "save"]
 
-import io
+import hashlib
 import json
 import os
+from numbers import Integral
 from pathlib import Path
+from types import NoneType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -13,7 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from skfairlatent._checkpoint import replace_file
@@ -30,37 +32,73 @@ FORMAT = "skfairlatent.FairLatentTransformer"
 # Raised whenever older code could not read the file rightly.
 FORMAT_VERSION = 1
 
+# Arrays that are tensors of the file, and attributes that are JSON as they are, with their types.
+_ARRAYS = ("mean_", "scale_", "sensitive_mean_")
+_PLAIN: dict[str, type | tuple[type, ...]] = {
+    "groups_": list,
+    "n_iter_": int,
+    "inverse_error_": float,
+    "n_features_in_": int,
+    "encoder_fingerprint_": (str, NoneType),
+    "_fitted_on_images": bool,
+}
+# What classes may be: booleans, integers, floats and text.
+_CLASS_KINDS = "biufU"
+# Whoever writes a file can put anything into it, and each thing fails in its own way.
+_NOT_OURS = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+
 
 def save(transformer: "FairLatentTransformer", path: str | os.PathLike[str]) -> None:
     """Write a fitted transformer to `path`; see ``FairLatentTransformer.save``."""
     weights = transformer.flow_.state_dict()
     tensors = {f"flow.{name}": value.contiguous() for name, value in weights.items()}
-    for name in ("mean_", "scale_", "sensitive_mean_"):
-        tensors[name] = torch.from_numpy(getattr(transformer, name))
+    tensors |= {name: torch.from_numpy(getattr(transformer, name)) for name in _ARRAYS}
+    state = json.dumps(_state(transformer))
     header = {
         "format": FORMAT,
         "format_version": str(FORMAT_VERSION),
-        "state": json.dumps(_state(transformer)),
+        "state": state,
+        "digest": _digest(state, tensors),
     }
-    replace_file(Path(path), lambda temporary: save_file(tensors, temporary, metadata=header))
+    content = to_bytes(tensors, metadata=header)
+    try:
+        replace_file(Path(path), lambda temporary: _write(temporary, content))
+    except OSError as error:
+        raise OSError(
+            error.errno,
+            f"{error.strerror}. The transformer was not saved, and what was there before is "
+            f"unchanged: make room for {len(content)} bytes in an existing, writable folder, or "
+            "save elsewhere",
+            os.fspath(path),
+        ) from error
 
 
 def load(cls: type[T], path: str | os.PathLike[str], encoder: Any) -> T:
     """Read a transformer from `path`; see ``FairLatentTransformer.load``."""
     header, tensors = _read(Path(path))
-    state = json.loads(header["state"])
+    try:
+        return _rebuild(cls, Path(path), json.loads(header["state"]), tensors, encoder)
+    except CheckpointError:
+        raise
+    except _NOT_OURS as error:
+        raise CheckpointError(
+            f"{path} does not hold what FairLatentTransformer.save writes "
+            f"({type(error).__name__}: {error}); save the transformer again."
+        ) from error
+
+
+def _rebuild(
+    cls: type[T], path: Path, state: dict[str, Any], tensors: dict[str, Tensor], encoder: Any
+) -> T:
     if state["encoder_name"] is not None and encoder is None:
         encoder = state["encoder_name"]
     _check_encoder(path, state["attributes"]["encoder_fingerprint_"], encoder)
-    transformer = cls(encoder, **state["parameters"])
-    for name, value in state["attributes"].items():
-        setattr(transformer, name, value)
+    # A file must not say where to write.
+    transformer = cls(encoder, **{**state["parameters"], "checkpoint_dir": None})
+    transformer._validate_params()
+    _restore_attributes(transformer, state)
     _restore_arrays(transformer, state, tensors)
-    flow = Glow(state["n_features"], **state["flow"])
-    flow.load_state_dict(
-        {k.removeprefix("flow."): v for k, v in tensors.items() if k.startswith("flow.")}
-    )
-    transformer.flow_ = flow
+    transformer.flow_ = _restore_flow(state, tensors)
     return transformer
 
 
@@ -69,30 +107,23 @@ def _state(transformer: "FairLatentTransformer") -> dict[str, Any]:
     encoder = parameters.pop("encoder")
     parameters["device"] = str(parameters["device"])
     parameters["checkpoint_dir"] = None
-    if not isinstance(parameters["random_state"], int | None):
+    if not isinstance(parameters["random_state"], Integral):
         parameters["random_state"] = None
     single = isinstance(transformer.classes_, np.ndarray)
     classes: list[npt.NDArray[Any]] = (
         [transformer.classes_] if single else transformer.classes_  # type: ignore[list-item,assignment]
     )
+    history = transformer.history_.astype(object).where(transformer.history_.notna(), None)
     return {
         "parameters": {name: _plain(value) for name, value in parameters.items()},
         "encoder_name": encoder if isinstance(encoder, str) else None,
-        "attributes": {
-            "groups_": transformer.groups_,
-            "n_iter_": transformer.n_iter_,
-            "inverse_error_": transformer.inverse_error_,
-            "n_features_in_": transformer.n_features_in_,
-            "encoder_fingerprint_": transformer.encoder_fingerprint_,
-            "_fitted_on_images": transformer._fitted_on_images,
-        },
+        "attributes": {name: getattr(transformer, name) for name in _PLAIN},
         "attributes_": transformer.attributes_,
         "feature_names": getattr(transformer, "feature_names_in_", np.empty(0)).tolist(),
         "classes": [{"dtype": c.dtype.str, "values": c.tolist()} for c in classes],
         "single_target": single,
-        "history": transformer.history_.to_json(orient="split", double_precision=15),
+        "history": history.to_dict("list"),
         "n_label_components": transformer.label_slice_.stop,
-        "n_features": transformer.flow_.features,
         "flow": {
             "n_blocks": transformer.flow_.n_blocks,
             "hidden_features": transformer.flow_.hidden_features,
@@ -100,37 +131,96 @@ def _state(transformer: "FairLatentTransformer") -> dict[str, Any]:
     }
 
 
+def _restore_attributes(transformer: "FairLatentTransformer", state: dict[str, Any]) -> None:
+    for name, kind in _PLAIN.items():
+        value = state["attributes"][name]
+        if not isinstance(value, kind):
+            raise TypeError(f"{name} is {value!r}")
+        setattr(transformer, name, value)
+    classes = [_restore_classes(column) for column in state["classes"]]
+    transformer.classes_ = classes[0] if state["single_target"] else classes
+    transformer.attributes_ = [(str(name), list(values)) for name, values in state["attributes_"]]
+    transformer.history_ = pd.DataFrame(state["history"]).astype(float).astype({"epoch": int})
+    if names := state["feature_names"]:
+        if len(names) != transformer.n_features_in_ or not all(isinstance(n, str) for n in names):
+            raise ValueError(f"feature_names is {names!r}")
+        transformer.feature_names_in_ = np.array(names, dtype=object)
+
+
+def _restore_classes(column: dict[str, Any]) -> npt.NDArray[Any]:
+    dtype = np.dtype(column["dtype"])
+    if dtype.kind not in _CLASS_KINDS:
+        raise TypeError(f"classes are of type {dtype}")
+    return np.array(column["values"], dtype=dtype).reshape(-1)
+
+
 def _restore_arrays(
     transformer: "FairLatentTransformer", state: dict[str, Any], tensors: dict[str, Tensor]
 ) -> None:
-    classes: list[npt.NDArray[Any]] = [
-        np.array(column["values"], dtype=column["dtype"]) for column in state["classes"]
-    ]
-    transformer.classes_ = classes[0] if state["single_target"] else classes
-    transformer.attributes_ = [(name, values) for name, values in state["attributes_"]]
-    transformer.history_ = pd.read_json(io.StringIO(state["history"]), orient="split")
-    if state["feature_names"]:
-        transformer.feature_names_in_ = np.array(state["feature_names"], dtype=object)
-    width, n_features = state["n_label_components"], state["n_features"]
+    width, n_features = state["n_label_components"], transformer.n_features_in_
+    if not 1 <= width < n_features:
+        raise ValueError(f"n_label_components is {width} of {n_features}")
     transformer.label_slice_ = slice(0, width)
     transformer.sensitive_slice_ = slice(width, n_features)
-    for name in ("mean_", "scale_", "sensitive_mean_"):
+    for name, length in zip(_ARRAYS, (n_features, n_features, n_features - width), strict=True):
+        _check_tensor(name, tensors[name], torch.Size([length]), torch.float64)
         setattr(transformer, name, tensors[name].numpy())
+    if not (transformer.scale_ > 0).all():
+        raise ValueError("scale_ is not positive")
+
+
+def _restore_flow(state: dict[str, Any], tensors: dict[str, Tensor]) -> Glow:
+    weights = {k.removeprefix("flow."): v for k, v in tensors.items() if k.startswith("flow.")}
+    n_features, n_blocks = state["attributes"]["n_features_in_"], state["flow"]["n_blocks"]
+    if not 1 <= n_blocks <= len(weights):
+        raise ValueError(f"n_blocks is {n_blocks}, for {len(weights)} tensors")
+    # Without memory and without random numbers: sizes are compared before anything is allocated.
+    with torch.device("meta"):
+        flow = Glow(n_features, n_blocks, state["flow"]["hidden_features"])
+    expected = flow.state_dict()
+    if expected.keys() != weights.keys():
+        raise ValueError(f"tensors of the flow: {sorted(expected.keys() ^ weights.keys())[:4]}")
+    for name, value in expected.items():
+        _check_tensor(name, weights[name], value.shape, value.dtype)
+    # Copied, not assigned: the order of a matrix in memory decides how its products are rounded.
+    flow = flow.to_empty(device="cpu")
+    flow.load_state_dict(weights)
+    with torch.no_grad():
+        flow(torch.zeros(1, n_features))  # refuses layers that were not initialised
+    return flow
+
+
+def _check_tensor(name: str, value: Tensor, shape: torch.Size, dtype: torch.dtype) -> None:
+    if value.shape != shape or value.dtype != dtype:
+        raise ValueError(
+            f"{name} is {tuple(value.shape)} {value.dtype}, not {tuple(shape)} {dtype}"
+        )
+    if not bool(value.isfinite().all()):
+        raise ValueError(f"{name} is not finite")
 
 
 def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder: give the file that save wrote.")
     if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist or is no file.")
+        raise FileNotFoundError(f"{path} does not exist: give the file that save wrote.")
     try:
         with safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
             _check_header(path, header)
-            return header, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            # Copies: a tensor may otherwise stay a view of the file, which can change or go away.
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
         raise CheckpointError(
             f"{path} is damaged or is no safetensors file ({error}); expected a file written by "
             "FairLatentTransformer.save."
         ) from error
+    if header.get("digest") != _digest(header.get("state", ""), tensors):
+        raise CheckpointError(
+            f"{path} is damaged: its contents are not those that were written. Copy it again from "
+            "where it came from, or save the transformer again."
+        )
+    return header, tensors
 
 
 def _check_header(path: Path, header: dict[str, str]) -> None:
@@ -147,13 +237,31 @@ def _check_header(path: Path, header: dict[str, str]) -> None:
         )
 
 
-def _check_encoder(path: str | os.PathLike[str], expected: str | None, encoder: Any) -> None:
+def _check_encoder(path: Path, expected: str | None, encoder: Any) -> None:
     given = encoder_fingerprint(encoder)
     if given != expected:
         raise CheckpointError(
             f"{path} was fitted with the encoder {expected}, got {given}: pass the same one as "
             "FairLatentTransformer.load(path, encoder=...)."
         )
+
+
+def _digest(state: str, tensors: dict[str, Tensor]) -> str:
+    """Return a checksum of all that a file holds. It tells damage, not intent."""
+    digest = hashlib.sha256(state.encode())
+    for name in sorted(tensors):
+        value = tensors[name].contiguous()
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.view(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write and wait until the disk has it: some file systems report a full disk only then."""
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _plain(value: Any) -> Any:
