@@ -3,6 +3,7 @@
 __all__ = ["check_encoder", "decode", "encode", "encoder_fingerprint", "holds_images"]
 
 import os
+import pickle
 from typing import Any, Protocol, runtime_checkable
 
 import joblib
@@ -19,26 +20,30 @@ class Encoder(Protocol):
 
 
 def holds_images(X: Any) -> bool:
-    """Tell whether X is images: a 4-D array, or a list of pictures or of paths to files."""
+    """Tell whether X is images: a 4-D array, or a list of pictures or of paths to files.
+
+    A list may also be a tuple, an array or a column of a table.
+    """
     if hasattr(X, "ndim") and X.ndim != 1:
         return bool(X.ndim == 4)
-    if not hasattr(X, "__len__") or not hasattr(X, "__getitem__") or len(X) == 0:
+    is_column = hasattr(X, "iloc")
+    if not (is_column or isinstance(X, list | tuple | np.ndarray)) or len(X) == 0:
         return False
-    first: Any = X[0] if isinstance(X, list | tuple | np.ndarray) else None
+    first: Any = X.iloc[0] if is_column else X[0]
     is_picture = hasattr(first, "convert") and hasattr(first, "size")
     return is_picture or isinstance(first, str | os.PathLike) or np.ndim(first) == 3
 
 
 def check_encoder(encoder: Any) -> None:
     """Raise ValueError or TypeError unless `encoder` is a known name, None or an encoder."""
-    if encoder is None or encoder == "diffae":
-        return
     if isinstance(encoder, str):
-        raise ValueError(  # noqa: TRY004 - the type is right, the name is not
+        if encoder == "diffae":
+            return
+        raise ValueError(
             f"encoder={encoder!r} is not known: use 'diffae', None for embeddings, or any object "
             "with a transform method."
         )
-    if not isinstance(encoder, Encoder) or isinstance(encoder, type):
+    if encoder is not None and (isinstance(encoder, type) or not isinstance(encoder, Encoder)):
         raise TypeError(
             f"encoder={encoder!r} has no usable transform method: use 'diffae', None for "
             "embeddings, or a fitted object with transform (and, to decode, inverse_transform)."
@@ -47,7 +52,13 @@ def check_encoder(encoder: Any) -> None:
 
 def encode(encoder: Any, images: Any) -> npt.NDArray[Any]:
     """Return the embeddings of images, shape (n_samples, d)."""
-    return np.asarray(_image_encoder(encoder).transform(images))
+    embeddings = np.asarray(_image_encoder(encoder).transform(images))
+    if embeddings.ndim != 2 or len(embeddings) != len(images):
+        raise ValueError(
+            f"encoder={encoder!r} turned {len(images)} images into an array of shape "
+            f"{embeddings.shape}: its transform must return shape (n_samples, n_features)."
+        )
+    return embeddings
 
 
 def decode(encoder: Any, embeddings: npt.NDArray[Any]) -> Any:
@@ -62,11 +73,17 @@ def decode(encoder: Any, embeddings: npt.NDArray[Any]) -> Any:
 
 
 def encoder_fingerprint(encoder: Any) -> str | None:
-    """Return what tells this encoder from others: its name, or a hash of its class and state."""
+    """Return what tells this encoder from others: its name, or a hash of its class and state.
+
+    Of an encoder that cannot be pickled, as when it holds a lambda, only the class is known.
+    """
     if encoder is None or isinstance(encoder, str):
         return encoder
     kind = f"{type(encoder).__module__}.{type(encoder).__qualname__}"
-    return f"{kind}:{joblib.hash(encoder)}"
+    try:
+        return f"{kind}:{joblib.hash(encoder)}"
+    except (AttributeError, TypeError, pickle.PicklingError):
+        return kind
 
 
 def _image_encoder(encoder: Any) -> Any:

@@ -2,8 +2,10 @@
 
 __all__ = ["FairLatentTransformer"]
 
+import copy
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
@@ -60,8 +62,9 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
     ----------
     encoder : {"diffae"}, object or None, default="diffae"
         What turns images into embeddings: any object with ``transform`` and, to decode,
-        ``inverse_transform``. **A two-dimensional numeric X is taken to be embeddings already**
-        and passes it by.
+        ``inverse_transform``. It must be trained; clones of this estimator, as in a grid search,
+        share it. **A two-dimensional numeric X is taken to be embeddings already** and passes
+        it by.
 
     n_label_components : int or "auto", default="auto"
         Width of the label block, from 1 to n_features - 1. ``"auto"`` takes 2 for each class
@@ -136,8 +139,8 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         Show a progress bar.
 
     random_state : int, RandomState instance or None, default=None
-        Pass an int for the same result every time on the same device. The global random
-        state of torch and numpy is not touched.
+        Pass an int for the same result every time on the same device; None draws a new seed.
+        The global random state of torch and numpy is not touched.
 
     device : str or torch.device, default="auto"
         Where to compute: ``"auto"`` takes CUDA, then MPS, then the CPU. Looked up at each call
@@ -446,28 +449,34 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
 
     def _fit(self, X: Any, y: Any, sensitive_features: Any) -> Array:
         """Fit and return the embeddings of X."""
-        self._validate_params()
-        check_encoder(self.encoder)
-        device = resolve_device(self.device)
-        embeddings = self._embed(X, reset=True)
-        annotations = encode_annotations(embeddings, y, sensitive_features)
-        width = self._label_width(annotations, embeddings.shape[1])
-        start = self._warm_flow(embeddings.shape[1])
-        standardizer = Standardizer.fit(embeddings) if start is None else self._standardizer()
-        x = standardizer.forward(embeddings).float()
-        result = fit_flow(x, annotations, self._settings(width), device, start)
-        self._set_annotations(annotations)
-        self.mean_, self.scale_ = standardizer.mean, standardizer.scale
-        self.flow_ = result.flow
-        self.history_ = pd.DataFrame(result.history).astype({"epoch": int})
-        self.n_iter_ = len(self.history_)
-        self.label_slice_ = slice(0, width)
-        self.sensitive_slice_ = slice(width, embeddings.shape[1])
-        self.encoder_fingerprint_ = encoder_fingerprint(self.encoder)
-        z = map_rows(self.flow_, x, device, columns=self.sensitive_slice_)
-        self.sensitive_mean_ = z.double().mean(dim=0).numpy()
-        self.inverse_error_ = largest_round_trip_error(self.flow_, x[:ROUND_TRIP_ROWS], device)
-        return embeddings
+        with _all_or_nothing(self):
+            self._validate_params()
+            check_encoder(self.encoder)
+            device = resolve_device(self.device)
+            fingerprint = encoder_fingerprint(self.encoder)
+            # Encoding images may take hours: their labels are checked before.
+            images = holds_images(X)
+            rows = X if images else self._embed(X, reset=True)
+            annotations = encode_annotations(rows, y, sensitive_features)
+            embeddings = self._embed(X, reset=True) if images else rows
+            width = self._label_width(annotations, embeddings.shape[1])
+            start = self._warm_flow(embeddings.shape[1])
+            standardizer = Standardizer.fit(embeddings) if start is None else self._standardizer()
+            x = standardizer.forward(embeddings).float()
+            result = fit_flow(x, annotations, self._settings(width), device, start)
+            self._set_annotations(annotations)
+            self.mean_, self.scale_ = standardizer.mean, standardizer.scale
+            self.flow_ = result.flow
+            self.history_ = pd.DataFrame(result.history).astype({"epoch": int})
+            self.n_iter_ = len(self.history_)
+            self.label_slice_ = slice(0, width)
+            self.sensitive_slice_ = slice(width, embeddings.shape[1])
+            self.encoder_fingerprint_ = fingerprint
+            z = map_rows(self.flow_, x, device, columns=self.sensitive_slice_)
+            self.sensitive_mean_ = z.double().mean(dim=0).numpy()
+            sample = x[:ROUND_TRIP_ROWS]
+            self.inverse_error_ = largest_round_trip_error(self.flow_, sample, device)
+            return embeddings
 
     def _embed(self, X: Any, *, reset: bool) -> Array:
         images = holds_images(X)
@@ -526,12 +535,16 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
     def _warm_flow(self, n_features: int) -> Glow | None:
         if not self.warm_start or not hasattr(self, "flow_"):
             return None
-        if self.flow_.features != n_features:
+        flow = self.flow_
+        found = (flow.features, flow.n_blocks, flow.hidden_features)
+        wanted = (n_features, self.n_blocks, self.hidden_features)
+        if found != wanted:
             raise ValueError(
-                f"warm_start=True goes on from a flow over {self.flow_.features} features, but X "
-                f"has {n_features}: set warm_start=False to start anew."
+                "warm_start=True goes on from a flow with (n_features, n_blocks, hidden_features) "
+                f"= {found}, but X and the parameters ask for {wanted}: set warm_start=False to "
+                "start anew."
             )
-        return self.flow_
+        return flow
 
     def _settings(self, width: int) -> FitSettings:
         return FitSettings(
@@ -550,8 +563,13 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
             tol=self.tol,
             verbose=bool(self.verbose),
             checkpoint_dir=self.checkpoint_dir,
-            seed=int(check_random_state(self.random_state).randint(2**31 - 1)),
+            seed=self._seed(),
         )
+
+    def _seed(self) -> int:
+        if self.random_state is None:  # scikit-learn would draw from numpy's global state
+            return int(np.random.default_rng().integers(2**31 - 1))
+        return int(check_random_state(self.random_state).randint(2**31 - 1))
 
     def _set_annotations(self, annotations: Annotations) -> None:
         classes = annotations.classes
@@ -566,6 +584,14 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
     def _n_features_out(self) -> int:
         return len(range(*self._output_slice().indices(self.sensitive_slice_.stop)))
 
+    def __sklearn_clone__(self) -> Self:
+        """Return an unfitted twin with the same encoder: it is trained already, and stays so."""
+        bare = copy.copy(self)
+        bare.encoder = None
+        twin: Self = super(FairLatentTransformer, bare).__sklearn_clone__()
+        twin.encoder = self.encoder
+        return twin
+
     def __sklearn_is_fitted__(self) -> bool:
         """Tell ``check_is_fitted`` whether fit has finished."""
         return hasattr(self, "inverse_error_")
@@ -577,3 +603,19 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         tags.target_tags.multi_output = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
+
+
+@contextmanager
+def _all_or_nothing(estimator: FairLatentTransformer) -> Iterator[None]:
+    """Leave the estimator as it was if a fit fails or is interrupted.
+
+    A failed second fit would otherwise leave the widths of its data beside the flow of the first.
+    """
+    state = estimator.__dict__
+    before = dict(state)
+    try:
+        yield
+    except BaseException:
+        state.clear()
+        state.update(before)
+        raise

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from sklearn.utils import check_consistent_length
 from sklearn.utils.multiclass import type_of_target
 
 from skfairlatent._groups import SensitiveColumn, cross_columns, encode_columns
@@ -92,11 +91,11 @@ def encode_annotations(X: Any, y: Any, sensitive_features: Any) -> Annotations:
         If `sensitive_features` is None, or some (label, group) cells have too few rows.
     """
     columns, single_target = _label_columns(y)
-    check_consistent_length(X, columns[0])
+    _check_length("y", len(columns[0]), len(X))
     encoded = [_encode_labels(column, index) for index, column in enumerate(columns)]
     classes = [uniques for uniques, _ in encoded]
     label_codes = np.stack([codes for _, codes in encoded], axis=1)
-    attributes, group_codes, groups = _encode_groups(X, sensitive_features)
+    attributes, group_codes, groups = _encode_groups(len(X), sensitive_features)
     joint_labels, joint_codes = np.unique(label_codes, axis=0, return_inverse=True)
     joint_codes = joint_codes.reshape(-1)
     cell_keys, cells = np.unique(joint_codes * len(groups) + group_codes, return_inverse=True)
@@ -141,15 +140,26 @@ def _holds_numbers(column: Any) -> bool:
     return bool(column.dtype == object)
 
 
+def _check_length(name: str, given: int, expected: int) -> None:
+    if given != expected:
+        raise ValueError(
+            f"Found input variables with inconsistent numbers of samples: X has {expected} rows "
+            f"and {name} has {given}. Give {name} one value (or row) for each row of X, in the "
+            "same order."
+        )
+
+
 def _label_columns(y: Any) -> tuple[list[npt.NDArray[Any]], bool]:
     if y is None:
         raise ValueError(
             "FairLatentTransformer requires y to be passed, but the target y is None: "
             "give the labels that the latent is to keep."
         )
-    if isinstance(y, pd.DataFrame):
-        return [y[name].to_numpy() for name in y.columns], False
-    values = np.asarray(y)
+    if isinstance(y, pd.DataFrame) and y.shape[1]:
+        # Column by column, which keeps the type of each, and by position: names may repeat.
+        return [y.iloc[:, i].to_numpy() for i in range(y.shape[1])], y.shape[1] == 1
+    # As objects first: numpy would turn a NaN beside text into the text "nan".
+    values = np.asarray(y, dtype=object if isinstance(y, list | tuple) else None)
     if values.ndim == 2 and values.shape[1] > 1:
         return list(values.T), False
     if values.ndim == 1 or (values.ndim == 2 and values.shape[1] == 1):
@@ -177,30 +187,30 @@ def _encode_labels(column: npt.NDArray[Any], index: int) -> tuple[npt.NDArray[An
             f"label column {index}: expected class labels. Cut a score into classes first, e.g. "
             "y = y > threshold, or pandas.qcut(y, 3, labels=False)."
         )
-    classes, codes = np.unique(
-        column.astype(str) if column.dtype == object else column, return_inverse=True
-    )
+    # Text has one order and can be saved, whatever else the labels are (dates, a mix of types).
+    is_plain = column.dtype.kind in "biufU"
+    classes, codes = np.unique(column if is_plain else column.astype(str), return_inverse=True)
     if len(classes) < 2:
         raise ValueError(
-            f"y has one class only ({classes[0]!r}) in label column {index}: at least two "
-            "classes are needed to learn what predicts the label."
+            f"y has one class only ({classes.tolist()[0]!r}) in label column {index}: at least "
+            "two classes are needed to learn what predicts the label."
         )
     return classes, codes.astype(np.int64)
 
 
 def _encode_groups(
-    X: Any, sensitive_features: Any
+    n_samples: int, sensitive_features: Any
 ) -> tuple[list[SensitiveColumn], Codes, list[str]]:
     if sensitive_features is None:
         warnings.warn(
             "sensitive_features was not given: density and label terms are fitted, and nothing "
             "is done about fairness. Pass fit(X, y, sensitive_features=...).",
             FairLatentWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
-        return [], np.zeros(len(X), dtype=np.int64), [""]
+        return [], np.zeros(n_samples, dtype=np.int64), [""]
     attributes = encode_columns(sensitive_features)
-    check_consistent_length(X, attributes[0].codes)
+    _check_length("sensitive_features", len(attributes[0].codes), n_samples)
     for index, attribute in enumerate(attributes):
         if len(attribute.values) < 2:
             name = index if attribute.name is None else repr(attribute.name)
