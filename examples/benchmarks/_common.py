@@ -6,13 +6,16 @@ import hashlib
 import inspect
 import json
 import os
+import shlex
 import sys
+import time
 import warnings
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from joblib import Parallel, delayed
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
@@ -130,7 +133,8 @@ def _scaled(model):
 
 
 CLASSIFIERS = {
-    "LogisticRegression": lambda _seed: _scaled(LogisticRegression(max_iter=500)),
+    # Another solver than the default for speed alone: the problem is convex.
+    "LogisticRegression": lambda _seed: _scaled(LogisticRegression(solver="newton-cholesky")),
     "MLPClassifier": lambda seed: _scaled(
         MLPClassifier((64,), early_stopping=True, max_iter=50, random_state=seed)
     ),
@@ -219,6 +223,60 @@ def rate_gap(predicted, group, n_classes):
     return np.ptp(counts / counts.sum(axis=1, keepdims=True), axis=0).max()
 
 
+class Store:
+    """Finished parts of a benchmark, one JSON line each, so that a run can be taken up again."""
+
+    def __init__(self, path, *, fresh):
+        self.path = path
+        self.parts = {}
+        if fresh:
+            path.unlink(missing_ok=True)
+        if path.exists():
+            for text in path.read_text(encoding="utf-8").splitlines():
+                part = json.loads(text)
+                self.parts[json.dumps(part["key"])] = part["found"]
+
+    def get(self, key):
+        return self.parts.get(json.dumps(key))
+
+    def add(self, key, found):
+        self.parts[json.dumps(key)] = found
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"key": key, "found": found}) + "\n")
+
+
+def measure_all(parts, store, jobs, describe):
+    """Measure what is missing, keep each part as soon as it is done, and return all of them.
+
+    A part is what identifies it, which must be fit for JSON, and the delayed call.
+    """
+    missing = [part for part in parts if store.get(part[0]) is None]
+    known = len(parts) - len(missing)
+    print(f"{len(parts)} parts, {known} of them found in {store.path}", flush=True)
+    start = time.perf_counter()
+    # Every part brings its number along, because they finish in any order.
+    calls = (delayed(_numbered)(i, call) for i, (_, call) in enumerate(missing))
+    done = Parallel(n_jobs=jobs, return_as="generator_unordered")(calls)
+    for count, (i, found) in enumerate(done, start=1):
+        store.add(missing[i][0], found)
+        elapsed = time.perf_counter() - start
+        said = describe(missing[i][0], found)
+        print(f"[{elapsed:5.0f} s] {count}/{len(missing)} {said}", flush=True)
+    return [(key, store.get(key)) for key, _ in parts]
+
+
+def _numbered(i, call):
+    function, arguments, keywords = call
+    return i, function(*arguments, **keywords)
+
+
+def add_run_arguments(parser):
+    """Add the options that say how to run and where to write."""
+    parser.add_argument("--jobs", type=int, default=1, help="parts to measure at the same time")
+    parser.add_argument("--out", type=Path, default=Path("benchmark_results"))
+    parser.add_argument("--fresh", action="store_true", help="forget the parts of earlier runs")
+
+
 def code_fingerprint():
     """Tell one state of the package's code from another, so that old results are not reused."""
     root = Path(inspect.getfile(skfairlatent)).parent
@@ -232,7 +290,7 @@ def provenance(options):
     """Say in one line what was run on which data, for the head of a table."""
     split = f"fitted on train, scored on {options.split}"
     rows = f", {options.max_rows} train rows" if options.max_rows else ""
-    command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    command = shlex.join(["python", *sys.argv])
     return f"``{command}`` ({split}{rows}; code {code_fingerprint()})"
 
 

@@ -12,29 +12,30 @@ The raw embedding does not depend on the seed of the transformer: it is measured
 """
 
 import argparse
-import json
 import time
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
 from _common import (
     CLASSIFIERS,
+    Store,
     Task,
     add_data_arguments,
+    add_run_arguments,
     cell_weights,
     code_fingerprint,
     fit_classifier,
     json_object,
     load_task,
+    measure_all,
     noise_floor,
     provenance,
     rst_table,
     scores,
     source_of,
 )
-from joblib import Parallel, delayed
+from joblib import delayed
 
 from skfairlatent import FairLatentTransformer
 from skfairlatent.diagnostics import group_leakage
@@ -168,28 +169,6 @@ def round_trip_error(fair, X, Z):
     return float((error / np.linalg.norm((X - fair.mean_) / fair.scale_, axis=1)).max())
 
 
-class Store:
-    """Finished parts, one JSON line each."""
-
-    def __init__(self, path, *, fresh):
-        self.path = path
-        self.parts = {}
-        if fresh:
-            path.unlink(missing_ok=True)
-        if path.exists():
-            for line in path.read_text(encoding="utf-8").splitlines():
-                part = json.loads(line)
-                self.parts[json.dumps(part["key"])] = part["found"]
-
-    def get(self, key):
-        return self.parts.get(json.dumps(key))
-
-    def add(self, key, found):
-        self.parts[json.dumps(key)] = found
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"key": key, "found": found}) + "\n")
-
-
 def plan(options, source):
     """Return every part of the benchmark: what identifies it, and the call that measures it."""
     rows = {"split": source.split, "max_rows": source.max_rows}
@@ -206,31 +185,6 @@ def plan(options, source):
             call = delayed(measure_latent)(source, task, seed, options.params, options.classifiers)
             parts.append(({**key, **rows, **settings}, call))
     return parts
-
-
-def measure_all(parts, store, jobs):
-    """Measure what is missing, keep each part as soon as it is done, and return all of them."""
-    missing = [part for part in parts if store.get(part[0]) is None]
-    print(
-        f"{len(parts)} parts, {len(parts) - len(missing)} of them found in {store.path}",
-        flush=True,
-    )
-    start = time.perf_counter()
-    # Every part brings its number along, because they finish in any order.
-    calls = (delayed(numbered)(i, call) for i, (_, call) in enumerate(missing))
-    done = Parallel(n_jobs=jobs, return_as="generator_unordered")(calls)
-    for count, (i, found) in enumerate(done, start=1):
-        store.add(missing[i][0], found)
-        elapsed = time.perf_counter() - start
-        said = line(missing[i][0], found)
-        print(f"[{elapsed:5.0f} s] {count}/{len(missing)} {said}", flush=True)
-    return [(key, store.get(key)) for key, _ in parts]
-
-
-def numbered(i, call):
-    """Make a delayed call, and return its number with its result."""
-    function, arguments, keywords = call
-    return i, function(*arguments, **keywords)
 
 
 def line(key, found):
@@ -428,9 +382,7 @@ def build_parser():
     parser.add_argument(
         "--params", type=json_object, default={}, help="parameters of the transformer, as JSON"
     )
-    parser.add_argument("--jobs", type=int, default=1, help="parts to measure at the same time")
-    parser.add_argument("--out", type=Path, default=Path("benchmark_results"))
-    parser.add_argument("--fresh", action="store_true", help="forget the parts of earlier runs")
+    add_run_arguments(parser)
     return parser
 
 
@@ -440,7 +392,7 @@ def main(arguments=None):
     source = source_of(options, parser)
     options.out.mkdir(parents=True, exist_ok=True)
     store = Store(options.out / "face_embeddings.jsonl", fresh=options.fresh)
-    frame = to_frame(measure_all(plan(options, source), store, options.jobs))
+    frame = to_frame(measure_all(plan(options, source), store, options.jobs, line))
     summary = summarise(frame)
     checks = check(summary)
     text = report(summary, checks, options)
