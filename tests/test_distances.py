@@ -198,6 +198,13 @@ class TestMeaning:
         same_label = torch.stack((centres[0] - centres[1], centres[2] - centres[3])).norm(dim=1)
         assert float(same_label.max()) < 0.25 * float((centres[0] - centres[2]).norm())
 
+    @every_distribution_distance
+    def test__distance__is_not_lowered_by_inflating_the_block(self, name):
+        # The step along z itself scales the block; without detaching it would be level.
+        z, cells = two_groups(shift=1.0), two_by_two(N_ROWS)
+        _, gradient = value_and_gradient(name, z, cells)
+        assert float((gradient * z).sum()) > 0.1
+
     @staticmethod
     def _minimise(name, z, cells):
         optimizer = torch.optim.Adam([z], lr=0.05)

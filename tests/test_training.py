@@ -23,8 +23,8 @@ N_ROWS, N_FEATURES = 160, 5
 MAX_ITER = 4
 # 160 rows in batches of 32.
 STEPS_PER_EPOCH = 5
-# The same weights on a GPU and on a CPU, in float32.
-DEVICE_TOLERANCE = 1e-3
+# A GPU against a CPU in float32, after sixty steps of Adam.
+DEVICE_TOLERANCE = 1e-2
 
 
 @pytest.fixture(scope="module")
