@@ -96,7 +96,10 @@ def fit_flow(
         flow = copy.deepcopy(start)
         if flow is None:
             flow = Glow(x.shape[1], settings.n_blocks, settings.hidden_features)
-            flow.initialize(x[torch.randperm(len(x))[:INITIAL_ROWS]])
+            # With the noise of training: a constant feature would otherwise be scaled up without
+            # bound, and then the noise with it.
+            rows = x[torch.randperm(len(x))[:INITIAL_ROWS]]
+            flow.initialize(rows + settings.input_noise * torch.randn_like(rows))
         objective = _objective(layout, annotations, x.shape[1], settings)
         flow, objective = flow.to(device), objective.to(device)
         objective.layout = layout.to(device)
