@@ -1,0 +1,565 @@
+"""Input that cannot be trained on is refused before training, and hard input is survived."""
+
+import re
+import warnings
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+import torch
+from scipy import sparse
+from sklearn import compose, pipeline, preprocessing
+from sklearn.exceptions import NotFittedError
+
+from skfairlatent import FairLatentTransformer, _transformer
+from skfairlatent.exceptions import FairLatentWarning
+
+N_ROWS, N_FEATURES = 96, 6
+# Round trip of a short training in float32, relative to the size of a feature: measured 1e-6.
+ROUND_TRIP_FLOAT32 = 1e-5
+# A table lies in memory by columns: means are summed in another order, in float64.
+ORDER_OF_SUMS = 1e-12
+
+
+def make_rows(n_rows=N_ROWS, dtype=np.float64):
+    rng = np.random.default_rng(0)
+    y, s = np.arange(n_rows) % 2, np.arange(n_rows) // 2 % 2
+    X = rng.normal(size=(n_rows, N_FEATURES))
+    X[:, 0] += y
+    X[:, 1] += 2 * s
+    return X.astype(dtype), y, s
+
+
+def quick(**parameters):
+    defaults = {"max_iter": 2, "n_blocks": 2, "hidden_features": 8, "random_state": 0}
+    return FairLatentTransformer(**{**defaults, "device": "cpu", **parameters})
+
+
+@pytest.fixture
+def refused(monkeypatch):
+    """Return a function that expects an error with this message, before training starts."""
+
+    def train(*_, **__):
+        pytest.fail("training started")
+
+    monkeypatch.setattr(_transformer, "fit_flow", train)
+
+    def expect(message, X, y, s, error=ValueError, **parameters):
+        model = quick(**parameters)
+        with pytest.raises(error, match=message):
+            model.fit(X, y, sensitive_features=s)
+        with pytest.raises(NotFittedError):
+            model.transform(X)
+
+    return expect
+
+
+def test__refused__would_notice_training(refused):
+    """Or every test below would pass whenever anything fails later on."""
+    X, y, s = make_rows()
+    with pytest.raises(pytest.fail.Exception, match="training started"):
+        refused("never", X, y, s)
+
+
+# --- X -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [(np.nan, "Input X contains NaN"), (np.inf, "X contains infinity"), (-np.inf, "infinity")],
+)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test__fit__refuses_values_that_are_not_finite(refused, value, message, dtype):
+    X, y, s = make_rows(dtype=dtype)
+    X[7, 2] = value
+    refused(message, X, y, s)
+
+
+def test__fit__refuses_missing_values_in_a_table(refused):
+    X, y, s = make_rows()
+    table = pd.DataFrame(X).assign(count=pd.array([None] + [1] * (N_ROWS - 1), dtype="Int64"))
+    table.columns = table.columns.astype(str)
+    refused("Input X contains NaN", table, y, s)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [["a", "b"], [pd.Timestamp(2020, 1, 1), pd.Timestamp(2021, 1, 1)], [None, "b"], ["1", "b"]],
+)
+def test__fit__names_columns_that_are_not_numeric(refused, values):
+    X, y, s = make_rows()
+    table = pd.DataFrame(X).add_prefix("x").assign(Race=values * (N_ROWS // 2))
+    refused(r"X has columns that are not numeric: \['Race'\].*OneHotEncoder", table, y, s)
+
+
+def test__fit__advice_for_text_columns_works():
+    X, y, s = make_rows()
+    table = pd.DataFrame(X).add_prefix("x").assign(Race=["a", "b"] * (N_ROWS // 2), Job="none")
+    with pytest.raises(ValueError, match="Encode them first") as caught:
+        quick().fit(table, y, sensitive_features=s)
+    advice = re.search(r"e\.g\. (.*)\.$", str(caught.value)).group(1)
+    names = {**vars(compose), **vars(pipeline), **vars(preprocessing)}
+    pipe = eval(advice, {**names, "FairLatentTransformer": quick})  # noqa: S307 - our own words
+    name = pipe.steps[-1][0]
+    Z = pipe.fit_transform(table, y, **{f"{name}__sensitive_features": s})
+    assert Z.shape == (N_ROWS, 2)
+
+
+@pytest.mark.parametrize("kind", [pl.DataFrame, np.array])
+def test__fit__refuses_text_of_other_kinds(refused, kind):
+    _, y, s = make_rows()
+    message = "(?i)could not convert string|convert array of bytes/strings"
+    refused(message, kind([["a"] * 2] * N_ROWS), y, s)
+
+
+def test__fit__takes_numbers_that_are_objects():
+    X, y, s = make_rows()
+    wanted = quick().fit_transform(X, y, sensitive_features=s)
+    for given in (X.astype(object), pd.DataFrame(X.astype(object)), pd.DataFrame(X)):
+        found = quick().fit_transform(given, y, sensitive_features=s)
+        np.testing.assert_allclose(found, wanted, atol=ORDER_OF_SUMS)
+
+
+@pytest.mark.parametrize(
+    ("X", "message"),
+    [
+        (np.zeros((N_ROWS, 3, 2)), "Found array with dim 3"),
+        (np.zeros(N_ROWS), "Expected 2D array, got 1D array"),
+        (np.zeros((N_ROWS, 1)), r"1 feature\(s\).*minimum of 2"),
+        (np.zeros((N_ROWS, 0)), r"0 feature\(s\)"),
+        (np.zeros((0, 3)), r"0 sample\(s\)"),
+        (np.zeros((1, 3)), r"1 sample\(s\).*minimum of 2"),
+        (np.zeros((N_ROWS, 3), dtype=complex), "Complex data not supported"),
+        (None, "(?i)expected 2D array, got scalar|NoneType"),
+    ],
+)
+def test__fit__refuses_other_shapes(refused, X, message):
+    _, y, s = make_rows()
+    refused(message, X, y, s)
+
+
+@pytest.mark.parametrize("form", [sparse.csr_array, sparse.coo_matrix])
+def test__fit__refuses_sparse_rows(refused, form):
+    X, y, s = make_rows()
+    refused("(?i)sparse .*dense", form(X), y, s, error=TypeError)
+
+
+def test__fit__refuses_images_without_an_encoder(refused):
+    _, y, s = make_rows()
+    images = np.zeros((N_ROWS, 4, 4, 3), dtype=np.uint8)
+    refused(r"X holds images, but encoder=None.*encoder=\.\.\.", images, y, s, encoder=None)
+
+
+def test__fit__refuses_an_encoder_that_returns_no_rows(refused):
+    class Odd:
+        def transform(self, X):
+            return X[:5]
+
+    _, y, s = make_rows()
+    images = np.zeros((N_ROWS, 4, 4, 3), dtype=np.uint8)
+    refused(
+        r"turned 96 images into .*\(5, 4, 4, 3\).*must return shape", images, y, s, encoder=Odd()
+    )
+
+
+# --- y -----------------------------------------------------------------------------------------
+
+
+def test__fit__refuses_no_labels(refused):
+    X, _, s = make_rows()
+    refused("requires y to be passed, but the target y is None", X, None, s)
+
+
+@pytest.mark.parametrize(("value", "shown"), [(1, "1"), ("yes", "'yes'"), (True, "True")])
+def test__fit__refuses_one_class(refused, value, shown):
+    X, y, s = make_rows()
+    refused(rf"y has one class only \({shown}\).*at least two classes", X, [value] * N_ROWS, s)
+    two = pd.DataFrame({"a": y, "b": value})
+    refused(rf"one class only \({shown}\) in label column 1", X, two, s)
+
+
+@pytest.mark.parametrize(
+    "values", [np.linspace(0, 1, N_ROWS), np.random.default_rng(0).normal(size=N_ROWS)]
+)
+def test__fit__refuses_labels_that_are_real_numbers(refused, values):
+    X, _, s = make_rows()
+    for y in (values, values.tolist(), pd.Series(values), values.astype(np.float32)):
+        refused(r"Unknown label type: continuous.*y = y > threshold, or pandas\.qcut", X, y, s)
+
+
+@pytest.mark.parametrize("missing", [None, np.nan, pd.NA])
+@pytest.mark.parametrize("present", ["yes", 1, 1.0, True])
+@pytest.mark.parametrize("kind", [list, pd.Series, lambda v: np.array(v, dtype=object)])
+def test__fit__refuses_missing_labels(refused, missing, present, kind):
+    X, _, s = make_rows()
+    y = ["no" if isinstance(present, str) else 0, present] * (N_ROWS // 2)
+    y[5] = y[9] = missing
+    refused(r"y has 2 missing value\(s\).*label column 0, the first at row 5: drop", X, kind(y), s)
+
+
+def test__fit__refuses_infinite_labels(refused):
+    X, y, s = make_rows()
+    refused("y holds infinity in label column 0", X, np.where(y == 0, np.inf, 1.0), s)
+
+
+@pytest.mark.parametrize("shape", [(N_ROWS, 2, 2), (N_ROWS, 0)])
+def test__fit__refuses_labels_of_other_shapes(refused, shape):
+    X, _, s = make_rows()
+    refused(rf"y has shape {re.escape(str(shape))}: expected \(n_samples,\)", X, np.ones(shape), s)
+
+
+def test__fit__refuses_a_table_of_labels_without_columns(refused):
+    X, _, s = make_rows()
+    refused(r"y has shape \(96, 0\)", X, pd.DataFrame(index=range(N_ROWS)), s)
+
+
+@pytest.mark.parametrize("kind", [np.asarray, list, pd.Series])
+def test__fit__refuses_lengths_that_differ(refused, kind):
+    X, y, s = make_rows()
+    refused("X has 96 rows and y has 95", X, kind(y[:-1]), s)
+    refused("X has 96 rows and sensitive_features has 90", X, y, kind(s[:90]))
+    refused("inconsistent numbers of samples: X has 95 rows and y has 96", X[:-1], y, s)
+
+
+# --- Sensitive features ------------------------------------------------------------------------
+
+
+def test__fit__refuses_one_group(refused):
+    X, y, s = make_rows()
+    message = r"sensitive_features has one group only \('7'\) in column {}.*two groups.*None"
+    refused(message.format("0"), X, y, np.full(N_ROWS, 7))
+    refused(message.format("'Age'"), X, y, pd.DataFrame({"Male": s, "Age": 7}))
+
+
+@pytest.mark.parametrize("missing", [None, np.nan, pd.NA])
+@pytest.mark.parametrize("kind", [list, pd.Series, lambda v: pd.DataFrame({"Race": v})])
+def test__fit__refuses_missing_sensitive_values(refused, missing, kind):
+    X, y, _ = make_rows()
+    s = ["a", "b"] * (N_ROWS // 2)
+    s[3] = missing
+    message = (
+        r"column (0|'Race') of sensitive_features has 1 missing value\(s\), the first at row 3"
+    )
+    refused(message, X, y, kind(s))
+
+
+# --- Parameters --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["dg", "eq", "di", "g", "cls"])
+@pytest.mark.parametrize("value", [-1, -1e-9, np.nan, np.inf, "1", None])
+def test__fit__refuses_weights_that_are_no_weights(refused, name, value):
+    X, y, s = make_rows()
+    message = rf"'lambda_{name}' parameter of FairLatentTransformer must be a float in .*\[0.*Got"
+    refused(message, X, y, s, **{f"lambda_{name}": value})
+
+
+@pytest.mark.parametrize(
+    ("parameters", "error", "message"),
+    [
+        ({"encoder": "vae"}, ValueError, "encoder='vae' is not known: use 'diffae', None"),
+        ({"encoder": object()}, TypeError, "no usable transform method: use 'diffae'"),
+        ({"encoder": np.zeros(2)}, TypeError, "no usable transform method"),
+        ({"encoder": quick}, TypeError, "no usable transform method"),
+        ({"encoder": FairLatentTransformer}, TypeError, "no usable transform method.*fitted"),
+        ({"distance": "mmd"}, ValueError, r"'distance' parameter.*must be a str among.*'energy'"),
+        ({"output": "both"}, ValueError, "'output' parameter.*must be a str among"),
+        ({"device": "quantum"}, ValueError, "device='quantum' is not a device; use 'auto', 'cpu'"),
+        ({"device": "meta"}, ValueError, "device='meta' was asked for, but torch sees none"),
+        ({"device": 0}, ValueError, "'device' parameter.*must be an instance of 'str'"),
+        ({"n_label_components": 0}, ValueError, r"'n_label_components' parameter.*\[1, inf\)"),
+        ({"n_label_components": 1.5}, ValueError, "'n_label_components' parameter"),
+        ({"n_label_components": "all"}, ValueError, "'n_label_components' parameter.*'auto'"),
+        ({"n_label_components": 6}, ValueError, "leaves no room .* X has 6 .*expected 1 to 5"),
+        ({"n_label_components": 60}, ValueError, "n_label_components=60 leaves no room"),
+        ({"n_blocks": 0}, ValueError, "'n_blocks' parameter"),
+        ({"hidden_features": 0}, ValueError, "'hidden_features' parameter"),
+        ({"max_iter": 0}, ValueError, "'max_iter' parameter"),
+        ({"batch_size": 1}, ValueError, "'batch_size' parameter"),
+        ({"learning_rate_init": 0.0}, ValueError, "'learning_rate_init' parameter"),
+        ({"input_noise": -0.1}, ValueError, "'input_noise' parameter"),
+        ({"validation_fraction": 1.0}, ValueError, "'validation_fraction' parameter"),
+        ({"random_state": "seed"}, ValueError, "'random_state' parameter"),
+        ({"checkpoint_dir": 3}, ValueError, "'checkpoint_dir' parameter"),
+    ],
+)
+def test__fit__refuses_parameters(refused, parameters, error, message):
+    X, y, s = make_rows()
+    refused(message, X, y, s, error=error, **parameters)
+
+
+def test__fit__refuses_cuda_where_there_is_none(refused, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    X, y, s = make_rows()
+    for device in ("cuda", "cuda:1", torch.device("cuda")):
+        refused("was asked for, but torch sees none.*device='auto'", X, y, s, device=device)
+
+
+def test__fit__refuses_early_stopping_with_too_few_rows():
+    X, y, s = make_rows(40)
+    with pytest.raises(ValueError, match=r"early_stopping=True .*smallest cell has 10 rows: set"):
+        quick(early_stopping=True).fit(X, y, sensitive_features=s)
+
+
+# --- Hard input that works ---------------------------------------------------------------------
+
+
+def assert_sound(model, X, tolerance=ROUND_TRIP_FLOAT32):
+    """Finite everywhere, and back again, relative to the size and the spread of each feature."""
+    Z = model.latent(X)
+    assert np.isfinite(Z).all()
+    assert np.isfinite(model.history_.drop(columns="validation_loss")).all(axis=None)
+    size = np.maximum(np.abs(X).max(axis=0), model.scale_)  # the scale of a constant is 1
+    error = np.abs(model.inverse_transform(Z) - X) / size
+    assert error.max() < tolerance
+    assert model.inverse_error_ < tolerance
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("scale", [1e6, 1e-6])
+@pytest.mark.parametrize("offset", [0.0, 10.0])
+def test__fit__features_of_any_size(scale, offset, dtype):
+    X, y, s = make_rows()
+    X = ((X + offset) * scale).astype(dtype)
+    assert_sound(quick().fit(X, y, sensitive_features=s), X)
+
+
+@pytest.mark.parametrize("power", [20, -20, 60])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test__fit__size_of_the_features_changes_nothing(power, dtype):
+    """By powers of two, because these multiply without rounding: equal to the last bit."""
+    X, y, s = make_rows(dtype=dtype)
+    wanted = quick().fit(X, y, sensitive_features=s)
+    scaled = (X * 2.0**power).astype(dtype)
+    found = quick().fit(scaled, y, sensitive_features=s)
+    np.testing.assert_array_equal(found.latent(scaled), wanted.latent(X))
+    pd.testing.assert_frame_equal(found.history_, wanted.history_, check_exact=True)
+
+
+def test__fit__features_of_very_different_sizes():
+    X, y, s = make_rows()
+    X *= 10.0 ** np.array([6, -6, 0, 12, -12, 3])
+    assert_sound(quick().fit(X, y, sensitive_features=s), X)
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0, -1e6, 1e-6, 1 / 3])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test__fit__constant_features(value, dtype):
+    X, y, s = make_rows(dtype=dtype)
+    X[:, 2] = value
+    model = quick().fit(X, y, sensitive_features=s)
+    assert_sound(model, X)
+    elsewhere = X[:5].copy()
+    elsewhere[:, 2] += 1  # a value that was not seen keeps its distance
+    assert_sound(model, elsewhere)
+
+
+def test__fit__constant_features_do_not_disturb_the_others():
+    """One dead unit of a network, and 30, beside the same rows without."""
+    X, y, s = make_rows(400)
+    losses = []
+    for n_constant in (0, 1, 30):
+        with_dead = np.hstack([X, np.full((len(X), n_constant), 3.0)])
+        model = quick(max_iter=1).fit(with_dead, y, sensitive_features=s)
+        losses.append(model.history_[["loss_g", "loss_cls", "loss_dg", "loss_eq"]].iloc[0])
+    # Nats and variances near 1. Noise scaled up by 1 / the smallest std, 1000, gave 4000 and more.
+    assert pd.concat(losses, axis=1).max(axis=None) < 5
+
+
+def test__fit__a_dead_feature_that_comes_alive_moves_little():
+    X, y, s = make_rows(400)
+    X[:, 3] = 0.0
+    model = quick(max_iter=20).fit(X, y, sensitive_features=s)
+    alive = X.copy()
+    alive[:, 3] = 1.0
+    moved = np.abs(model.latent(alive) - model.latent(X)).max()
+    # As far as a step of one standard deviation of a feature that did vary, give or take; a scale
+    # limited by the smallest standard deviation alone gave hundreds.
+    assert moved < 10
+
+
+def test__fit__only_constant_features():
+    X, y, s = make_rows()
+    X[:] = [0, 1, -5, 1e6, 1e-6, 0.1]
+    assert_sound(quick().fit(X, y, sensitive_features=s), X)
+
+
+def test__fit__features_that_repeat():
+    X, y, s = make_rows()
+    X[:, 3:] = X[:, :1]
+    assert_sound(quick(max_iter=20).fit(X, y, sensitive_features=s), X)
+
+
+@pytest.mark.parametrize("batch_size", [2, 16, 10_000])
+def test__fit__any_batch_size(batch_size):
+    X, y, s = make_rows()
+    assert_sound(quick(batch_size=batch_size).fit(X, y, sensitive_features=s), X)
+
+
+@pytest.mark.parametrize("max_iter", [2, "auto"])
+def test__fit__ten_rows(max_iter):
+    X, y, s = make_rows(10)
+    assert_sound(quick(max_iter=max_iter).fit(X, y, sensitive_features=s), X)
+
+
+def fit_and_count_warnings(X, y, s, **parameters):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model = quick(**parameters).fit(X, y, sensitive_features=s)
+    return model, caught
+
+
+@pytest.mark.parametrize("distance", ["energy", "sliced_wasserstein", "moment", "contrastive"])
+@pytest.mark.parametrize(
+    ("n_left", "meaning"), [(0, "no rows"), (1, "a single row")], ids=["no row", "one row"]
+)
+def test__fit__names_a_thin_cell_once(n_left, meaning, distance):
+    X, y, s = make_rows()
+    y, s = np.array(["no", "yes"])[y], np.array(["man", "woman"])[s]
+    in_cell = np.flatnonzero((y == "yes") & (s == "man"))
+    keep = np.setdiff1d(np.arange(N_ROWS), in_cell[n_left:])
+    model, caught = fit_and_count_warnings(X[keep], y[keep], s[keep], distance=distance)
+    assert [warning.category for warning in caught] == [FairLatentWarning]
+    message = str(caught[0].message)
+    assert re.search(rf"^1 \(label, group\) cell\(s\) have {meaning} .*: \(yes, man\)\.", message)
+    assert caught[0].filename == __file__
+    assert_sound(model, X[keep])
+
+
+@pytest.mark.parametrize("distance", ["energy", "sliced_wasserstein", "moment", "contrastive"])
+def test__fit__labels_seen_with_one_group_each(distance):
+    X, y, _ = make_rows()
+    model, caught = fit_and_count_warnings(X, y, y, distance=distance)
+    (warning,) = caught
+    assert "2 (label, group) cell(s) have no rows" in str(warning.message)
+    assert "(0, 1), (1, 0)" in str(warning.message)
+    assert_sound(model, X)
+    assert (model.history_["loss_di"] >= 0).all()
+
+
+def test__fit__a_cell_for_every_row():
+    X, _, s = make_rows()
+    model, caught = fit_and_count_warnings(X, np.arange(N_ROWS) // 2, s[::-1])
+    assert all(warning.category is FairLatentWarning for warning in caught)
+    assert_sound(model, X)
+
+
+def test__fit__long_lists_of_cells_are_cut():
+    X, _, _ = make_rows()
+    _, caught = fit_and_count_warnings(X, np.arange(N_ROWS) % 12, np.arange(N_ROWS) % 12)
+    assert str(caught[0].message).startswith("132 (label, group) cell(s) have no rows")
+    assert ", ..." in str(caught[0].message)
+    assert len(str(caught[0].message)) < 500
+
+
+def test__fit__without_sensitive_features_blames_the_caller():
+    X, y, _ = make_rows()
+    _, caught = fit_and_count_warnings(X, y, None)
+    (warning,) = caught
+    assert warning.category is FairLatentWarning
+    assert "sensitive_features was not given" in str(warning.message)
+    assert warning.filename == __file__
+
+
+# --- After fit ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def model():
+    X, y, s = make_rows()
+    return quick().fit(X, y, sensitive_features=s)
+
+
+def test__transform__refuses_another_width(model):
+    X = make_rows()[0]
+    for method in (model.transform, model.latent):
+        with pytest.raises(ValueError, match=r"X has 5 features, but .* is expecting 6 features"):
+            method(X[:, :5])
+
+
+@pytest.mark.parametrize(("value", "message"), [(np.nan, "NaN"), (np.inf, "infinity")])
+def test__transform__refuses_values_that_are_not_finite(model, value, message):
+    X = make_rows()[0]
+    X[0, 0] = value
+    for method in (model.transform, model.latent, model.inverse_transform):
+        with pytest.raises(ValueError, match=f"contains {message}"):
+            method(X)
+
+
+def test__transform__refuses_other_columns():
+    X, y, s = make_rows()
+    table = pd.DataFrame(X).add_prefix("x")
+    model = quick().fit(table, y, sensitive_features=s)
+    with pytest.raises(ValueError, match=r"feature names should match those .* fit"):
+        model.transform(table[table.columns[::-1]])
+
+
+def test__transform__refuses_images_without_an_encoder(model):
+    with pytest.raises(ValueError, match="X holds images"):
+        model.transform(np.zeros((2, 4, 4, 3)))
+
+
+@pytest.mark.parametrize("width", [1, 3, 5, 7])
+def test__inverse_transform__refuses_another_width(model, width):
+    message = rf"Z has {width} features: expected 6 \(a full latent.*\) or 2 \(a label block"
+    with pytest.raises(ValueError, match=message):
+        model.inverse_transform(np.zeros((4, width)))
+
+
+@pytest.mark.parametrize("Z", [np.zeros(6), np.zeros((2, 6, 1)), [["a"] * 6]])
+def test__inverse_transform__refuses_other_shapes(model, Z):
+    with pytest.raises(ValueError, match=r"Expected 2D array|dim 3|could not convert string"):
+        model.inverse_transform(Z)
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda model: model.transform(make_rows()[0]),
+        lambda model: model.latent(make_rows()[0]),
+        lambda model: model.inverse_transform(make_rows()[0]),
+        lambda model: model.get_feature_names_out(),
+        lambda model: model.save("never-written"),
+    ],
+)
+def test__unfitted__says_so(use, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(NotFittedError, match="This FairLatentTransformer instance is not fitted"):
+        use(quick())
+    assert not list(tmp_path.iterdir())
+
+
+def failing_fits():
+    X, y, s = make_rows()
+    return {
+        "one class": (X[:, :4], np.zeros(N_ROWS), s),
+        "one group": (X[:, :4], y, np.zeros(N_ROWS)),
+        "a missing value": (np.where(np.eye(N_ROWS, N_FEATURES), np.nan, X), y, s),
+        "too narrow": (X[:, :2], y, s),
+    }
+
+
+@pytest.mark.parametrize("data", failing_fits().values(), ids=failing_fits())
+def test__fit__that_fails_leaves_the_fit_before(data):
+    X, y, s = make_rows()
+    model = quick(n_label_components=3).fit(X, y, sensitive_features=s)
+    wanted = model.transform(X)
+    bad, y, s = data
+    with pytest.raises(ValueError, match=r"one class|one group|NaN|leaves no room"):
+        model.fit(bad, y, sensitive_features=s)
+    np.testing.assert_array_equal(model.transform(X), wanted)
+
+
+def test__fit__interrupted_leaves_the_fit_before(monkeypatch):
+    X, y, s = make_rows()
+    model = quick().fit(X, y, sensitive_features=s)
+    wanted = model.transform(X)
+
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_transformer, "fit_flow", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(X[:, :4], y, sensitive_features=s)
+    np.testing.assert_array_equal(model.transform(X), wanted)
