@@ -70,7 +70,7 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         Width of the label block, from 1 to n_features - 1. ``"auto"`` takes 2 for each class
         boundary: in a wide block the group stays readable by non-linear classifiers.
 
-    n_blocks : int, default=4
+    n_blocks : int, default=2
         Steps of the Glow.
 
     hidden_features : int, default=256
@@ -82,7 +82,7 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
     lambda_eq : float, default=0.3
         Weight of equal variances within each block.
 
-    lambda_di : float, default=10.0
+    lambda_di : float, default=20.0
         Weight of the distance between the groups of a label in the label block. The main dial
         between accuracy and fairness.
 
@@ -100,7 +100,7 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
     output : {"label", "full"}, default="label"
         Whether `transform` returns the label block or all of the latent.
 
-    input_noise : float, default=0.5
+    input_noise : float, default=1.0
         Standard deviation of the Gaussian noise added to the standardised embeddings while
         training, in units of each feature's standard deviation. It keeps the flow from
         memorising rows, whose fairness would not carry over to new ones.
@@ -254,16 +254,16 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         encoder: Any = "diffae",
         *,
         n_label_components: int | str = "auto",
-        n_blocks: int = 4,
+        n_blocks: int = 2,
         hidden_features: int = 256,
         lambda_dg: float = 0.3,
         lambda_eq: float = 0.3,
-        lambda_di: float = 10.0,
+        lambda_di: float = 20.0,
         lambda_g: float = 0.1,
         lambda_cls: float = 3.0,
         distance: str = "energy",
         output: str = "label",
-        input_noise: float = 0.5,
+        input_noise: float = 1.0,
         max_iter: int | str = "auto",
         batch_size: int = 1024,
         learning_rate_init: float = 1e-3,
@@ -408,7 +408,8 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         """
         check_is_fitted(self)
         Z = check_array(Z, dtype=[np.float64, np.float32], input_name="Z")
-        full = torch.from_numpy(self._complete(Z))
+        # torch warns of arrays that cannot be written to, as those of a table often cannot.
+        full = torch.from_numpy(np.require(self._complete(Z), requirements="W"))
         x = map_rows(self.flow_, full, resolve_device(self.device), inverse=True)
         embeddings = self._standardizer().inverse(x)
         return decode(self.encoder, embeddings) if self._fitted_on_images else embeddings
