@@ -1,6 +1,9 @@
 """What every invertible layer promises."""
 
-__all__ = ["Bijection"]
+__all__ = ["Bijection", "matmul_precision", "without_autocast"]
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -50,3 +53,19 @@ class Bijection(nn.Module):
                 f"{type(self).__name__} expects a tensor of shape (n, {self.features}), "
                 f"got {tuple(x.shape)}."
             )
+
+
+def matmul_precision(x: Tensor) -> torch.dtype:
+    """Return what to multiply matrices in: what autocast says, or else the type of `x`."""
+    device = x.device.type
+    # A meta tensor's device is unknown to autocast, which makes asking it an error.
+    if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
+        return torch.get_autocast_dtype(device)
+    return x.dtype
+
+
+def without_autocast(x: Tensor) -> AbstractContextManager[Any]:
+    """Return a context in which operations on the device of `x` keep the types they are given."""
+    if matmul_precision(x) == x.dtype:
+        return nullcontext()
+    return torch.autocast(x.device.type, enabled=False)

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from skfairlatent.flows._actnorm import ActNorm
-from skfairlatent.flows._base import Bijection
+from skfairlatent.flows._affine_rotation import affine_rotation
+from skfairlatent.flows._base import Bijection, matmul_precision, without_autocast
 from skfairlatent.flows._coupling import AffineCoupling
 from skfairlatent.flows._rotation import Rotation
 
@@ -109,7 +110,8 @@ class _GlowBlock(Bijection):
     def freeze(self) -> None:
         self.actnorm.check_initialized()
         rotation = self.rotation.matrix()
-        weight, bias = self._affine(rotation)
+        weight = (self.actnorm.log_scale.exp()[:, None] * rotation).T
+        bias = self.actnorm.shift @ rotation
         inverse_weight = rotation * (-self.actnorm.log_scale).exp()[:, None]
         inverse_bias = -self.actnorm.shift * (-self.actnorm.log_scale).exp()
         self._frozen = weight, bias, inverse_weight, inverse_bias
@@ -119,10 +121,7 @@ class _GlowBlock(Bijection):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         self.actnorm.check_initialized()
-        frozen = self._frozen
-        weight, bias = frozen[:2] if frozen else self._affine(self.rotation.matrix())
-        rotated = nn.functional.linear(x, weight, bias).to(x.dtype)
-        z, log_det = self.coupling(rotated)
+        z, log_det = self.coupling.forward_(self._rotated(x))
         return z, log_det + self.actnorm.log_scale.sum()
 
     def inverse(self, z: Tensor) -> Tensor:
@@ -137,8 +136,10 @@ class _GlowBlock(Bijection):
         rotated, _ = self.rotation(self.actnorm.initialize(x))
         return self.coupling.initialize(rotated)
 
-    def _affine(self, rotation: Tensor) -> tuple[Tensor, Tensor]:
-        # (x * scale + shift) W = x (scale * W) + shift W: scaling the d x d matrix instead of the
-        # n x d batch saves two passes over memory, here and in the backward pass.
-        scaled = self.actnorm.log_scale.exp()[:, None] * rotation
-        return scaled.T, self.actnorm.shift @ rotation
+    def _rotated(self, x: Tensor) -> Tensor:
+        if self._frozen:
+            return nn.functional.linear(x, *self._frozen[:2]).to(x.dtype)
+        norm, precision = self.actnorm, matmul_precision(x)
+        with without_autocast(x):
+            factors = self.rotation.factors()
+            return affine_rotation(x, norm.log_scale, norm.shift, factors, precision)

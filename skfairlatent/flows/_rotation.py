@@ -62,16 +62,19 @@ class Rotation(Bijection):
 
     def matrix(self) -> Tensor:
         """Return the orthogonal matrix W of z = x W, shape (d, d)."""
+        base, left, right = self.factors()
+        return torch.addmm(base, left, right, alpha=-1.0)
+
+    def factors(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Return Q, A and B of W = Q - A B, of shapes (d, d), (d, r) and (r, d)."""
         base = self._exact_base()
-        if self.n_reflections == 0:
-            return base
         v = nn.functional.normalize(self.vectors, dim=1)
         # H_1 ... H_r = I - V' T V with T^-1 = strict upper part of V V' plus half its diagonal.
         # (Made where V is: a copy from the CPU could not be part of a CUDA graph.)
         half = 0.5 * torch.eye(len(v), dtype=v.dtype, device=v.device)
         t_inverse = torch.triu(v @ v.T, diagonal=1) + half
         t_v = torch.linalg.solve_triangular(t_inverse, v, upper=True)
-        return torch.addmm(base, base @ v.T, t_v, alpha=-1.0)
+        return base, (v @ base.T).T, t_v
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return z and the log-determinant, 0 for every row."""

@@ -62,3 +62,27 @@ def test__coupling__keeps_scales_in_full_precision_under_autocast():
     assert z.dtype == log_det.dtype == torch.float32
     # The features passed through are exact: only the conditioner is computed in half.
     assert torch.equal(z[:, 4:], x[:, 4:])
+
+
+@pytest.mark.parametrize("features", [2, 5])
+def test__coupling__gradients_are_those_of_finite_differences(features):
+    layer = AffineCoupling(features, hidden_features=4).double()
+    for parameter in layer.parameters():
+        torch.nn.init.normal_(parameter)
+    names, values = zip(*layer.named_parameters(), strict=True)
+
+    def function(x, *values):
+        parameters = dict(zip(names, values, strict=True))
+        return torch.func.functional_call(layer, parameters, (x,))
+
+    x = torch.randn(6, features, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(function, (x, *values))
+
+
+def test__coupling__forward_leaves_its_input_alone():
+    layer, x = AffineCoupling(4, hidden_features=4), torch.randn(6, 4)
+    torch.nn.init.ones_(layer.conditioner[-1].bias)
+    before = x.clone()
+    z, _ = layer(x)
+    assert torch.equal(x, before)
+    assert not torch.equal(z, x)
