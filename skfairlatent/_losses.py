@@ -9,16 +9,19 @@ are in :mod:`skfairlatent._distances`.
 __all__ = ["density_loss", "equal_variance_loss", "redundancy_loss"]
 
 import math
+from typing import Any
 
 from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 
 _HALF_LOG_TWO_PI = 0.5 * math.log(2.0 * math.pi)
 
 
 def covariance(z: Tensor) -> Tensor:
     """Return the (d, d) covariance of a batch (n, d), divided by n - 1."""
-    centred = z - z.mean(dim=0)
-    return centred.T @ centred / (len(z) - 1)
+    cov: Tensor = _Covariance.apply(z)  # type: ignore[no-untyped-call]
+    return cov
 
 
 def redundancy_loss(cov: Tensor, n_label_components: int) -> Tensor:
@@ -102,3 +105,21 @@ def _mean_square_off_diagonal(block: Tensor) -> Tensor:
     if width < 2:
         return block.new_zeros(())
     return (block.square().sum() - block.diagonal().square().sum()) / (width * (width - 1))
+
+
+class _Covariance(Function):
+    """The covariance, with one product of matrices in the backward pass instead of two."""
+
+    @staticmethod
+    def forward(ctx: Any, z: Tensor) -> Tensor:
+        centred = z - z.mean(dim=0)
+        ctx.save_for_backward(centred)
+        return (centred.T @ centred).div_(len(z) - 1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        (centred,) = ctx.saved_tensors
+        # The columns of the product sum to zero already, as those of `centred` do.
+        product: Tensor = centred @ (grad + grad.T).div_(len(centred) - 1)
+        return product
