@@ -206,7 +206,7 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
 
     References
     ----------
-    .. [1] H. Joo, J. Han, J. Kim, S. Hong, J. Lee, "Constructing Fair Latent Space for
+    .. [1] H. Joo, H. Han, S. Kim, S. Hong, J. Lee, "Constructing Fair Latent Space for
        Intersection of Fairness and Explainability", AAAI 2025, arXiv:2412.17523.
 
     Examples
