@@ -363,8 +363,9 @@ def test__fit__takes_rows_in_any_container(kind):
     model = quick().fit(given, y, sensitive_features=s)
     np.testing.assert_allclose(model.transform(given), wanted, atol=ORDER_OF_SUMS)
     assert model.n_features_in_ == N_FEATURES
-    named = all(isinstance(name, str) for name in getattr(given, "columns", [0]))
-    assert hasattr(model, "feature_names_in_") == named
+    if not isinstance(given, pl.DataFrame):  # whose names scikit-learn sees from 1.7 on
+        named = all(isinstance(name, str) for name in getattr(given, "columns", [0]))
+        assert hasattr(model, "feature_names_in_") == named
 
 
 @pytest.mark.parametrize("dtype", [np.int64, np.uint8, bool, np.float16])
