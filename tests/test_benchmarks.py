@@ -3,9 +3,14 @@
 import importlib
 from pathlib import Path
 
+import fairlearn.preprocessing
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from sklearn.neural_network import MLPClassifier
+from sklearn.utils.validation import has_fit_parameter
+from threadpoolctl import threadpool_limits
 
 from skfairlatent.metrics import equalized_odds_difference
 
@@ -15,11 +20,25 @@ ATTRIBUTES = ["Attractive", "Blond_Hair", "Male", "Young"]
 N_FEATURES = 6
 
 
+def _import(name):
+    if name == "peers" and not hasattr(fairlearn.preprocessing, "PrototypeRepresentationLearner"):
+        pytest.skip("fairlearn has no PrototypeRepresentationLearner before 0.13")
+    return importlib.import_module(name)
+
+
 @pytest.fixture
 def script(monkeypatch):
-    """Import a script as Python does that runs it: with its folder on the path."""
+    """Import a script as Python does that runs it: with its folder on the path.
+
+    One thread: boosted trees on few rows only wait for a second one, long if the machine is busy.
+    torch is told too, or it would raise the number for everyone at its first parallel loop.
+    """
     monkeypatch.syspath_prepend(str(FOLDER))
-    return importlib.import_module
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with threadpool_limits(limits=1):
+        yield _import
+    torch.set_num_threads(n_threads)
 
 
 @pytest.fixture(scope="module")
@@ -54,15 +73,13 @@ def test__face_embeddings__writes_tables_and_goes_on_where_it_stopped(
     script, tiny_data, tmp_path, capsys
 ):
     module = script("face_embeddings")
-    tasks = ["blond_hair-male-cnn", "attractive-malexyoung-cnn"]
-    settings = ["--tasks", *tasks, "--seeds", "0", "1"]
+    settings = ["--tasks", "blond_hair-male-cnn", "--seeds", "0", "1"]
 
     _run(module, tiny_data, tmp_path, *settings)
 
-    assert "14 parts, 0 of them found" in capsys.readouterr().out
+    assert "7 parts, 0 of them found" in capsys.readouterr().out
     summary = pd.read_csv(tmp_path / "face_embeddings_summary.csv")
-    assert list(summary["task"].unique()) == tasks
-    assert len(summary) == len(tasks) * len(module.CLASSIFIERS)
+    assert list(summary["classifier"]) == list(module.CLASSIFIERS)
     assert summary[["accuracy", "eo", "leak", "leak_raw", "eo_floor"]].notna().all(axis=None)
     np.testing.assert_allclose(
         summary["accuracy_lost"], summary["accuracy_raw"] - summary["accuracy"], atol=1e-12
@@ -74,7 +91,18 @@ def test__face_embeddings__writes_tables_and_goes_on_where_it_stopped(
 
     _run(module, tiny_data, tmp_path, *settings)
 
-    assert "14 parts, 14 of them found" in capsys.readouterr().out
+    assert "7 parts, 7 of them found" in capsys.readouterr().out
+
+
+def test__face_embeddings__crosses_attributes(script, tiny_data, tmp_path):
+    settings = ["--tasks", "attractive-malexyoung-cnn", "--seeds", "0"]
+
+    classifier = ["--classifiers", "LogisticRegression"]
+    _run(script("face_embeddings"), tiny_data, tmp_path, *settings, *classifier)
+
+    targets = pd.read_csv(tmp_path / "face_embeddings_targets.csv")
+    assert {"eo_change", "accuracy_lost", "readable", "round_trip"} == set(targets["figure"])
+    assert targets["value"].notna().all()
 
 
 def test__face_embeddings__refuses_a_split_that_the_table_lacks(script, tiny_data, capsys):
@@ -108,7 +136,8 @@ def test__peers__runs_every_method_and_compares_them(script, tiny_data, tmp_path
     _run(module, tiny_data, tmp_path, "--lambda-di", "1", "--seeds", "0", "--levels", *levels)
 
     table = pd.read_csv(tmp_path / "peers.csv")
-    assert len(table) == 2 * len(module.METHODS)
+    n_absent = not has_fit_parameter(MLPClassifier(), "sample_weight")  # for the reduction
+    assert len(table) == 2 * len(module.METHODS) - n_absent
     assert table["0.9"].between(0.3, 1).all()  # every method is at least so fair
     assert table.loc[table["method"] != module.OURS, "margin"].notna().all()
     runs = pd.read_csv(tmp_path / "peers_runs.csv")

@@ -277,8 +277,12 @@ def add_run_arguments(parser):
     parser.add_argument("--fresh", action="store_true", help="forget the parts of earlier runs")
 
 
+@functools.cache
 def code_fingerprint():
-    """Tell one state of the package's code from another, so that old results are not reused."""
+    """Tell one state of the package's code from another, so that old results are not reused.
+
+    Looked up once: what is edited during a run is not what runs.
+    """
     root = Path(inspect.getfile(skfairlatent)).parent
     digest = hashlib.sha256()
     for path in sorted(root.rglob("*.py")):

@@ -163,9 +163,10 @@ def reduce_(train, test, value, seed, predictor):
         reduction.fit(scaler.transform(train.X), train.y, sensitive_features=train.group)
     X_test = scaler.transform(test.X)
     used = reduction.weights_[reduction.weights_ > 0]
-    return sum(
+    probability = sum(
         weight * np.asarray(reduction.predictors_[i].predict(X_test)) for i, weight in used.items()
     )
+    return np.clip(probability, 0, 1)  # the weights sum to 1 but for rounding
 
 
 def play(train, test, value, seed, predictor):
@@ -195,8 +196,8 @@ REPRESENTATIONS = {
     OURS: (transform_fair, [0.0, 0.3, 1.0, 3.0, 10.0, 30.0], True),
     "cell weights": (weigh, [0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0], True),
     # A direction scaled down is a direction kept, unless little of it is left.
-    "linear erasure": (erase, [0.7, 0.9, 0.95, 0.98, 0.99, 1.0], True),
-    "CorrelationRemover": (remove_correlation, [0.5, 0.8, 0.9, 0.95, 0.98, 1.0], True),
+    "linear erasure": (erase, [0.9, 0.95, 0.98, 0.99, 0.995, 1.0], True),
+    "CorrelationRemover": (remove_correlation, [0.5, 0.7, 0.8, 0.85, 0.9, 1.0], True),
     "PrototypeRepresentationLearner": (learn_prototypes, [0.0, 0.3, 1.0, 2.0, 4.0], False),
 }
 IN_TRAINING = {
