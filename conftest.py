@@ -21,7 +21,7 @@ SEED = 0
 
 def pytest_configure() -> None:
     """Keep torch to the number of cores that the time limits of the tests assume."""
-    torch.set_num_threads(min(MAX_THREADS, os.cpu_count() or 1))
+    torch.set_num_threads(min(MAX_THREADS, torch.get_num_threads()))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
