@@ -5,7 +5,6 @@ fixtures for the tests alone are in ``tests/conftest.py``.
 """
 
 import ipaddress
-import os
 import random
 import socket
 from collections.abc import Callable, Iterator
