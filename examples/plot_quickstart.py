@@ -7,7 +7,7 @@ classifier on them gets one that leans on the group. Here it is trained on the l
 :class:`~skfairlatent.FairLatentTransformer` instead, and fairlearn compares the two.
 
 It runs offline, in under a minute on two cores. To keep the figure, name a file:
-``python examples/plot_quickstart.py quickstart.svg``.
+``python examples/plot_quickstart.py quickstart.png``.
 """
 
 # %%
@@ -129,7 +129,7 @@ limit = 1.05 * max(np.abs(score).max() for pair in scores.values() for score in 
 for ax, (title, (label_score, group_score)) in zip((left, middle), scores.items(), strict=True):
     for group, colour in GROUP_COLOURS.items():
         rows = np.flatnonzero(s_test == group)[:700]
-        dots = {"s": 7, "color": colour, "alpha": 0.45, "linewidths": 0, "rasterized": True}
+        dots = {"s": 7, "color": colour, "alpha": 0.45, "linewidths": 0}
         ax.scatter(label_score[rows], group_score[rows], **dots)
         ax.scatter([], [], s=30, color=colour, label=f"group {group}")
     ax.set(title=title, xlabel="label, as a probe reads it →", xticks=[], yticks=[])
@@ -150,7 +150,7 @@ right.invert_yaxis()
 right.spines[["top", "right", "bottom"]].set_visible(False)
 
 if len(sys.argv) > 1:
-    figure.savefig(sys.argv[1], dpi=150)  # of an SVG: of the dots, which are an image
+    figure.savefig(sys.argv[1], dpi=150)
 plt.show()
 
 # %%

@@ -10,7 +10,7 @@ well; it is a standard test because people's judgement of it differs so much by 
 Run it with the folder of the data, which holds ``celeba64/attributes.csv`` and
 ``celeba_cnn/embeddings.npz``, as an argument or in ``SKFAIRLATENT_DATA``::
 
-    python examples/face_embeddings.py path/to/data
+    python examples/celeba_embeddings.py path/to/data
 
 Your own embeddings go in the same way: any array of shape (n_samples, n_features). It takes
 a few minutes on two cores, and is therefore not among the examples that run with the
@@ -48,7 +48,7 @@ from skfairlatent.metrics import (
 
 root = sys.argv[1] if len(sys.argv) > 1 else os.environ.get("SKFAIRLATENT_DATA")
 if not root:
-    sys.exit("Name the folder of the data: python examples/face_embeddings.py path/to/data")
+    sys.exit("Name the folder of the data: python examples/celeba_embeddings.py path/to/data")
 
 
 def load(split):
@@ -82,7 +82,7 @@ print(f"label block {Z_train.shape[1]} wide, round-trip error {fair.inverse_erro
 # Three classifiers, each on the embeddings and on the label block.
 
 classifiers = {
-    "LogisticRegression": LogisticRegression(max_iter=500),
+    "LogisticRegression": LogisticRegression(max_iter=3000),
     "MLP": MLPClassifier((64,), early_stopping=True, random_state=0),
     "HistGradientBoosting": HistGradientBoostingClassifier(random_state=0),
 }
@@ -149,7 +149,7 @@ for name, colour in zip(classifiers, ("#0072B2", "#E69F00", "#009E73"), strict=T
     ax.scatter(ends[0][0], ends[1][0], s=60, facecolor="white", edgecolor=colour, zorder=2)
     ax.scatter(ends[0][1], ends[1][1], s=60, color=colour, label=name, zorder=2)
 ax.set(xlabel="gap between groups (equalised odds, mean)", ylabel="accuracy")
-ax.set_xlim(left=0)
+ax.set(xlim=(0, None), ylim=(0.7, 0.9))
 ax.legend(title="hollow: embedding, filled: label block", frameon=False)
 plt.show()
 
