@@ -1,6 +1,6 @@
 """Standardisation of embeddings, part of the fitted map."""
 
-__all__ = ["Standardizer"]
+__all__ = ["Standardizer", "as_rows"]
 
 from dataclasses import dataclass
 
@@ -40,9 +40,12 @@ class Standardizer:
 
     def forward(self, X: npt.NDArray[np.floating]) -> Tensor:
         """Return X standardised, as a tensor of shape (n, d) in the precision of X."""
-        centred = X - self.mean.astype(X.dtype)
-        centred /= self.scale.astype(X.dtype)
-        return torch.from_numpy(centred)
+        return self.standardize(as_rows(X))
+
+    def standardize(self, rows: Tensor) -> Tensor:
+        """Return the rows standardised, on their device and in their precision."""
+        mean, scale = (torch.from_numpy(part).to(rows) for part in (self.mean, self.scale))
+        return (rows - mean).div_(scale)
 
     def inverse(self, x: Tensor) -> npt.NDArray[np.floating]:
         """Undo `forward`, in the precision of `x`."""
@@ -50,3 +53,8 @@ class Standardizer:
         return np.asarray(
             values * self.scale.astype(values.dtype) + self.mean.astype(values.dtype)
         )
+
+
+def as_rows(X: npt.NDArray[np.floating]) -> Tensor:
+    """View an array as a tensor; copy it only if torch cannot share its memory."""
+    return torch.from_numpy(np.require(X, requirements=("C", "W")))

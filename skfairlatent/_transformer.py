@@ -31,7 +31,7 @@ from skfairlatent._embedding import (
 from skfairlatent._fitting import FitSettings, fit_flow
 from skfairlatent._inference import largest_round_trip_error, map_rows
 from skfairlatent._objective import TERMS, LossWeights
-from skfairlatent._scaling import Standardizer
+from skfairlatent._scaling import Standardizer, as_rows
 from skfairlatent._validation import Annotations, encode_annotations, reject_text_columns
 from skfairlatent.flows import Glow
 
@@ -408,8 +408,7 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         """
         check_is_fitted(self)
         Z = check_array(Z, dtype=[np.float64, np.float32], input_name="Z")
-        # torch warns of arrays that cannot be written to, as those of a table often cannot.
-        full = torch.from_numpy(np.require(self._complete(Z), requirements="W"))
+        full = as_rows(self._complete(Z))
         x = map_rows(self.flow_, full, resolve_device(self.device), inverse=True)
         embeddings = self._standardizer().inverse(x)
         return decode(self.encoder, embeddings) if self._fitted_on_images else embeddings
@@ -498,8 +497,13 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         return checked
 
     def _forward(self, embeddings: Array, columns: slice) -> Array:
-        x = self._standardizer().forward(embeddings)
-        z = map_rows(self.flow_, x, resolve_device(self.device), columns=columns)
+        z = map_rows(
+            self.flow_,
+            as_rows(embeddings),
+            resolve_device(self.device),
+            columns=columns,
+            prepare=self._standardizer().standardize,
+        )
         return np.asarray(z)
 
     def _complete(self, Z: Array) -> Array:

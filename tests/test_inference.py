@@ -61,6 +61,15 @@ def test__map_rows__keeps_the_columns_asked_for(flow, columns):
     assert torch.equal(map_rows(flow, x, CPU, columns=columns), map_rows(flow, x, CPU)[:, columns])
 
 
+@pytest.mark.usefixtures("small_pieces")
+def test__map_rows__prepares_each_piece_and_leaves_the_rows_alone(flow):
+    x = torch.randn(20, 6)
+    before, prepared = x.clone(), 2 * x + 1
+    z = map_rows(flow, x, CPU, prepare=lambda piece: 2 * piece + 1)
+    assert torch.equal(z, map_rows(flow, prepared, CPU))
+    assert torch.equal(x, before)
+
+
 @every_dtype
 def test__map_rows__a_row_alone_maps_as_in_its_batch(flow, dtype):
     x = torch.randn(20, 6, dtype=dtype)

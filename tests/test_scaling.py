@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from skfairlatent._scaling import Standardizer
+from skfairlatent._scaling import Standardizer, as_rows
 
 # Of values standardised to order 1: float32 holds seven digits, of which a mean as large as a
 # thousand spreads takes three.
@@ -86,3 +86,13 @@ def test__standardizer__new_rows_use_the_fitted_statistics():
     standardizer = Standardizer(np.array([1.0, 0.0]), np.array([2.0, 1.0]))
     x = standardizer.forward(np.array([[5.0, 3.0]]))
     assert torch.equal(x, torch.tensor([[2.0, 3.0]], dtype=torch.float64))
+
+
+@pytest.mark.parametrize("kind", ["as it is", "read-only", "reversed", "Fortran"])
+def test__as_rows__takes_every_layout(kind):
+    X = np.arange(12, dtype=np.float32).reshape(4, 3)
+    given = {"reversed": X[::-1], "Fortran": np.asfortranarray(X)}.get(kind, X)
+    given.flags.writeable = kind != "read-only"
+    rows = as_rows(given)
+    np.testing.assert_array_equal(rows.numpy(), given)
+    assert np.shares_memory(rows.numpy(), X) == (kind == "as it is")
