@@ -36,7 +36,7 @@ from skfairlatent.metrics import (
 )
 from skfairlatent.selection import MostAccurateWithin, pareto_front
 
-data = make_biased_embeddings(6000, n_features=16, random_state=0)
+data = make_biased_embeddings(9000, n_features=16, random_state=0)
 cells = data.target.astype(str) + pd.Series(data.sensitive_features).astype(str)
 X, X_test, y, y_test, s, s_test, cells, _ = train_test_split(
     data.data,
@@ -47,13 +47,13 @@ X, X_test, y, y_test, s, s_test, cells, _ = train_test_split(
     stratify=cells,
     random_state=0,
 )
-folds = list(StratifiedKFold(3, shuffle=True, random_state=0).split(X, cells))
+folds = list(StratifiedKFold(2, shuffle=True, random_state=0).split(X, cells))
 
 # %%
 # The search
 # ----------
 # With metadata routing on, ``sensitive_features`` reaches the transformer in ``fit`` and every
-# scorer, each with its own rows. The network is small and its training short, so that 24 fits
+# scorer, each with its own rows. The network is small and its training short, so that 16 fits
 # take seconds; leave out ``n_blocks``, ``hidden_features`` and ``max_iter`` on real data.
 
 sklearn.set_config(enable_metadata_routing=True)
