@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from sklearn.utils.multiclass import type_of_target
 
 
 class SensitiveColumn(NamedTuple):
@@ -106,6 +107,11 @@ def encode_columns(sensitive_features: Any) -> list[SensitiveColumn]:
 
 
 def _split_columns(features: Any) -> list[tuple[str | None, npt.NDArray[Any]]]:
+    if isinstance(features, str):
+        raise TypeError(
+            f"sensitive_features={features!r} is a name: pass the column itself, e.g. "
+            f"sensitive_features=X[{features!r}], and leave it out of X."
+        )
     if isinstance(features, dict):
         features = pd.DataFrame(features)
     if hasattr(features, "columns"):
@@ -140,6 +146,11 @@ def _encode(name: str | None, values: npt.NDArray[Any], index: int) -> Sensitive
             "these rows, or make them a group of their own, as by fillna('unknown')."
         )
     uniques, codes = _sorted_unique(values)
+    if uniques.dtype.kind == "f" and type_of_target(uniques).startswith("continuous"):
+        raise ValueError(
+            f"{where} holds real numbers such as {uniques[0]:.4g}: expected groups. Cut it into "
+            "groups first, e.g. pandas.cut(age, [0, 30, 60, 120]).astype(str)."
+        )
     return SensitiveColumn(name, codes, [_as_text(value) for value in uniques])
 
 

@@ -89,3 +89,10 @@ def test__cross_columns__takes_polars():
     table = polars.DataFrame({"Male": [1, 0], "Age": ["old", "new"]})
     assert cross_columns(table)[1] == ["Male=0, Age=new", "Male=1, Age=old"]
     assert cross_columns(table["Age"])[0].tolist() == [1, 0]
+
+
+def test__cross_columns__refuses_real_numbers_and_names():
+    with pytest.raises(ValueError, match=r"holds real numbers such as 20\.5: .* pandas\.cut"):
+        cross_columns([20.5, 31.25, 47.0])
+    with pytest.raises(TypeError, match=r"'group' is a name: pass the column itself"):
+        cross_columns("group")
