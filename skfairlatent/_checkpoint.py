@@ -60,7 +60,7 @@ class Checkpoint:
                 f"{self.path} belongs to a fit with other data or other parameters; delete it to "
                 "start anew, or use another checkpoint_dir."
             )
-        return {key: content[key] for key in ("flow", "objective", "optimizer", "state")}
+        return {k: v for k, v in content.items() if k not in ("format", "fingerprint")}
 
     def remove(self) -> None:
         """Delete the file: the fit is finished."""

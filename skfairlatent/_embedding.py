@@ -1,14 +1,29 @@
 """From what the user gives as X to embeddings, and back."""
 
-__all__ = ["check_encoder", "decode", "encode", "encoder_fingerprint", "holds_images"]
+__all__ = [
+    "check_encoder",
+    "decode",
+    "encode",
+    "encoder_fingerprint",
+    "holds_images",
+    "reject_near_images",
+]
 
 import os
 import pickle
+from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import joblib
 import numpy as np
 import numpy.typing as npt
+import torch
+from sklearn.exceptions import NotFittedError
+
+from skfairlatent.datasets import LazyImages
+
+# The name of the encoder that ships with the package.
+DIFFAE = "diffae"
 
 
 @runtime_checkable
@@ -22,26 +37,48 @@ class Encoder(Protocol):
 def holds_images(X: Any) -> bool:
     """Tell whether X is images: a 4-D array, or a list of pictures or of paths to files.
 
-    A list may also be a tuple, an array or a column of a table.
+    A list may also be a tuple, an array, a column of a table, or ``LazyImages``.
     """
     if hasattr(X, "ndim") and X.ndim != 1:
         return bool(X.ndim == 4)
+    if isinstance(X, LazyImages):
+        return len(X) > 0
     is_column = hasattr(X, "iloc")
-    if not (is_column or isinstance(X, list | tuple | np.ndarray)) or len(X) == 0:
+    is_list = isinstance(X, Sequence | np.ndarray) and not isinstance(X, str | bytes)
+    if not (is_column or is_list) or len(X) == 0:
         return False
     first: Any = X.iloc[0] if is_column else X[0]
-    is_picture = hasattr(first, "convert") and hasattr(first, "size")
-    return is_picture or isinstance(first, str | os.PathLike) or np.ndim(first) == 3
+    if isinstance(first, str | os.PathLike | bytes) or _is_picture(first):
+        return True
+    # Rows of a table have one dimension, of a nested list too; two are a grey image.
+    return np.ndim(first) == 3 or (isinstance(first, np.ndarray) and first.ndim == 2)
+
+
+def reject_near_images(X: Any) -> None:
+    """Raise ValueError for what was meant as images and is not quite: one image, or one path."""
+    if isinstance(X, str | os.PathLike) or _is_picture(X):
+        raise ValueError(
+            "Expected 2D array or images, got one image: pass a list of them, as [X]."
+        )
+    if getattr(X, "ndim", None) == 3:
+        raise ValueError(
+            f"Found array with dim 3, of shape {tuple(X.shape)}: embeddings have 2 dimensions and "
+            "images 4. Of one image pass X[np.newaxis], of grey ones X[..., np.newaxis]."
+        )
+
+
+def _is_picture(item: Any) -> bool:
+    return hasattr(item, "convert") and hasattr(item, "size")
 
 
 def check_encoder(encoder: Any) -> None:
     """Raise ValueError or TypeError unless `encoder` is a known name, None or an encoder."""
     if isinstance(encoder, str):
-        if encoder == "diffae":
+        if encoder == DIFFAE:
             return
         raise ValueError(
             f"encoder={encoder!r} is not known: use 'diffae', None for embeddings, or any object "
-            "with a transform method."
+            f"with a transform method. For weights of that name pass DiffAEEncoder({encoder!r})."
         )
     if encoder is not None and (isinstance(encoder, type) or not isinstance(encoder, Encoder)):
         raise TypeError(
@@ -50,9 +87,15 @@ def check_encoder(encoder: Any) -> None:
         )
 
 
-def encode(encoder: Any, images: Any) -> npt.NDArray[Any]:
+def encode(encoder: Any, images: Any, device: str | torch.device) -> npt.NDArray[Any]:
     """Return the embeddings of images, shape (n_samples, d)."""
-    embeddings = np.asarray(_image_encoder(encoder).transform(images))
+    try:
+        embeddings = np.asarray(_image_encoder(encoder, device).transform(images))
+    except NotFittedError as error:
+        raise NotFittedError(
+            f"encoder={encoder!r} is not fitted, and fit does not train it: call "
+            "encoder.fit(images) first."
+        ) from error
     if embeddings.ndim != 2 or len(embeddings) != len(images):
         raise ValueError(
             f"encoder={encoder!r} turned {len(images)} images into an array of shape "
@@ -61,24 +104,33 @@ def encode(encoder: Any, images: Any) -> npt.NDArray[Any]:
     return embeddings
 
 
-def decode(encoder: Any, embeddings: npt.NDArray[Any]) -> Any:
-    """Return the images that embeddings stand for."""
-    decoder = _image_encoder(encoder)
+def decode(
+    encoder: Any, embeddings: npt.NDArray[Any], device: str | torch.device, **given: Any
+) -> Any:
+    """Return the images that embeddings stand for; what else is given goes to the encoder."""
+    decoder = _image_encoder(encoder, device)
     if not hasattr(decoder, "inverse_transform"):
         raise TypeError(
             f"encoder={encoder!r} has no inverse_transform, so latents cannot be decoded to "
             "images; use an encoder that can decode."
         )
-    return decoder.inverse_transform(embeddings)
+    return decoder.inverse_transform(embeddings, **given)
 
 
-def encoder_fingerprint(encoder: Any) -> str | None:
-    """Return what tells this encoder from others: its name, or a hash of its class and state.
+def encoder_fingerprint(encoder: Any, *, used: bool = True) -> str | None:
+    """Return what tells this encoder from others: a hash of its class and state.
 
-    Of an encoder that cannot be pickled, as when it holds a lambda, only the class is known.
+    An encoder may say itself what that is, by a method ``fingerprint``: weights matter, where
+    they are computed does not. Of an encoder that cannot be pickled, as when it holds a
+    lambda, only the class is known. A name alone stands for an encoder that was not `used`,
+    because there were embeddings already: its weights are then not even read.
     """
-    if encoder is None or isinstance(encoder, str):
+    if encoder is None or (isinstance(encoder, str) and not used):
         return encoder
+    if isinstance(encoder, str):
+        return str(_image_encoder(encoder, "cpu").fingerprint())
+    if hasattr(encoder, "fingerprint"):
+        return str(encoder.fingerprint())
     kind = f"{type(encoder).__module__}.{type(encoder).__qualname__}"
     try:
         return f"{kind}:{joblib.hash(encoder)}"
@@ -86,15 +138,15 @@ def encoder_fingerprint(encoder: Any) -> str | None:
         return kind
 
 
-def _image_encoder(encoder: Any) -> Any:
+def _image_encoder(encoder: Any, device: str | torch.device) -> Any:
     if encoder is None:
         raise ValueError(
             "X holds images, but encoder=None takes embeddings only: give "
             "FairLatentTransformer(encoder=...) an object with transform, or encode X first."
         )
-    if encoder == "diffae":
-        raise ValueError(
-            "X holds images, and the DiffAE encoder is not part of this version: pass embeddings "
-            "of shape (n_samples, n_features), or encoder=<object with transform>."
-        )
+    if isinstance(encoder, str):
+        # Heavy, and of no use to those who bring embeddings.
+        from skfairlatent.encoders import DiffAEEncoder  # noqa: PLC0415
+
+        return DiffAEEncoder(device=device)
     return encoder

@@ -5,6 +5,7 @@ __all__ = ["load", "save"]
 import hashlib
 import json
 import os
+import re
 from numbers import Integral
 from pathlib import Path
 from types import NoneType
@@ -16,6 +17,7 @@ import pandas as pd
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
+from sklearn.exceptions import NotFittedError
 from torch import Tensor
 
 from skfairlatent._checkpoint import replace_file
@@ -42,6 +44,8 @@ _PLAIN: dict[str, type | tuple[type, ...]] = {
     "encoder_fingerprint_": (str, NoneType),
     "_fitted_on_images": bool,
 }
+# Eight digits are enough to see that two differ.
+_LONG_DIGEST = re.compile(r"([0-9a-f]{8})[0-9a-f]{24,}")
 # What classes may be: booleans, integers, floats and text.
 _CLASS_KINDS = "biufU"
 # Whoever writes a file can put anything into it, and each thing fails in its own way.
@@ -78,7 +82,7 @@ def load(cls: type[T], path: str | os.PathLike[str], encoder: Any) -> T:
     header, tensors = _read(Path(path))
     try:
         return _rebuild(cls, Path(path), json.loads(header["state"]), tensors, encoder)
-    except CheckpointError:
+    except (CheckpointError, NotFittedError):
         raise
     except _NOT_OURS as error:
         raise CheckpointError(
@@ -92,7 +96,7 @@ def _rebuild(
 ) -> T:
     if state["encoder_name"] is not None and encoder is None:
         encoder = state["encoder_name"]
-    _check_encoder(path, state["attributes"]["encoder_fingerprint_"], encoder)
+    _check_encoder(path, state["attributes"], encoder)
     # A file must not say where to write.
     transformer = cls(encoder, **{**state["parameters"], "checkpoint_dir": None})
     transformer._validate_params()
@@ -237,11 +241,15 @@ def _check_header(path: Path, header: dict[str, str]) -> None:
         )
 
 
-def _check_encoder(path: Path, expected: str | None, encoder: Any) -> None:
-    given = encoder_fingerprint(encoder)
+def _check_encoder(path: Path, attributes: dict[str, Any], encoder: Any) -> None:
+    expected = attributes["encoder_fingerprint_"]
+    given = encoder_fingerprint(encoder, used=attributes["_fitted_on_images"])
     if given != expected:
+        shown = [
+            None if name is None else _LONG_DIGEST.sub(r"\1", name) for name in (expected, given)
+        ]
         raise CheckpointError(
-            f"{path} was fitted with the encoder {expected}, got {given}: pass the same one as "
+            f"{path} was fitted with the encoder {shown[0]}, got {shown[1]}: pass the same one as "
             "FairLatentTransformer.load(path, encoder=...)."
         )
 

@@ -27,6 +27,7 @@ from skfairlatent._embedding import (
     encode,
     encoder_fingerprint,
     holds_images,
+    reject_near_images,
 )
 from skfairlatent._fitting import FitSettings, fit_flow
 from skfairlatent._inference import largest_round_trip_error, map_rows
@@ -387,7 +388,7 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         check_is_fitted(self)
         return self._forward(self._embed(X, reset=False), slice(None))
 
-    def inverse_transform(self, Z: Any) -> Any:
+    def inverse_transform(self, Z: Any, *, x_T: Any = None) -> Any:
         """Map a latent back to what `fit` was given.
 
         Parameters
@@ -395,6 +396,10 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         Z : array-like of shape (n_samples, n_features) or (n_samples, n_label_components)
             Full latents invert exactly. Label blocks are completed with the neutral
             sensitive block, the mean over the training data.
+
+        x_T : array-like of shape (n_samples, size, size, 3), default=None
+            For a `DiffAEEncoder`: the noise to decode from, as its ``invert`` finds it in the
+            original images. With it an edited image keeps all that was not edited.
 
         Returns
         -------
@@ -411,7 +416,12 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         full = as_rows(self._complete(Z))
         x = map_rows(self.flow_, full, resolve_device(self.device), inverse=True)
         embeddings = self._standardizer().inverse(x)
-        return decode(self.encoder, embeddings) if self._fitted_on_images else embeddings
+        if not self._fitted_on_images:
+            if x_T is not None:
+                raise ValueError("x_T is for images, but fit was given embeddings: leave it out.")
+            return embeddings
+        given = {} if x_T is None else {"x_T": x_T}
+        return decode(self.encoder, embeddings, self.device, **given)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the fitted transformer to a safetensors file, which holds nothing executable.
@@ -453,9 +463,9 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
             self._validate_params()
             check_encoder(self.encoder)
             device = resolve_device(self.device)
-            fingerprint = encoder_fingerprint(self.encoder)
             # Encoding images may take hours: their labels are checked before.
             images = holds_images(X)
+            fingerprint = encoder_fingerprint(self.encoder, used=images)
             rows = X if images else self._embed(X, reset=True)
             annotations = encode_annotations(rows, y, sensitive_features)
             embeddings = self._embed(X, reset=True) if images else rows
@@ -481,8 +491,15 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
     def _embed(self, X: Any, *, reset: bool) -> Array:
         images = holds_images(X)
         if images:
-            X = encode(self.encoder, X)
+            X = encode(self.encoder, X, self.device)
+            if not reset and X.shape[1] != self.n_features_in_:
+                raise ValueError(
+                    f"X holds images, of which encoder={self.encoder!r} makes {X.shape[1]} "
+                    f"features, but fit was given embeddings of {self.n_features_in_}: encode X "
+                    "as those were."
+                )
         else:
+            reject_near_images(X)
             reject_text_columns(X)
         if reset:
             self._fitted_on_images = images

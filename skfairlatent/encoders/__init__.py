@@ -1,0 +1,23 @@
+"""Encoders: from images to embeddings and, where they can decode, back."""
+
+from skfairlatent.encoders._flatten import PixelFlattener
+from skfairlatent.encoders._torch import TorchEncoder
+from skfairlatent.encoders.diffae import (
+    OFFICIAL_CONFIGS,
+    DiffAEConfig,
+    DiffAEEncoder,
+    DiffAETraining,
+    convert_weights,
+    download_weights,
+)
+
+__all__ = [
+    "OFFICIAL_CONFIGS",
+    "DiffAEConfig",
+    "DiffAEEncoder",
+    "DiffAETraining",
+    "PixelFlattener",
+    "TorchEncoder",
+    "convert_weights",
+    "download_weights",
+]

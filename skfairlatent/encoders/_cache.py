@@ -1,0 +1,204 @@
+"""Embeddings kept on disk, so that the same image is encoded once."""
+
+__all__ = ["EmbeddingCache"]
+
+import contextlib
+import hashlib
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import filelock
+import numpy as np
+import numpy.typing as npt
+
+from skfairlatent.encoders._chunks import map_chunks
+from skfairlatent.encoders._distinct import DistinctImages, Embeddings, Indices
+from skfairlatent.encoders._images import ImageSource
+from skfairlatent.encoders._writer import STORED, EmbeddingWriter
+from skfairlatent.exceptions import CheckpointError
+
+FILE_NAME = "embeddings.sqlite3"
+# Old versions of sqlite3 take 999 values in one question.
+_ROWS_PER_QUESTION = 500
+# How long to wait, in seconds, for another process that is writing; one write takes milliseconds.
+_PATIENCE = 60.0
+# Of a new file, in bytes: in sqlite's own 4096, half of each would be left free by 512 floats.
+_PAGE_SIZE = f"PRAGMA page_size = {2**15}"
+_CREATE = """CREATE TABLE IF NOT EXISTS embeddings (fingerprint TEXT NOT NULL,
+digest BLOB NOT NULL, width INTEGER NOT NULL, embedding BLOB NOT NULL,
+PRIMARY KEY (fingerprint, digest))"""
+_FIND = "SELECT digest, width, embedding FROM embeddings WHERE fingerprint = ? AND digest IN "
+# Beginnings of the names of sqlite errors that waiting or more space do not mend.
+_NOT_A_CACHE = ("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_ERROR")
+
+
+class EmbeddingCache:
+    """The file ``embeddings.sqlite3`` in a directory, shared by encoders and by processes.
+
+    It holds embeddings and the digests of the pixels that they belong to, no pixels. An
+    embedding may still tell much about a face: keep the file as carefully as the images.
+    Of several processes one encodes at a time, and the others then find what it stored, so that
+    the workers of a grid search never encode the same image twice. What is encoded is stored
+    every few seconds, and on an interruption: the next run goes on from there.
+
+    Parameters
+    ----------
+    directory : path-like
+        Made when it is first needed.
+    fingerprint : str
+        Of all that embeddings depend on besides the pixels: weights, and how they are used.
+    """
+
+    def __init__(self, directory: str | os.PathLike[str], fingerprint: str) -> None:
+        self.path = Path(directory) / FILE_NAME
+        self.fingerprint = fingerprint
+
+    def encode(
+        self,
+        source: ImageSource,
+        encode_rows: Callable[[Any], npt.NDArray[Any]],
+        batch_size: int,
+        *,
+        read: Callable[[Indices], Any] | None = None,
+        desc: str = "encode",
+        verbose: bool = False,
+    ) -> Embeddings:
+        """Return the embeddings of all images; only those not stored yet are encoded.
+
+        Parameters
+        ----------
+        source : ImageSource
+            Read once to recognise the images; equal images are encoded once.
+        encode_rows : callable
+            Takes row numbers, or what `read` returned for them, and returns the embeddings of
+            shape (k, d).
+        batch_size : int
+            Images to hold, to encode and to store at a time; halved when memory runs out.
+        read : callable, optional
+            Takes row numbers and returns what `encode_rows` needs, as ``source.read`` does. It
+            runs one batch ahead, in a thread.
+        desc : str
+            What is being done, for the progress bar.
+        verbose : bool, default=False
+            Whether to show a progress bar.
+
+        Returns
+        -------
+        ndarray of shape (n, d), float32
+
+        Warns
+        -----
+        FairLatentWarning
+            If embeddings could not be stored, as on a full disk: they are returned all the same.
+
+        Raises
+        ------
+        CheckpointError
+            If the file is damaged or is no cache.
+        OSError
+            If the file cannot be opened or made, before anything is encoded.
+        """
+        images = DistinctImages(source, batch_size, verbose=verbose)
+        with self._open() as connection:
+            self._look_up(connection, images)
+            if images.missing.size:
+                with self._alone():
+                    self._look_up(connection, images)  # another may just have stored them
+                    missing = images.missing
+
+                    def take(chunk: slice) -> tuple[Indices, Any]:
+                        rows = images.rows[missing[chunk]]
+                        return missing[chunk], rows if read is None else read(rows)
+
+                    def keep(taken: tuple[Indices, Any]) -> Indices:
+                        which, given = taken
+                        embeddings = _checked(encode_rows(given), len(which))
+                        images.put(which, embeddings, self.path)
+                        store.add([images.digests[i] for i in which], embeddings)
+                        return which
+
+                    if missing.size:
+                        with EmbeddingWriter(connection, self.path, self.fingerprint) as store:
+                            map_chunks(
+                                missing.size,
+                                batch_size,
+                                keep,
+                                read=take,
+                                desc=desc,
+                                verbose=verbose,
+                            )
+        return images.of_all_rows()
+
+    def _look_up(self, connection: sqlite3.Connection, images: DistinctImages) -> None:
+        """Put the embeddings that are stored to those that are missing."""
+        place = {images.digests[i]: i for i in images.missing}
+        digests = list(place)
+        for start in range(0, len(digests), _ROWS_PER_QUESTION):
+            asked = digests[start : start + _ROWS_PER_QUESTION]
+            marks = ",".join("?" * len(asked))
+            with self._explained():
+                answers = connection.execute(
+                    f"{_FIND} ({marks})", [self.fingerprint, *asked]
+                ).fetchall()
+            for digest, width, stored in answers:
+                if len(stored) != width * STORED.itemsize or width < 1:
+                    raise self._damaged("an embedding is incomplete")
+                embedding = np.frombuffer(stored, dtype=STORED)
+                images.put(np.array([place[digest]]), embedding[np.newaxis], self.path)
+
+    @contextlib.contextmanager
+    def _open(self) -> Iterator[sqlite3.Connection]:
+        with self._explained():
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            connection = sqlite3.connect(self.path, timeout=_PATIENCE)
+        with contextlib.closing(connection):
+            with self._explained():
+                connection.execute(_PAGE_SIZE)
+                connection.execute(_CREATE)
+            yield connection
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Let one process at a time encode with this fingerprint."""
+        name = hashlib.blake2b(self.fingerprint.encode(), digest_size=8).hexdigest()
+        lock = filelock.FileLock(self.path.with_name(f"{name}.lock"))
+        # A folder that can only be read, or a file system without locks: at worst, two processes
+        # encode the same images.
+        with contextlib.suppress(OSError, NotImplementedError):
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, sqlite3.DatabaseError) as error:
+            name = getattr(error, "sqlite_errorname", "")
+            if name.startswith(_NOT_A_CACHE):
+                raise self._damaged(error) from error
+            raise OSError(
+                f"{self.path} cannot be used to keep embeddings ({error}): free some space, pass "
+                "the path of a folder that can be written, or encode without a cache."
+            ) from error
+
+    def _damaged(self, error: object) -> CheckpointError:
+        return CheckpointError(
+            f"{self.path} cannot be read as a cache of embeddings ({error}): delete it and encode "
+            "again, or use another folder."
+        )
+
+
+def _checked(embeddings: npt.NDArray[Any], n_rows: int) -> Embeddings:
+    array = np.asarray(embeddings, dtype=np.float32)
+    if array.ndim != 2 or len(array) != n_rows or array.shape[1] == 0:
+        raise ValueError(
+            f"{n_rows} images were encoded to an array of shape {array.shape}: the encoder must "
+            "return shape (n_images, n_features)."
+        )
+    return array

@@ -1,0 +1,16 @@
+"""Diffusion autoencoders: networks, weights, sampling, training and the encoder itself."""
+
+from skfairlatent.encoders.diffae._config import OFFICIAL_CONFIGS, DiffAEConfig
+from skfairlatent.encoders.diffae._download import download_weights
+from skfairlatent.encoders.diffae._estimator import DiffAEEncoder
+from skfairlatent.encoders.diffae._options import DiffAETraining
+from skfairlatent.encoders.diffae._weights import convert_weights
+
+__all__ = [
+    "OFFICIAL_CONFIGS",
+    "DiffAEConfig",
+    "DiffAEEncoder",
+    "DiffAETraining",
+    "convert_weights",
+    "download_weights",
+]

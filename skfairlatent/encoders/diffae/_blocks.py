@@ -1,0 +1,183 @@
+"""Blocks of both networks, with the official names of their tensors."""
+
+__all__ = ["Attention", "Conditioned", "DownSample", "ResBlock", "UpSample", "normalization"]
+
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from skfairlatent.encoders.diffae._config import GROUPS
+from skfairlatent.encoders.diffae._convolution import Conv3x3
+
+Module = TypeVar("Module", bound=nn.Module)
+
+
+def normalization(channels: int, groups: int = GROUPS) -> nn.GroupNorm:
+    """Return the group normalisation used throughout."""
+    return nn.GroupNorm(min(groups, channels), channels)
+
+
+def activated(x: Tensor) -> Tensor:
+    """Apply SiLU to features that nothing else needs, which it overwrites unless differentiating.
+
+    A new tensor of some megabytes costs more than the function itself: the system hands
+    out its memory page by page.
+    """
+    return F.silu(x, inplace=not torch.is_grad_enabled())
+
+
+def added(x: Tensor, change: Tensor) -> Tensor:
+    """Return `x + change`; `change`, which nothing else needs, is overwritten likewise."""
+    if torch.is_grad_enabled() or change.dtype != torch.result_type(x, change):
+        return x + change
+    return change.add_(x)
+
+
+def zeroed(module: Module) -> Module:
+    """Start a layer at zero, so that its residual block starts as the identity."""
+    for parameter in module.parameters():
+        nn.init.zeros_(parameter)
+    return module
+
+
+class UpSample(nn.Module):
+    """Double height and width, each pixel four times."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (n, c, h, w) to (n, c, 2h, 2w)."""
+        return F.interpolate(x, scale_factor=2, mode="nearest")
+
+
+class DownSample(nn.Module):
+    """Halve height and width, each pixel the mean of four."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (n, c, h, w) to (n, c, h/2, w/2)."""
+        return F.avg_pool2d(x, 2)
+
+
+class ResBlock(nn.Module):
+    r"""A residual block, conditioned by time and semantic code where it has a width for them.
+
+    With both, the second normalisation is modulated twice (Preechakul et al., "Diffusion
+    Autoencoders", CVPR 2022, equation 6):
+    :math:`z_s (t_s \, \mathrm{GroupNorm}(h) + t_b)`, where the scales are learnt as deviations
+    from 1. Without, there is no second convolution at all: the block of the semantic encoder.
+
+    Parameters
+    ----------
+    channels, out_channels : int
+        Of the input (lateral features included) and of the output.
+    embed_channels : int or None
+        Width of time embedding and semantic code; None for a block without them.
+    dropout : float
+        Before the second convolution.
+    resample : nn.Module or None
+        Changes the resolution of both branches before the first convolution.
+    groups : int
+        Of the normalisations.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        out_channels: int,
+        embed_channels: int | None = None,
+        dropout: float = 0.0,
+        resample: nn.Module | None = None,
+        groups: int = GROUPS,
+    ) -> None:
+        super().__init__()
+        self.in_layers = nn.Sequential(
+            normalization(channels, groups), nn.SiLU(), Conv3x3(channels, out_channels)
+        )
+        self.resample = resample
+        self.conditioned = embed_channels is not None
+        if embed_channels is not None:
+            self.emb_layers = nn.Sequential(nn.SiLU(), nn.Linear(embed_channels, 2 * out_channels))
+            self.cond_emb_layers = nn.Sequential(
+                nn.SiLU(), nn.Linear(embed_channels, out_channels)
+            )
+            self.out_layers = nn.Sequential(
+                normalization(out_channels, groups),
+                nn.SiLU(),
+                nn.Dropout(dropout),
+                zeroed(Conv3x3(out_channels, out_channels)),
+            )
+        self.skip_connection: nn.Module = nn.Identity()
+        if out_channels != channels:
+            self.skip_connection = nn.Conv2d(channels, out_channels, 1)
+
+    def forward(self, x: Tensor, time: Tensor | None = None, code: Tensor | None = None) -> Tensor:
+        """Map features of shape (n, c, h, w); `time` and `code` are (n, embed_channels)."""
+        norm, _, convolution = self.in_layers
+        h = activated(norm(x))
+        if self.resample is not None:
+            h, x = self.resample(h), self.resample(x)
+        h = convolution(h)
+        if self.conditioned:
+            h = self._modulated(h, time, code)
+        return added(self.skip_connection(x), h)
+
+    def _modulated(self, h: Tensor, time: Tensor | None, code: Tensor | None) -> Tensor:
+        if time is None or code is None:
+            raise ValueError("a conditioned block needs time and code")
+        scale, shift = self.emb_layers(time).chunk(2, dim=1)
+        by_code = 1 + self.cond_emb_layers(code)
+        # Both modulations as one: a multiplication and an addition over the features.
+        scale, shift = (1 + scale) * by_code, shift * by_code
+        scale, shift = scale[..., None, None], shift[..., None, None]
+        norm, _, dropout, convolution = self.out_layers
+        h = norm(h)
+        if torch.is_grad_enabled():
+            h = torch.addcmul(shift, h, scale)
+        else:
+            h = h.mul_(scale).add_(shift)
+        convolved: Tensor = convolution(dropout(activated(h)))
+        return convolved
+
+
+class Attention(nn.Module):
+    """Self-attention among the pixels, each head with its own queries, keys and values.
+
+    Parameters
+    ----------
+    channels : int
+        A multiple of `num_heads`.
+    num_heads : int
+    groups : int
+        Of the normalisation.
+    """
+
+    def __init__(self, channels: int, num_heads: int, groups: int = GROUPS) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.norm = normalization(channels, groups)
+        self.qkv = nn.Conv1d(channels, 3 * channels, 1)
+        self.proj_out = zeroed(nn.Conv1d(channels, channels, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map features of shape (n, c, h, w)."""
+        n, c, height, width = x.shape
+        # Pixels as rows: with channels last in memory this is a view, and so are the heads.
+        pixels = self.norm(x).flatten(2).transpose(1, 2)
+        qkv = F.linear(pixels, self.qkv.weight.squeeze(2), self.qkv.bias)
+        heads = qkv.view(n, height * width, self.num_heads, 3, c // self.num_heads)
+        queries, keys, values = heads.permute(3, 0, 2, 1, 4)
+        mixed = F.scaled_dot_product_attention(queries, keys, values)
+        rows = mixed.transpose(1, 2).reshape(n, height * width, c)
+        projection = self.proj_out
+        rows = F.linear(rows, projection.weight.squeeze(2), projection.bias)
+        return added(x, rows.transpose(1, 2).reshape(n, c, height, width))
+
+
+class Conditioned(nn.Sequential):
+    """Layers in a row, of which the residual blocks also get time and code."""
+
+    def forward(self, x: Tensor, time: Tensor | None = None, code: Tensor | None = None) -> Tensor:
+        """Map features of shape (n, c, h, w)."""
+        for layer in self:
+            x = layer(x, time, code) if isinstance(layer, ResBlock) else layer(x)
+        return x

@@ -1,0 +1,394 @@
+"""The diffusion autoencoder as a scikit-learn transformer."""
+
+__all__ = ["DiffAEEncoder"]
+
+import os
+from numbers import Integral
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted
+
+from skfairlatent._device import resolve_device
+from skfairlatent.encoders._cache import EmbeddingCache
+from skfairlatent.encoders._chunks import map_chunks
+from skfairlatent.encoders._images import ImageSource
+from skfairlatent.encoders.diffae._codec import PRECISIONS, Codec
+from skfairlatent.encoders.diffae._config import DiffAEConfig
+from skfairlatent.encoders.diffae._fitting import fit_network
+from skfairlatent.encoders.diffae._model import Model, load_model
+from skfairlatent.encoders.diffae._options import DiffAETraining
+
+Array = npt.NDArray[np.float32]
+Pixels = npt.NDArray[np.uint8]
+
+
+class DiffAEEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+    r"""Images to the semantic codes of a diffusion autoencoder, and back.
+
+    The semantic encoder gives each image a code, ``z_sem``; a diffusion model decodes it, starting
+    from noise ``x_T``. The noise holds the details that the code leaves out: `invert` recovers
+    it from an image, for faithful reconstructions and edits; drawn at random it gives
+    another image with the same code.
+
+    Parameters
+    ----------
+    weights : str, path-like or None, default="faces64"
+        ``"faces64"``: the model for faces at 64 x 64 that ships with the package; see
+        its model card in the user guide for what it is and is not for. The name of an official
+        model (see ``OFFICIAL_CONFIGS``): looked up in the cache folder or downloaded from a
+        mirror. A path: a checkpoint of the official code (``last.ckpt``, whose averaged
+        weights are taken), a state dict, or a safetensors file. None: no weights; `fit`
+        trains them.
+
+    config : DiffAEConfig or None, default=None
+        Sizes of the network. Only needed to train, or for weights that do not tell.
+
+    statistics : path-like or None, default=None
+        ``latent.pkl`` or ``latent.ckpt`` of an official model, from which `sample` draws.
+
+    n_steps : int, default=50
+        Steps of decoding and of inversion, 1 to 1,000. Time is proportional to it.
+
+    chunk_size : int, default=64
+        Images on the device at a time. Halved when memory runs out.
+
+    precision : {"auto", "float32", "bfloat16"}, default="auto"
+        ``"auto"`` takes bfloat16 where the hardware is made for it and codes move by at most 1 %.
+
+    cache_dir : path-like or None, default=None
+        Directory that keeps the codes of images already seen, by the content of the image and of
+        the weights, so that a grid search, its folds and its workers encode each image once.
+        It holds codes and digests, no images.
+
+    training : DiffAETraining or None, default=None
+        Settings of `fit`; None takes their defaults.
+
+    device : str or torch.device, default="auto"
+        ``"auto"`` takes CUDA, then MPS, then the CPU.
+
+    verbose : bool, default=False
+        Show progress bars.
+
+    random_state : int, default=0
+        Seed of training, of `sample`, and of the noise that `inverse_transform` starts from where
+        none is given: the same code gives the same image.
+
+    Attributes
+    ----------
+    model_ : skfairlatent.encoders.diffae.Model
+        The trained weights, only after a fit with ``weights=None``.
+
+    history_ : DataFrame
+        Losses by step, only after such a fit.
+
+    See Also
+    --------
+    TorchEncoder : Any encoder and decoder written in torch.
+
+    References
+    ----------
+    K. Preechakul, N. Chatthee, S. Wizadwongsa, S. Suwajanakorn, "Diffusion Autoencoders: Toward a
+    Meaningful and Decodable Representation", CVPR 2022, arXiv:2111.15640.
+
+    Examples
+    --------
+    >>> from skfairlatent.encoders import DiffAEEncoder
+    >>> encoder = DiffAEEncoder(n_steps=2)
+    >>> images = encoder.sample(2)
+    >>> images.shape, images.dtype
+    ((2, 64, 64, 3), dtype('uint8'))
+    >>> encoder.transform(images).shape
+    (2, 512)
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "weights": [str, os.PathLike, None],
+        "config": [DiffAEConfig, None],
+        "statistics": [str, os.PathLike, None],
+        "n_steps": [Interval(Integral, 1, None, closed="left")],
+        "chunk_size": [Interval(Integral, 1, None, closed="left")],
+        "precision": [StrOptions(set(PRECISIONS))],
+        "cache_dir": [str, os.PathLike, None],
+        "training": [DiffAETraining, None],
+        "device": [str, torch.device],
+        "verbose": ["verbose"],
+        "random_state": [Interval(Integral, 0, None, closed="left")],
+    }
+
+    def __init__(  # noqa: PLR0913 - an estimator is configured by its constructor
+        self,
+        weights: str | os.PathLike[str] | None = "faces64",
+        *,
+        config: DiffAEConfig | None = None,
+        statistics: str | os.PathLike[str] | None = None,
+        n_steps: int = 50,
+        chunk_size: int = 64,
+        precision: str = "auto",
+        cache_dir: str | os.PathLike[str] | None = None,
+        training: DiffAETraining | None = None,
+        device: str | torch.device = "auto",
+        verbose: bool | int = False,
+        random_state: int = 0,
+    ) -> None:
+        self.weights = weights
+        self.config = config
+        self.statistics = statistics
+        self.n_steps = n_steps
+        self.chunk_size = chunk_size
+        self.precision = precision
+        self.cache_dir = cache_dir
+        self.training = training
+        self.device = device
+        self.verbose = verbose
+        self.random_state = random_state
+
+    def fit(self, X: Any, y: Any = None) -> Self:  # noqa: ARG002 - scikit-learn's signature
+        """Train a diffusion autoencoder on images, with ``weights=None``.
+
+        With weights given there is nothing to train: images are checked, and that is all, so that
+        a pretrained encoder in a pipeline stays what it is.
+
+        Parameters
+        ----------
+        X : images
+            As for `transform`.
+
+        y : None
+            Not used: the training needs no labels.
+
+        Returns
+        -------
+        self : DiffAEEncoder
+
+        Raises
+        ------
+        ValueError
+            For images that cannot be read or do not fit, before training starts.
+        TrainingDivergedError
+            If the loss stays non-finite at a lower learning rate.
+        """
+        self._validate_params()
+        if self.weights is not None:
+            ImageSource(X, self._model().config.image_size)
+            return self
+        config = self.config or DiffAEConfig()
+        self.model_, self.history_ = fit_network(
+            ImageSource(X, config.image_size),
+            config,
+            self.training or DiffAETraining(),
+            resolve_device(self.device),
+            seed=self.random_state,
+            verbose=bool(self.verbose),
+        )
+        return self
+
+    def transform(self, X: Any) -> Array:
+        """Encode images.
+
+        Parameters
+        ----------
+        X : array of shape (n_samples, height, width, channels), list of images or of paths
+            uint8, or floats in [0, 1]. A list may hold arrays, Pillow images or paths to files;
+            files are read chunk by chunk. Grey and transparent images are converted; other sizes
+            are scaled, and what does not fit a square is cut off evenly on both sides.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, d), float32
+            Semantic codes.
+        """
+        source, codec = ImageSource(X, self._model().config.image_size), self._codec()
+        how: dict[str, Any] = {"read": source.read, "desc": "encode"}
+        how["verbose"] = bool(self.verbose)
+        if self.cache_dir is None:
+            return map_chunks(len(source), self.chunk_size, codec.encode, **how)
+        # Precisions differ by up to 1 %: each has codes of its own.
+        cache = EmbeddingCache(self.cache_dir, f"{self.fingerprint()}:{codec.precision}")
+        return cache.encode(source, codec.encode, self.chunk_size, **how)
+
+    def inverse_transform(self, X: Any, *, x_T: Any = None) -> Pixels:
+        """Decode codes to images.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, d)
+            Semantic codes.
+
+        x_T : array-like of shape (n_samples, size, size, 3) or (1, size, size, 3), default=None
+            Noise to start from, as `invert` gives it; a single one is used for all codes. None
+            draws it from `random_state`.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, size, size, 3), uint8
+            Images.
+
+        Raises
+        ------
+        TypeError
+            If the weights hold the semantic encoder only.
+        ValueError
+            If a shape does not fit the model, or a value is not finite.
+        """
+        model, codec = self._model(), self._codec()
+        model.require_decoder()
+        codes = model.check_codes(X)
+        noise = self._noise(len(codes)) if x_T is None else model.check_noise(x_T, len(codes))
+        return map_chunks(
+            len(codes),
+            self.chunk_size,
+            lambda rows: codec.decode(codes[rows], noise[rows], self.n_steps),
+            desc="decode",
+            verbose=bool(self.verbose),
+        )
+
+    def invert(self, X: Any, codes: Any = None) -> Array:
+        """Find the noise ``x_T`` from which images are decoded.
+
+        Parameters
+        ----------
+        X : images
+            As for `transform`.
+
+        codes : array-like of shape (n_samples, d), default=None
+            Their semantic codes, if they are known.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, size, size, 3), float32
+            To be passed to `inverse_transform`, with these codes or edited ones.
+        """
+        model, codec = self._model(), self._codec()
+        model.require_decoder()
+        source = ImageSource(X, model.config.image_size)
+        given = self.transform(X) if codes is None else model.check_codes(codes)
+        if len(given) != len(source):
+            raise ValueError(
+                f"got {len(source)} images and {len(given)} codes: give one for each."
+            )
+        return map_chunks(
+            len(source),
+            self.chunk_size,
+            lambda rows: codec.invert(source.read(rows), given[rows], self.n_steps),
+            desc="invert",
+            verbose=bool(self.verbose),
+        )
+
+    def reconstruct(self, X: Any) -> Pixels:
+        """Encode, invert and decode images: what the model keeps of them.
+
+        Parameters
+        ----------
+        X : images
+            As for `transform`.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, size, size, 3), uint8
+            Reconstructions.
+        """
+        codes = self.transform(X)
+        return self.inverse_transform(codes, x_T=self.invert(X, codes))
+
+    def sample(self, n_samples: int = 1, *, random_state: int | None = None) -> Pixels:
+        """Draw images of nobody: codes from a normal distribution, and noise, decoded.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+            How many.
+
+        random_state : int or None, default=None
+            Seed; None takes that of the encoder.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, size, size, 3), uint8
+            Images.
+
+        Raises
+        ------
+        TypeError
+            If the weights hold the semantic encoder only.
+        ValueError
+            If the weights came without the statistics of their codes.
+        """
+        if n_samples < 1:
+            raise ValueError(f"n_samples={n_samples}: expected 1 or more.")
+        self._model().require_decoder()
+        statistics = self._model().statistics
+        if statistics is None:
+            raise ValueError(
+                f"weights={self.weights!r} hold no statistics of codes to sample from: give "
+                "DiffAEEncoder(statistics=...) the latent.pkl of the model."
+            )
+        seed = self.random_state if random_state is None else random_state
+        codes = statistics.sample(n_samples, np.random.default_rng(seed))
+        return self.inverse_transform(codes, x_T=self._noise(n_samples, seed))
+
+    def save_weights(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        encoder_only: bool = False,
+        half: bool = False,
+    ) -> None:
+        """Write the weights as safetensors, to be given as `weights` again.
+
+        Parameters
+        ----------
+        path : path-like
+            A file that is there is replaced once the new one is complete.
+
+        encoder_only : bool, default=False
+            Leave the U-Net out: a fraction of the size, and all that `transform` needs.
+
+        half : bool, default=False
+            Round to 16 bits.
+        """
+        if not encoder_only:
+            self._model().require_decoder()
+        self._model().write(path, encoder_only=encoder_only, half=half)
+
+    def fingerprint(self) -> str:
+        """Return what tells these weights from others, whatever file they came from."""
+        return f"DiffAEEncoder:{self._model().fingerprint}"
+
+    def _model(self) -> Model:
+        if self.weights is None:
+            check_is_fitted(self, "model_")
+            return self.model_
+        self._validate_params()
+        return load_model(self.weights, self.config, self.statistics)
+
+    def _codec(self) -> Codec:
+        model = self._model()
+        device = resolve_device(self.device)
+        return Codec(model.network, model.config.image_size, device, self.precision)
+
+    def _noise(self, n_samples: int, seed: int | None = None) -> Array:
+        """Draw x_T; that of the first images does not depend on how many there are."""
+        size = self._model().config.image_size
+        generator = np.random.default_rng(self.random_state if seed is None else seed)
+        return generator.standard_normal((n_samples, size, size, 3), dtype=np.float32)
+
+    @property
+    def _n_features_out(self) -> int:
+        return self._model().config.embed_channels
+
+    def __sklearn_is_fitted__(self) -> bool:
+        """Pretrained weights need no fit."""
+        return self.weights is not None or hasattr(self, "model_")
+
+    def __sklearn_tags__(self) -> Any:
+        """Declare that this transformer takes images, which scikit-learn has no tag for."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False
+        tags.input_tags.three_d_array = True
+        tags.requires_fit = False
+        return tags

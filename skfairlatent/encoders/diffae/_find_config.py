@@ -1,0 +1,94 @@
+"""The configuration that a file of weights is for."""
+
+__all__ = ["find_config"]
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+from torch import Tensor
+
+from skfairlatent.encoders.diffae._config import DiffAEConfig
+from skfairlatent.encoders.diffae._infer import infer_sizes
+from skfairlatent.encoders.diffae._weight_files import FileContent
+
+# The official code's names in what Lightning writes down, and ours.
+_OFFICIAL_NAMES = {
+    "img_size": "image_size",
+    "net_ch": "model_channels",
+    "net_ch_mult": "channel_mult",
+    "net_enc_channel_mult": "enc_channel_mult",
+    "net_attn": "attention_resolutions",
+    "net_num_res_blocks": "num_res_blocks",
+    "net_enc_num_res_blocks": "enc_num_res_blocks",
+    "net_beatgans_attn_head": "num_heads",
+    "style_ch": "style_channels",
+    "net_beatgans_embed_channels": "embed_channels",
+    "beta_scheduler": "beta_schedule",
+    "T": "T",
+    "dropout": "dropout",
+}
+_OUR_NAMES = {field.name for field in fields(DiffAEConfig)} | {"style_channels", "beta_schedule"}
+# What shapes tell where nothing else does.
+_SIZES = _OUR_NAMES - {
+    "num_heads",
+    "norm_groups",
+    "dropout",
+    "T",
+    "style_channels",
+    "beta_schedule",
+}
+
+
+def find_config(
+    content: FileContent, tensors: Mapping[str, Tensor], encoder_only: bool
+) -> DiffAEConfig:
+    """Take the configuration from the settings of a file, and what they lack from the shapes.
+
+    Parameters
+    ----------
+    content : FileContent
+    tensors : mapping
+        Those of the network, by its names.
+    encoder_only : bool
+        Whether they are those of the encoder.
+
+    Raises
+    ------
+    ValueError
+        If settings are not supported, or nothing tells the sizes.
+    """
+    known = content.settings if content.is_ours else _known_sizes(content.settings)
+    _check_depth(known, len(tensors))
+    if content.is_ours or known.keys() >= _SIZES:
+        return DiffAEConfig.from_dict(known)
+    hints = {"image_size": _image_size(content.tensors), **known}
+    return DiffAEConfig.from_dict(infer_sizes(tensors, encoder_only, hints) | dict(known))
+
+
+def _check_depth(known: Mapping[str, Any], n_tensors: int) -> None:
+    """Refuse more blocks than there are tensors, before anything is counted or made."""
+    for name in ("num_res_blocks", "enc_num_res_blocks"):
+        if known.get(name, 0) > n_tensors:
+            raise ValueError(f"{n_tensors} tensors are not enough for {name}={known[name]!r}")
+
+
+def _known_sizes(settings: Mapping[str, Any]) -> dict[str, Any]:
+    if "net_ch" not in settings:
+        return {name: value for name, value in settings.items() if name in _OUR_NAMES}
+    given = {name: value for name, value in settings.items() if value is not None}
+    if given.get("net_enc_attn", given.get("net_attn")) != given.get("net_attn"):
+        raise ValueError(
+            f"net_enc_attn={given['net_enc_attn']!r} differs from net_attn={given['net_attn']!r}, "
+            "which is not supported: encoder and U-Net have attention at the same resolutions"
+        )
+    # Where the official code is given none for the encoder, it takes those of the U-Net.
+    if "net_ch_mult" in given:
+        given.setdefault("net_enc_channel_mult", given["net_ch_mult"])
+    return {new: given[old] for old, new in _OFFICIAL_NAMES.items() if old in given}
+
+
+def _image_size(tensors: Mapping[str, Tensor]) -> int | None:
+    """Read the size from the noise that Lightning keeps for pictures during training."""
+    noise = tensors.get("x_T")
+    return None if noise is None or noise.ndim != 4 else int(noise.shape[-1])

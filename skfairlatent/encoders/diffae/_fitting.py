@@ -1,0 +1,97 @@
+"""Puts images, network and trainer together for one training."""
+
+__all__ = ["fit_network"]
+
+from dataclasses import asdict
+
+import joblib
+import numpy as np
+import pandas as pd
+import torch
+
+from skfairlatent._checkpoint import Checkpoint
+from skfairlatent._device import isolated_rng
+from skfairlatent.encoders._chunks import map_chunks
+from skfairlatent.encoders._images import ImageSource
+from skfairlatent.encoders.diffae._codec import Codec
+from skfairlatent.encoders.diffae._config import DiffAEConfig
+from skfairlatent.encoders.diffae._model import Model, channels_last
+from skfairlatent.encoders.diffae._networks import DiffusionAutoencoder
+from skfairlatent.encoders.diffae._options import DiffAETraining
+from skfairlatent.encoders.diffae._pictures import ProgressPictures
+from skfairlatent.encoders.diffae._statistics import LatentStatistics
+from skfairlatent.encoders.diffae._training import Trainer
+
+# Codes of at most so many images are measured for sampling.
+STATISTICS_IMAGES = 20_000
+CHUNK = 64
+MIN_IMAGES = 2
+
+
+def fit_network(
+    source: ImageSource,
+    config: DiffAEConfig,
+    training: DiffAETraining,
+    device: torch.device,
+    *,
+    seed: int,
+    verbose: bool,
+) -> tuple[Model, pd.DataFrame]:
+    """Train a diffusion autoencoder.
+
+    Parameters
+    ----------
+    source : ImageSource
+        Images of the size of `config`.
+    config : DiffAEConfig
+    training : DiffAETraining
+    device : torch.device
+    seed : int
+    verbose : bool
+
+    Returns
+    -------
+    model : Model
+        Averaged weights, on the CPU, and the statistics of the codes.
+    history : DataFrame
+        One row for twenty steps: ``step``, ``loss``, ``loss_noise``, ``loss_linear``.
+    """
+    if len(source) < MIN_IMAGES:
+        raise ValueError(f"X holds {len(source)} image: training needs {MIN_IMAGES} or more.")
+    plan = training.plan(len(source), seed)
+    checkpoint = None
+    if training.checkpoint_dir is not None:
+        identity = [asdict(plan), config.to_dict(), len(source), source.digests(slice(0, CHUNK))]
+        checkpoint = Checkpoint(training.checkpoint_dir, joblib.hash(identity))
+    pictures = None
+    if training.sample_dir is not None:
+        pictures = ProgressPictures(training.sample_dir, source, device)
+    with isolated_rng(seed, device):
+        network = DiffusionAutoencoder(config).to(device)
+        channels_last(network)
+        trainer = Trainer(
+            network,
+            source.read,
+            len(source),
+            plan,
+            checkpoint,
+            verbose=verbose,
+            on_checkpoint=pictures,
+        )
+        averaged = trainer.run(training.max_seconds or float("inf")).to("cpu")
+        return _finished(averaged, source, device), pd.DataFrame(trainer.state.history)
+
+
+def _finished(network: DiffusionAutoencoder, source: ImageSource, device: torch.device) -> Model:
+    """Measure the codes of a network, on evenly spread images."""
+    codec = Codec(network, network.config.image_size, device, "float32")
+    n_images = min(len(source), STATISTICS_IMAGES)
+    rows = np.linspace(0, len(source) - 1, n_images).astype(np.int64)
+    codes = map_chunks(
+        n_images,
+        CHUNK,
+        lambda chunk: codec.encode(source.read(rows[chunk])),
+        desc="statistics",
+        verbose=False,
+    )
+    return Model(network, network.config, LatentStatistics.fit(codes))

@@ -1,0 +1,119 @@
+"""How a diffusion autoencoder is trained: the user's side of it."""
+
+__all__ = ["DiffAETraining"]
+
+import math
+import os
+from dataclasses import dataclass
+
+from skfairlatent.encoders.diffae._training import Phase, TrainingPlan
+
+
+@dataclass(frozen=True)
+class DiffAETraining:
+    """Settings of ``DiffAEEncoder.fit``.
+
+    Defaults suit a GPU and tens of thousands of images. Without one, `encoder_epochs` and
+    `half_size_epochs` get more out of few hours: most steps are then many times cheaper.
+
+    Parameters
+    ----------
+    max_iter : float, default=100
+        Epochs of the whole model at full size.
+
+    encoder_epochs : float, default=0
+        Epochs before those of the semantic encoder alone, which learns the leading principal
+        components of the images by a linear head.
+
+    half_size_epochs : float, default=0
+        Epochs between the two, in which the U-Net denoises images of half the size.
+
+    batch_size : int, default=32
+        Images of a step.
+
+    learning_rate_init : float, default=1e-4
+        Largest step size of Adam; it rises over 200 steps, and in the epochs of `max_iter` it
+        falls along a cosine to a twentieth.
+
+    ema_decay : float, default=0.9999
+        Of the moving average of the weights, which is what is kept.
+
+    high_noise : bool, default=True
+        Draw noisy diffusion steps more often and weigh them more. The code matters most there:
+        the encoder learns more from each image. False is the official loss.
+
+    linear_weight : float, default=1.0
+        Weight of the linear head throughout the training; 0 leaves it out, as the official code
+        does (and then `encoder_epochs` must be 0).
+
+    flip : bool, default=True
+        Mirror every second image.
+
+    max_seconds : float or None, default=None
+        Stop after this time; what is there is kept, and with `checkpoint_dir` the next fit of the
+        same images and settings goes on.
+
+    checkpoint_dir : path-like or None, default=None
+        Directory that keeps the state about once a minute. It is left there after the training.
+
+    sample_dir : path-like or None, default=None
+        Directory for pictures made whenever the state is kept: rows of originals, their
+        reconstructions, and samples. Needs Pillow.
+
+    Raises
+    ------
+    ValueError
+        If a number is out of its range.
+
+    Examples
+    --------
+    >>> from skfairlatent.encoders import DiffAETraining
+    >>> DiffAETraining(max_iter=10, encoder_epochs=2).max_iter
+    10
+    """
+
+    max_iter: float = 100
+    encoder_epochs: float = 0
+    half_size_epochs: float = 0
+    batch_size: int = 32
+    learning_rate_init: float = 1e-4
+    ema_decay: float = 0.9999
+    high_noise: bool = True
+    linear_weight: float = 1.0
+    flip: bool = True
+    max_seconds: float | None = None
+    checkpoint_dir: str | os.PathLike[str] | None = None
+    sample_dir: str | os.PathLike[str] | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("max_iter", "encoder_epochs", "half_size_epochs", "linear_weight"):
+            self._check(name, "0 or more", getattr(self, name) >= 0)
+        self._check("batch_size", "1 or more", self.batch_size >= 1)
+        self._check("learning_rate_init", "more than 0", self.learning_rate_init > 0)
+        self._check("ema_decay", "from 0 up to 1", 0 <= self.ema_decay < 1)
+        self._check("max_seconds", "more than 0", self.max_seconds is None or self.max_seconds > 0)
+        if self.encoder_epochs and not self.linear_weight:
+            raise ValueError(
+                f"encoder_epochs={self.encoder_epochs} with linear_weight=0 would train nothing: "
+                "the encoder alone learns from the linear head only."
+            )
+
+    def _check(self, name: str, expected: str, holds: bool) -> None:
+        if not holds:
+            raise ValueError(f"{name}={getattr(self, name)!r}: expected {expected}.")
+
+    def plan(self, n_images: int, seed: int) -> TrainingPlan:
+        """Return the steps that the epochs come to for so many images."""
+        per_epoch = n_images / min(self.batch_size, n_images)
+        epochs = (("encoder", self.encoder_epochs, 0), ("half size", self.half_size_epochs, 2))
+        phases = (*epochs, ("full size", self.max_iter, 1))
+        return TrainingPlan(
+            phases=tuple(Phase(name, math.ceil(n * per_epoch), s) for name, n, s in phases),
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate_init,
+            ema_decay=self.ema_decay,
+            high_noise=self.high_noise,
+            linear_weight=self.linear_weight,
+            flip=self.flip,
+            seed=seed,
+        )

@@ -1,0 +1,157 @@
+"""Reading files of torch.save as data: nothing that they hold is executed."""
+
+__all__ = ["load_torch_file", "require_weights_file"]
+
+import os
+import pickle
+import re
+import threading
+import warnings
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+
+from skfairlatent.exceptions import CheckpointError
+
+
+class Inert:
+    """Stands for whatever class a file mentions: takes anything, keeps nothing, does nothing."""
+
+    __slots__ = ()
+
+    def __new__(cls, *_args: object, **_kwargs: object) -> Self:
+        """Ignore what a file gives."""
+        return super().__new__(cls)
+
+    def __setstate__(self, state: object) -> None:
+        """Ignore what a file gives."""
+
+
+_CALLBACKS = (
+    "early_stopping.EarlyStopping",
+    "lr_monitor.LearningRateMonitor",
+    "model_checkpoint.ModelCheckpoint",
+    "stochastic_weight_avg.StochasticWeightAveraging",
+    "timer.Timer",
+)
+# Kinds of the official settings. It writes down only what JSON can hold, so usually none of them.
+_CHOICES = (
+    "Activation",
+    "GenerativeType",
+    "LossType",
+    "ManipulateLossType",
+    "ManipulateMode",
+    "ModelMeanType",
+    "ModelName",
+    "ModelType",
+    "ModelVarType",
+    "OptimizerType",
+    "TrainMode",
+)
+_INERT_NAMES = (
+    *(f"pytorch_lightning.callbacks.{name}" for name in _CALLBACKS),
+    *(f"lightning.pytorch.callbacks.{name}" for name in _CALLBACKS),
+    *(f"choices.{name}" for name in _CHOICES),
+    "argparse.Namespace",
+    "config.PretrainConfig",
+    "model.blocks.ScaleAt",
+    "model.latentnet.LatentNetType",
+    "numpy._core.multiarray.scalar",
+    "numpy.core.multiarray.scalar",
+    "numpy.dtype",
+    "pathlib.Path",
+    "pathlib.PosixPath",
+    "pathlib.WindowsPath",
+)
+_DICTIONARIES = (
+    "lightning.fabric.utilities.data.AttributeDict",
+    "lightning.pytorch.utilities.parsing.AttributeDict",
+    "lightning_fabric.utilities.data.AttributeDict",
+    "pytorch_lightning.utilities.parsing.AttributeDict",
+)
+_ALLOWED: list[Any] = [(Inert, name) for name in _INERT_NAMES] + [
+    (OrderedDict, name) for name in _DICTIONARIES
+]
+# torch keeps what is allowed for the whole process: one reader must not end another's allowance.
+_LOCK = threading.Lock()
+_ZIP = b"PK\x03\x04"
+_NEEDED = re.compile(r"GLOBAL (\S+)")
+_REASON = re.compile(r"WeightsUnpickler error:\s*([^\n]+)")
+_MAX_REASON = 200
+
+
+def require_weights_file(path: str | os.PathLike[str]) -> Path:
+    """Return `path` if there is a file that may hold weights.
+
+    Raises
+    ------
+    FileNotFoundError, IsADirectoryError
+        If there is no file.
+    CheckpointError
+        If the file is empty or a web page.
+    """
+    found = Path(path).expanduser()
+    if found.is_dir():
+        raise IsADirectoryError(f"{found} is a folder: give the file of weights inside it.")
+    if not found.exists():
+        raise FileNotFoundError(f"{found} does not exist: give the path of a file of weights.")
+    start = _start(found, 512)
+    if not start:
+        raise CheckpointError(f"{found} is empty: download or copy it again.")
+    if start.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"<"):
+        raise CheckpointError(
+            f"{found} is a web page, not weights. Google Drive gives such a page for large files: "
+            "open the link in a browser, confirm the download there, and use the file you get."
+        )
+    return found
+
+
+def load_torch_file(path: Path) -> Any:
+    """Read what torch.save or Lightning wrote, on the CPU; nothing in it is executed.
+
+    Tensors are views of the file where that can be: copy what is to stay. Classes that Lightning
+    and the official code leave in their files become `Inert`.
+
+    Parameters
+    ----------
+    path : Path
+        An existing file, in the format of torch 1.6 or newer (a zip) or the older one.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is damaged, is something else, or needs other code to be read.
+    """
+    try:
+        # The warnings are advice to a reader who chose how to read.
+        with _LOCK, torch.serialization.safe_globals(_ALLOWED), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            in_place = _start(path, len(_ZIP)) == _ZIP
+            return torch.load(path, map_location="cpu", mmap=in_place, weights_only=True)
+    except OSError:
+        raise
+    except Exception as error:  # noqa: BLE001 - torch reports bad files through many types
+        raise _explain(path, error) from None  # its own text advises to switch the safety off
+
+
+def _explain(path: Path, error: Exception) -> CheckpointError:
+    text = str(error)
+    if isinstance(error, pickle.UnpicklingError) and (needed := _NEEDED.search(text)):
+        return CheckpointError(
+            f"{path} needs {needed[1]!r} to be read, which is code and may do anything: refused, "
+            "and nothing was executed. If you trust the file, load it where it was made, and save "
+            "the tensors alone: torch.save(model.state_dict(), 'weights.pt')."
+        )
+    found = _REASON.search(text)
+    reason = (found[1] if found else text.partition("\n")[0])[:_MAX_REASON]
+    return CheckpointError(
+        f"{path} cannot be read as weights ({type(error).__name__}: {reason}): it is damaged or "
+        "was not written by torch.save. Download or copy it again."
+    )
+
+
+def _start(path: Path, size: int) -> bytes:
+    with path.open("rb") as file:
+        return file.read(size)
