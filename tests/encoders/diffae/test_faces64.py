@@ -1,0 +1,62 @@
+"""The weights that ship: size, and quality on real faces beside the given weak embeddings."""
+
+from importlib.resources import files
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from skfairlatent.datasets import load_embeddings, load_image_folder
+from skfairlatent.encoders import DiffAEEncoder
+
+MAX_BYTES = 16 * 2**20
+N_TRAIN, N_VALID = 3000, 1500
+
+
+def test__weights__fit_into_sixteen_mebibytes():
+    folder = files("skfairlatent.encoders.diffae") / "weights"
+    sizes = {file.name: len(file.read_bytes()) for file in folder.iterdir()}
+    assert list(sizes) == ["faces64.safetensors"]
+    assert sizes["faces64.safetensors"] <= MAX_BYTES
+
+
+def test__sample__faces_differ_and_are_pictures():
+    faces = DiffAEEncoder(n_steps=10, device="cpu").sample(4).astype(float)
+    assert np.abs(faces[0] - faces[1]).mean() > 5  # of 255 levels
+    # Neighbouring pixels of a picture are alike, those of noise are not.
+    steps = np.abs(np.diff(faces, axis=2)).mean()
+    assert steps < 0.5 * np.abs(faces - faces[:, :, ::-1]).mean()
+
+
+@pytest.mark.data
+@pytest.mark.slow
+def test__codes__tell_more_than_the_briefly_trained_ones(data_dir):
+    """A probe of few rows, the same for both embeddings; the full figures are in the results."""
+    encoder = DiffAEEncoder(device="cpu", precision="float32")
+    table = data_dir / "celeba64" / "attributes.csv"
+    found, given = {}, {}
+    for split, n in (("train", N_TRAIN), ("valid", N_VALID)):
+        faces = load_image_folder(data_dir / "celeba64", split=split, max_images=n)
+        found[split] = encoder.transform(faces.images), faces.frame
+        other = load_embeddings(data_dir / "celeba_diffae32", table, split=split, max_samples=n)
+        given[split] = other.data, other.frame
+
+    def accuracy(rows, name):
+        probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=1000))
+        (train, labels), (valid, expected) = rows["train"], rows["valid"]
+        return probe.fit(train, labels[name]).score(valid, expected[name])
+
+    for name in ("Male", "Smiling"):
+        # Two standard errors of a difference of accuracies on so many rows.
+        assert accuracy(found, name) > accuracy(given, name) + 0.025
+
+
+@pytest.mark.data
+@pytest.mark.slow
+def test__reconstruction__with_inverted_noise_is_close(data_dir):
+    faces = load_image_folder(data_dir / "celeba64", split="valid", max_images=8).images
+    encoder = DiffAEEncoder(n_steps=20, device="cpu")
+    error = np.mean((encoder.reconstruct(faces).astype(float) - faces) ** 2, axis=(1, 2, 3))
+    assert np.mean(10 * np.log10(255**2 / error)) > 22

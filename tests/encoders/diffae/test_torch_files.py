@@ -1,0 +1,240 @@
+"""Files of torch.save and Lightning: read as data, and nothing in them is ever executed."""
+
+import os
+import pickle
+import shutil
+import threading
+import zipfile
+from collections import OrderedDict
+from pathlib import PosixPath
+
+import pytest
+import torch
+
+from skfairlatent.encoders.diffae._torch_files import Inert, load_torch_file, require_weights_file
+from skfairlatent.exceptions import CheckpointError
+
+MODEL_CHECKPOINT = "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint"
+FORMATS = {"zip": True, "legacy": False}
+
+
+class _Named:
+    """Is pickled as a call of, or as an object of, a class that is not there."""
+
+    def __init__(self, name, arguments=(), state=None):
+        self.name, self.arguments, self.state = name, arguments, state
+
+
+class _Payload:
+    """Calls a function with arguments when it is unpickled."""
+
+    def __init__(self, function, *arguments):
+        self.call = function, arguments
+
+    def __reduce__(self):
+        return self.call
+
+
+class _Pickler(pickle._Pickler):
+    """Writes names of classes that do not exist here, as a machine that has them would."""
+
+    def save(self, obj, save_persistent_id=True):
+        if not isinstance(obj, _Named):
+            return super().save(obj, save_persistent_id)
+        module, _, name = obj.name.rpartition(".")
+        self.write(pickle.GLOBAL + f"{module}\n{name}\n".encode())
+        if obj.arguments is not None:
+            super().save(tuple(obj.arguments))
+            self.write(pickle.REDUCE)
+        if obj.state is not None:
+            super().save(obj.state)
+            self.write(pickle.BUILD)
+        return None
+
+
+class _Module:
+    """What torch.save takes as its pickle module."""
+
+    Pickler = _Pickler
+
+    @staticmethod
+    def dump(content, file, protocol):
+        _Pickler(file, protocol).dump(content)
+
+
+def _save(content, path, kind="zip"):
+    torch.save(content, path, pickle_module=_Module, _use_new_zipfile_serialization=FORMATS[kind])
+    return path
+
+
+@pytest.fixture(params=FORMATS)
+def kind(request):
+    return request.param
+
+
+def test__load_torch_file__reads_what_lightning_leaves_behind(tmp_path, kind):
+    weight = torch.arange(6.0).reshape(2, 3)
+    settings = {"net_ch": 64, "mode": _Named("choices.TrainMode", ("diffusion",))}
+    content = {
+        "state_dict": OrderedDict(weight=weight),
+        "callbacks": {
+            _Named(MODEL_CHECKPOINT, None): {"best_model_path": PosixPath("/x")},
+            _Named("pytorch_lightning.callbacks.early_stopping.EarlyStopping", None): {},
+            _Named("lightning.pytorch.callbacks.timer.Timer", None): 1,
+        },
+        "hyper_parameters": settings,
+    }
+    found = load_torch_file(_save(content, tmp_path / "last.ckpt", kind))
+    assert torch.equal(found["state_dict"]["weight"], weight)
+    assert found["hyper_parameters"]["net_ch"] == 64
+    assert isinstance(found["hyper_parameters"]["mode"], Inert)
+    assert set(found["callbacks"]) == {Inert}
+
+
+def test__load_torch_file__lightnings_dictionaries_are_dictionaries(tmp_path, kind):
+    path = tmp_path / "last.ckpt"
+    name = "pytorch_lightning.utilities.parsing.AttributeDict"
+    _save({"hyper_parameters": _Named(name, ([("net_ch", 32)],))}, path, kind)
+    assert dict(load_torch_file(path)["hyper_parameters"]) == {"net_ch": 32}
+
+
+def test__load_torch_file__stubs_keep_nothing_and_do_nothing(tmp_path, kind):
+    stub = _Named(MODEL_CHECKPOINT, ("argument",), {"__class__": "other", "state": 1})
+    (found,) = load_torch_file(_save([stub], tmp_path / "a.ckpt", kind))
+    assert type(found) is Inert
+    assert not hasattr(found, "__dict__")
+    assert not hasattr(found, "state")
+
+
+HOSTILE = {
+    "posix.system": lambda victim: _Payload(os.system, f"touch {victim}"),
+    "eval": lambda victim: _Payload(eval, f"open({str(victim)!r}, 'w')"),
+    "exec": lambda victim: _Payload(exec, f"open({str(victim)!r}, 'w')"),
+    "getattr": lambda victim: _Payload(getattr, str(victim), "touch"),
+    "shutil.copyfile": lambda victim: _Payload(shutil.copyfile, __file__, str(victim)),
+    "posix.mkdir": lambda victim: _Named(
+        MODEL_CHECKPOINT, (), {"state": _Payload(os.mkdir, str(victim))}
+    ),
+    "posix.mknod": lambda victim: _Named(MODEL_CHECKPOINT, [_Payload(os.mknod, str(victim))]),
+}
+
+
+@pytest.mark.parametrize("needed", HOSTILE)
+def test__load_torch_file__refuses_code_by_name(tmp_path, kind, needed):
+    victim = tmp_path / "victim"
+    path = tmp_path / "last.ckpt"
+    _save({"state_dict": {"w": torch.zeros(2)}, "x": HOSTILE[needed](victim)}, path, kind)
+    with pytest.raises(CheckpointError, match=rf"last.ckpt needs '{needed}' to be read") as error:
+        load_torch_file(path)
+    assert "nothing was executed" in str(error.value)
+    assert "weights_only" not in str(error.value)  # torch advises to switch the safety off
+    assert not victim.exists()
+
+
+@pytest.mark.parametrize("protocol", [0, 1, 2, 4, 5])
+def test__load_torch_file__refuses_plain_pickles(tmp_path, protocol):
+    victim = tmp_path / "victim"
+    attack = pickle.dumps(_Payload(os.mkdir, str(victim)), protocol)
+    (tmp_path / "a.pkl").write_bytes(attack)
+    with pytest.raises(CheckpointError):
+        load_torch_file(tmp_path / "a.pkl")
+    assert not victim.exists()
+    # The attack works where nothing guards against it.
+    pickle.loads(attack)  # noqa: S301 - the attack is ours
+    assert victim.is_dir()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "pytorch_lightning.callbacks.model_checkpoint.os",
+        "pytorch_lightning.callbacks.base.Callback",
+        "torch.nn.modules.linear.Linear",
+        "omegaconf.dictconfig.DictConfig",
+    ],
+)
+def test__load_torch_file__refuses_what_is_not_listed(tmp_path, kind, name):
+    path = _save({"a": _Named(name)}, tmp_path / "a.ckpt", kind)
+    with pytest.raises(CheckpointError, match=name):
+        load_torch_file(path)
+
+
+def test__load_torch_file__refuses_a_whole_module(tmp_path):
+    torch.save(torch.nn.Linear(2, 2), tmp_path / "a.pt")
+    with pytest.raises(CheckpointError, match=r"'torch.nn.modules.linear.Linear'.*state_dict\(\)"):
+        load_torch_file(tmp_path / "a.pt")
+
+
+def test__load_torch_file__allows_nothing_to_others(tmp_path):
+    path = _save({_Named(MODEL_CHECKPOINT, None): 1}, tmp_path / "a.ckpt")
+    before = torch.serialization.get_safe_globals()
+    assert load_torch_file(path) == {Inert: 1}
+    assert torch.serialization.get_safe_globals() == before
+    with pytest.raises(pickle.UnpicklingError):
+        torch.load(path, weights_only=True)
+
+
+def test__load_torch_file__can_be_used_by_threads(tmp_path):
+    path = _save({_Named(MODEL_CHECKPOINT, None): torch.zeros(100)}, tmp_path / "a.ckpt")
+    failures = []
+
+    def _read():
+        try:
+            for _ in range(20):
+                load_torch_file(path)
+        except CheckpointError as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=_read) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+
+
+@pytest.mark.parametrize("damage", ["text", "cut", "zeros", "other zip", "flipped"])
+def test__load_torch_file__refuses_damaged_files(tmp_path, kind, damage):
+    path = _save({"w": torch.arange(1000.0)}, tmp_path / "a.ckpt", kind)
+    whole = path.read_bytes()
+    damaged = {
+        "text": b"not a checkpoint",
+        "cut": whole[: len(whole) // 2],
+        "zeros": bytes(len(whole)),
+        "flipped": whole[:20] + bytes(b ^ 255 for b in whole[20:60]) + whole[60:],
+    }
+    if damage == "other zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("photo.png", b"x")
+    else:
+        path.write_bytes(damaged[damage])
+    with pytest.raises(CheckpointError, match=r"a.ckpt cannot be read as weights .*Download"):
+        load_torch_file(path)
+
+
+def test__load_torch_file__refuses_torchscript(tmp_path):
+    class _Scaled(torch.nn.Module):
+        def forward(self, x):
+            return 2 * x
+
+    example = torch.zeros(2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("warnings.warn", lambda *_args, **_kwargs: None)  # torch means to drop it
+        torch.jit.trace(_Scaled(), example).save(str(tmp_path / "a.pt"))
+    with pytest.raises(CheckpointError, match="cannot be read as weights"):
+        load_torch_file(tmp_path / "a.pt")
+
+
+def test__require_weights_file__says_what_is_there_instead(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"none.ckpt does not exist: give the path"):
+        require_weights_file(tmp_path / "none.ckpt")
+    with pytest.raises(IsADirectoryError, match="is a folder: give the file"):
+        require_weights_file(tmp_path)
+    path = tmp_path / "last.ckpt"
+    path.touch()
+    with pytest.raises(CheckpointError, match=r"last.ckpt is empty: download"):
+        require_weights_file(path)
+    for page in (b"<!DOCTYPE html><html>", b"\n <html>", b"\xef\xbb\xbf<HTML>"):
+        path.write_bytes(page)
+        with pytest.raises(CheckpointError, match=r"web page.*Google Drive.*in a browser"):
+            require_weights_file(path)

@@ -1,0 +1,194 @@
+import copy
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from skfairlatent.encoders import DiffAEEncoder, DiffAETraining
+from skfairlatent.encoders.diffae._ddim import alphas_cumprod
+from skfairlatent.encoders.diffae._networks import DiffusionAutoencoder
+from skfairlatent.encoders.diffae._training import Trainer, _DiffusionLoss
+from skfairlatent.exceptions import CheckpointError, TrainingDivergedError
+
+
+def encoder_for(config, **training):
+    settings = {"max_iter": 2, "batch_size": 16, "learning_rate_init": 1e-3, **training}
+    return DiffAEEncoder(
+        None, config=config, training=DiffAETraining(**settings), device="cpu", n_steps=4
+    )
+
+
+def weights_of(encoder):
+    return encoder.model_.network.state_dict()
+
+
+def assert_same_weights(one, other):
+    one, other = weights_of(one), weights_of(other)
+    assert one.keys() == other.keys()
+    for name, value in one.items():
+        torch.testing.assert_close(value, other[name], rtol=0, atol=0)
+
+
+def psnr(images, others):
+    error = np.mean((images.astype(float) - others.astype(float)) ** 2)
+    return 10 * np.log10(255**2 / error)
+
+
+def test__fit__lowers_both_losses_and_reconstructs_better_than_the_mean_image(trained, pictures):
+    history = trained.history_
+    full = history[history.loss_noise > 0]
+    assert full.loss_noise.iloc[-1] < 0.6 * full.loss_noise.iloc[0]
+    # Twelve numbers cannot hold all that these pictures differ in.
+    assert history.loss_linear.iloc[-1] < 0.95 * history.loss_linear.iloc[0]
+    mean = np.broadcast_to(pictures.mean(axis=0).round(), pictures[:16].shape)
+    # 3 dB: half the squared error.
+    assert psnr(trained.reconstruct(pictures[:16]), pictures[:16]) > psnr(mean, pictures[:16]) + 3
+
+
+def test__fit__code_matters_to_the_decoder(trained, pictures):
+    noise = trained.invert(pictures[:16])
+    own = trained.transform(pictures[:16])
+    right = trained.inverse_transform(own, x_T=noise)
+    wrong = trained.inverse_transform(own[::-1], x_T=noise)
+    assert psnr(right, pictures[:16]) > psnr(wrong, pictures[:16])
+
+
+def test__fit__same_seed_gives_the_same_weights_and_leaves_the_global_state(tiny_config, pictures):
+    torch.manual_seed(7)
+    before = torch.random.get_rng_state()
+    first = encoder_for(tiny_config).fit(pictures)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert_same_weights(first, encoder_for(tiny_config).fit(pictures))
+    other = encoder_for(tiny_config).set_params(random_state=1).fit(pictures)
+    assert not torch.equal(
+        weights_of(first)["encoder.out.3.weight"], weights_of(other)["encoder.out.3.weight"]
+    )
+
+
+def test__fit__interrupted_training_goes_on_bit_for_bit(tiny_config, pictures, tmp_path):
+    class StopError(Exception):
+        pass
+
+    whole = encoder_for(tiny_config).fit(pictures)
+    broken = encoder_for(tiny_config, checkpoint_dir=tmp_path)
+    step = Trainer._step
+
+    def stop_at_seven(self):
+        if self.state.step == 7:
+            self._keep()
+            raise StopError
+        return step(self)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trainer, "_step", stop_at_seven)
+        with pytest.raises(StopError):
+            broken.fit(pictures)
+    assert not hasattr(broken, "model_")
+    assert_same_weights(whole, broken.fit(pictures))
+
+
+def test__fit__stops_after_max_seconds_and_goes_on_next_time(tiny_config, pictures, tmp_path):
+    encoder = encoder_for(tiny_config, checkpoint_dir=tmp_path, max_seconds=1e-9)
+    assert len(encoder.fit(pictures).history_) == 0
+    limited = encoder_for(tiny_config, checkpoint_dir=tmp_path)
+    assert limited.fit(pictures).history_.step.iloc[-1] == 12
+    assert_same_weights(limited, encoder_for(tiny_config).fit(pictures))
+
+
+def test__fit__checkpoint_of_other_settings_is_refused(tiny_config, pictures, tmp_path):
+    encoder_for(tiny_config, checkpoint_dir=tmp_path).fit(pictures)
+    with pytest.raises(CheckpointError, match="other data or other parameters"):
+        encoder_for(tiny_config, checkpoint_dir=tmp_path, max_iter=3).fit(pictures)
+
+
+def test__fit__draws_progress_pictures(tiny_config, pictures, tmp_path):
+    encoder_for(tiny_config, sample_dir=tmp_path / "new").fit(pictures)
+    with Image.open(tmp_path / "new" / "progress-0001.png") as drawn:
+        grid = np.asarray(drawn)
+    assert grid.shape == (3 * 8, 8 * 8, 3)
+    np.testing.assert_array_equal(grid[:8, :8], pictures[0])
+
+
+def test__fit__fewer_images_than_a_batch(tiny_config, pictures):
+    assert encoder_for(tiny_config).fit(pictures[:5]).history_.step.iloc[-1] == 2
+
+
+def test__trainer__goes_back_once_after_a_loss_that_is_not_finite(tiny_config, pictures):
+    plan = DiffAETraining(max_iter=2, batch_size=16).plan(len(pictures), 0)
+    network = DiffusionAutoencoder(tiny_config)
+    trainer = Trainer(network, pictures.__getitem__, len(pictures), plan)
+    loss = trainer.loss
+    calls = iter(range(100))
+
+    def broken_once(*arguments):
+        value = loss(*arguments)
+        return value * float("nan") if next(calls) == 4 else value
+
+    trainer.loss = broken_once
+    trainer.run()
+    assert trainer.state.step == plan.n_steps
+    assert trainer.state.factor == pytest.approx(0.1)
+    assert all(bool(p.isfinite().all()) for p in network.parameters())
+
+
+def test__trainer__gives_up_after_a_second_one_and_says_what_to_change(tiny_config, pictures):
+    plan = DiffAETraining(max_iter=2, batch_size=16).plan(len(pictures), 0)
+    trainer = Trainer(DiffusionAutoencoder(tiny_config), pictures.__getitem__, len(pictures), plan)
+    trainer.loss = lambda _network, _images, code: code.sum() * float("nan")
+    with pytest.raises(TrainingDivergedError, match="smaller learning_rate_init"):
+        trainer.run()
+
+
+def test__diffusion_loss__of_a_network_that_predicts_nothing_is_one():
+    """Noise has variance 1, so the uniform loss of predicting zero is 1."""
+    alphas = torch.from_numpy(alphas_cumprod(1000)).float()
+    loss = _DiffusionLoss(alphas, high_noise=False)
+    images = torch.zeros(64, 3, 16, 16)
+    value = loss(lambda x, _t, _code: torch.zeros_like(x), images, torch.zeros(64, 4))
+    assert float(value) == pytest.approx(1, abs=0.02)  # 49,152 squares: standard error 0.006
+
+
+def test__diffusion_loss__high_noise_draws_late_steps_more_often_and_weighs_them_more():
+    alphas = torch.from_numpy(alphas_cumprod(1000)).float()
+    seen = []
+
+    def record(x, t, _code):
+        seen.append(t)
+        return torch.zeros_like(x)
+
+    images = torch.zeros(2048, 3, 2, 2)
+    high = _DiffusionLoss(alphas, high_noise=True)(record, images, images)
+    uniform = _DiffusionLoss(alphas, high_noise=False)(record, images, images)
+    # A density in proportion to sqrt(u) on [0, 1] has mean 3 / 5.
+    assert float(seen[0].float().mean()) / 1000 == pytest.approx(0.6, abs=0.02)
+    assert float(seen[1].float().mean()) / 1000 == pytest.approx(0.5, abs=0.02)
+    assert high > 5 * uniform
+
+
+def test__trainer__average_lags_behind_the_weights(tiny_config, pictures):
+    plan = DiffAETraining(max_iter=4, batch_size=16, ema_decay=0.9, learning_rate_init=1e-2)
+    network = DiffusionAutoencoder(tiny_config)
+    start = copy.deepcopy(network.state_dict())
+    trainer = Trainer(network, pictures.__getitem__, len(pictures), plan.plan(len(pictures), 0))
+    averaged = trainer.run().state_dict()
+    name = "encoder.out.3.weight"
+    moved = (network.state_dict()[name] - start[name]).norm()
+    assert 0 < (averaged[name] - start[name]).norm() < moved
+    assert not any(p.requires_grad for p in trainer.averaged().parameters())
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"max_iter": -1}, "max_iter=-1: expected 0 or more"),
+        ({"batch_size": 0}, "batch_size=0: expected 1 or more"),
+        ({"learning_rate_init": 0.0}, "learning_rate_init=0.0: expected more than 0"),
+        ({"ema_decay": 1.0}, "ema_decay=1.0: expected from 0 up to 1"),
+        ({"max_seconds": 0}, "max_seconds=0: expected more than 0"),
+        ({"encoder_epochs": 1, "linear_weight": 0}, "would train nothing"),
+    ],
+)
+def test__training_options__are_checked(settings, message):
+    with pytest.raises(ValueError, match=message):
+        DiffAETraining(**settings)
