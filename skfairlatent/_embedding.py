@@ -2,10 +2,11 @@
 
 __all__ = [
     "check_encoder",
-    "decode",
+    "decode_embeddings",
     "encode",
     "encoder_fingerprint",
     "holds_images",
+    "image_encoder",
     "reject_near_images",
 ]
 
@@ -82,15 +83,23 @@ def check_encoder(encoder: Any) -> None:
         )
     if encoder is not None and (isinstance(encoder, type) or not isinstance(encoder, Encoder)):
         raise TypeError(
-            f"encoder={encoder!r} has no usable transform method: use 'diffae', None for "
-            "embeddings, or a fitted object with transform (and, to decode, inverse_transform)."
+            f"encoder={_shown(encoder)} has no usable transform method: use 'diffae', None for "
+            "embeddings, or a fitted object with transform (and, to decode, inverse_transform). "
+            "Networks of torch become one by skfairlatent.encoders.TorchEncoder(encoder, decoder)."
         )
+
+
+def _shown(encoder: Any) -> str:
+    """Return what to call an encoder: of a network the class, as its layers fill a screen."""
+    if isinstance(encoder, torch.nn.Module):
+        return f"{type(encoder).__name__}(...)"
+    return repr(encoder)
 
 
 def encode(encoder: Any, images: Any, device: str | torch.device) -> npt.NDArray[Any]:
     """Return the embeddings of images, shape (n_samples, d)."""
     try:
-        embeddings = np.asarray(_image_encoder(encoder, device).transform(images))
+        embeddings = np.asarray(image_encoder(encoder, device).transform(images))
     except NotFittedError as error:
         raise NotFittedError(
             f"encoder={encoder!r} is not fitted, and fit does not train it: call "
@@ -104,11 +113,11 @@ def encode(encoder: Any, images: Any, device: str | torch.device) -> npt.NDArray
     return embeddings
 
 
-def decode(
+def decode_embeddings(
     encoder: Any, embeddings: npt.NDArray[Any], device: str | torch.device, **given: Any
 ) -> Any:
     """Return the images that embeddings stand for; what else is given goes to the encoder."""
-    decoder = _image_encoder(encoder, device)
+    decoder = image_encoder(encoder, device)
     if not hasattr(decoder, "inverse_transform"):
         raise TypeError(
             f"encoder={encoder!r} has no inverse_transform, so latents cannot be decoded to "
@@ -128,7 +137,7 @@ def encoder_fingerprint(encoder: Any, *, used: bool = True) -> str | None:
     if encoder is None or (isinstance(encoder, str) and not used):
         return encoder
     if isinstance(encoder, str):
-        return str(_image_encoder(encoder, "cpu").fingerprint())
+        return str(image_encoder(encoder, "cpu").fingerprint())
     if hasattr(encoder, "fingerprint"):
         return str(encoder.fingerprint())
     kind = f"{type(encoder).__module__}.{type(encoder).__qualname__}"
@@ -138,7 +147,8 @@ def encoder_fingerprint(encoder: Any, *, used: bool = True) -> str | None:
         return kind
 
 
-def _image_encoder(encoder: Any, device: str | torch.device) -> Any:
+def image_encoder(encoder: Any, device: str | torch.device) -> Any:
+    """Return the object that encodes: `encoder` itself, or the one that a name stands for."""
     if encoder is None:
         raise ValueError(
             "X holds images, but encoder=None takes embeddings only: give "

@@ -1,6 +1,6 @@
 """Finding the torch modules behind a callable, and borrowing them for inference."""
 
-__all__ = ["Place", "borrowed", "digest_of", "modules_behind"]
+__all__ = ["Place", "borrowed", "digest_of", "modules_behind", "name_of"]
 
 import functools
 import hashlib
@@ -52,6 +52,11 @@ def _modules_in(value: Any) -> Iterator[nn.Module]:
                 yield part
 
 
+def name_of(call: Any) -> str:
+    """Return what to call a callable: a function's name, a module's class."""
+    return str(getattr(call, "__qualname__", type(call).__qualname__))
+
+
 @contextmanager
 def borrowed(call: Callable[..., Any], device: torch.device) -> Iterator[Place]:
     """Put the modules behind a callable on a device, in evaluation mode; afterwards back.
@@ -90,8 +95,7 @@ def digest_of(call: Any) -> str:
                 digest.update(f"{value.dtype} {tuple(value.shape)}".encode())
                 content = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
                 digest.update(content.numpy().tobytes())
-    name = getattr(call, "__qualname__", type(call).__qualname__)
-    return f"{name}:{digest.hexdigest()[:32]}"
+    return f"{name_of(call)}:{digest.hexdigest()[:32]}"
 
 
 def _tensors(module: nn.Module) -> Iterator[Tensor]:

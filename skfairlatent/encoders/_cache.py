@@ -53,7 +53,7 @@ class EmbeddingCache:
     """
 
     def __init__(self, directory: str | os.PathLike[str], fingerprint: str) -> None:
-        self.path = Path(directory) / FILE_NAME
+        self.path = Path(directory).expanduser() / FILE_NAME
         self.fingerprint = fingerprint
 
     def encode(
@@ -178,6 +178,11 @@ class EmbeddingCache:
     def _explained(self) -> Iterator[None]:
         try:
             yield
+        except (FileExistsError, NotADirectoryError) as error:
+            raise NotADirectoryError(
+                f"cache_dir={str(self.path.parent)!r} is a file, or is in one: pass the path of a "
+                "folder, which is made if there is none."
+            ) from error
         except (OSError, sqlite3.DatabaseError) as error:
             name = getattr(error, "sqlite_errorname", "")
             if name.startswith(_NOT_A_CACHE):

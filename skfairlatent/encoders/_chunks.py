@@ -1,6 +1,6 @@
 """Work on many rows in chunks, so that what lies between input and result stays small."""
 
-__all__ = ["map_chunks"]
+__all__ = ["is_out_of_memory", "map_chunks"]
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -92,6 +92,12 @@ def map_chunks(
     return out
 
 
+def is_out_of_memory(error: Exception) -> bool:
+    """Tell a lack of memory, which `map_chunks` mends by smaller chunks, from other errors."""
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or any(sign in text for sign in _OUT_OF_MEMORY)
+
+
 class _Ahead:
     """Takes chunks from `read`, and has the one after it read meanwhile."""
 
@@ -130,8 +136,7 @@ class _Ahead:
 
 def _smaller(rows: slice, error: Exception, desc: str) -> int:
     """Return half the size of the chunk that did not fit; raise what is another error."""
-    text = str(error).lower()
-    if not isinstance(error, MemoryError) and not any(sign in text for sign in _OUT_OF_MEMORY):
+    if not is_out_of_memory(error):
         raise error
     half: int = (rows.stop - rows.start) // 2
     if half == 0:

@@ -3,7 +3,6 @@
 __all__ = ["ImageSource"]
 
 import hashlib
-import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from numbers import Integral
@@ -21,12 +20,13 @@ from skfairlatent.encoders._pixels import (
     cut_share,
     fit_image,
     header_size,
+    is_near_black,
     is_path,
     is_picture,
     open_picture,
     to_rgb,
 )
-from skfairlatent.exceptions import FairLatentWarning
+from skfairlatent.encoders._user_line import UserLine
 
 Rows: TypeAlias = slice | npt.NDArray[np.intp]
 
@@ -40,10 +40,11 @@ class ImageSource:
     """Random access to images, as uint8 RGB of one size; nothing is decoded before it is read.
 
     Grey, RGBA and palette images become RGB as by Pillow's ``convert("RGB")``: opacity is
-    dropped, not blended. Floats are taken as 0 to 1, multiplied by 255 and rounded. Images of
-    another size are scaled to cover `size` with the Lanczos filter, and what sticks out is cut
-    off at both ends alike; the first time that loses more than a pixel of the result, there is a
-    warning. The EXIF orientation of photographs is not applied.
+    dropped, not blended. Floats are taken as 0 to 1, multiplied by 255 and rounded. Integers are
+    taken as 0 to 255; the first time that images are read, there is a warning if none is above 1.
+    Images of another size are scaled to cover `size` with the Lanczos filter, and what sticks out
+    is cut off at both ends alike; the first time that loses more than a pixel of the result,
+    there is a warning. The EXIF orientation of photographs is not applied.
 
     Parameters
     ----------
@@ -72,7 +73,8 @@ class ImageSource:
             raise ValueError("X holds no images: pass one or more.")
         self._wanted = None if size is None else (int(size), int(size))
         self._own: tuple[int, int] | None = None
-        self._may_warn = True
+        self._may_warn_of_cutting = self._may_warn_of_black = True
+        self._user_line = UserLine.find()
         if isinstance(self._images, list):
             check_items(self._images)
         needs_pillow = self._needs_pillow()
@@ -113,9 +115,15 @@ class ImageSource:
             another size than the first. The message names the row, and the file if there is one.
         """
         chosen = np.arange(len(self))[rows]
+        if isinstance(self._images, np.ndarray) and self._images.shape[1:3] == self.image_size:
+            pixels = to_rgb(self._images[chosen], chosen)
+        else:
+            pixels = self._read_each(chosen)
+        self._warn_of_black()
+        return pixels
+
+    def _read_each(self, chosen: npt.NDArray[np.intp]) -> Pixels:
         height, width = self.image_size
-        if isinstance(self._images, np.ndarray) and self._images.shape[1:3] == (height, width):
-            return to_rgb(self._images[chosen], chosen)
         out = np.empty((len(chosen), height, width, 3), dtype=np.uint8)
         sizes = np.empty((len(chosen), 2), dtype=np.int64)
 
@@ -178,21 +186,32 @@ class ImageSource:
                 pass
 
     def _warn_of_cutting(self, sizes: npt.NDArray[np.int64], rows: npt.NDArray[np.intp]) -> None:
-        if not self._may_warn or self._wanted is None:
+        if not self._may_warn_of_cutting or self._wanted is None:
             return
         for row, (height, width) in zip(rows.tolist(), sizes.tolist(), strict=True):
             share = cut_share((height, width), self._wanted)
             if share > 0:
-                self._may_warn = False
-                message = (
+                self._may_warn_of_cutting = False
+                self._user_line.warn(
                     f"{self._name(row)} is {describe((height, width))}; "
                     f"fitting it to {self._wanted[0]} by {self._wanted[1]} cuts off {share:.0%} "
                     "of its pixels, at both ends of its longer side. Other images may be cut as "
                     "well. To choose what is kept, crop them to squares first, as by PIL's "
                     "image.crop((left, upper, right, lower)) or load_image_folder(crop=...)."
                 )
-                warnings.warn(message, FairLatentWarning, stacklevel=3)
                 return
+
+    def _warn_of_black(self) -> None:
+        """Warn, the first time, if all images are arrays of the integers 0 and 1."""
+        if not self._may_warn_of_black or isinstance(self._images, LazyImages):
+            return
+        self._may_warn_of_black = False
+        if all(map(is_near_black, self._images)):  # usually ends at the first image
+            self._user_line.warn(
+                "X holds integers, and all of them are at most 1: integers are read as 0 (black) "
+                "to 255 (white), so that these images are all but black. If they were floats "
+                "from 0 to 1, pass them before they were cast to integers; of masks, pass X * 255."
+            )
 
     def _name(self, row: int) -> str:
         return name_of(row, self._images[row] if isinstance(self._images, list) else None)

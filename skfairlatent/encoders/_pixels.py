@@ -7,6 +7,7 @@ __all__ = [
     "cut_share",
     "fit_image",
     "header_size",
+    "is_near_black",
     "is_path",
     "is_picture",
     "open_picture",
@@ -38,6 +39,14 @@ def is_picture(item: Any) -> bool:
 def is_path(item: Any) -> bool:
     """Tell whether this is the path of a file; numpy's strings look like arrays otherwise."""
     return isinstance(item, str | os.PathLike)
+
+
+def is_near_black(item: Any) -> bool:
+    """Tell whether this is an array of integers of which none is above 1."""
+    if is_path(item) or is_picture(item):
+        return False
+    pixels = np.asarray(item)
+    return pixels.dtype.kind in "ui" and int(pixels.max()) <= 1
 
 
 def check_shape(shape: tuple[int, ...], name: str) -> None:

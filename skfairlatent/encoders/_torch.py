@@ -3,7 +3,7 @@
 __all__ = ["TorchEncoder"]
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from numbers import Integral
 from typing import Any, ClassVar, Self
 
@@ -11,18 +11,21 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils._param_validation import Interval
+from sklearn.utils._param_validation import Interval, InvalidParameterError
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_array
 from torch import Tensor
 
 from skfairlatent._device import resolve_device
-from skfairlatent.encoders._borrowing import borrowed, digest_of
-from skfairlatent.encoders._chunks import map_chunks
+from skfairlatent.encoders._borrowing import borrowed, digest_of, name_of
+from skfairlatent.encoders._chunks import is_out_of_memory, map_chunks
 from skfairlatent.encoders._images import ImageSource
 from skfairlatent.encoders._tensors import ValueRange, as_embeddings, as_tensor
 
 TorchCallable = Callable[[Tensor], Tensor]
+
+# How networks say that images are of a size that they were not made for.
+_MISFITS = (AssertionError, IndexError, RuntimeError, ValueError)
 
 
 def _can_decode(self: "TorchEncoder") -> bool:
@@ -32,6 +35,13 @@ def _can_decode(self: "TorchEncoder") -> bool:
             "turns embeddings of shape (n, d) into images of shape (n, 3, height, width)."
         )
     return True
+
+
+class _Name(str):
+    """Text that is shown without quotes, in place of what it names."""
+
+    __slots__ = ()
+    __repr__ = str.__str__
 
 
 class TorchEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -152,6 +162,8 @@ class TorchEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
 
         Raises
         ------
+        RuntimeError
+            If the encoder fails on images of this size.
         ValueError
             If the encoder returns anything but finite numbers of shape (n_samples, n_features).
         """
@@ -218,7 +230,7 @@ class TorchEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
 
             def encode(chunk: tuple[slice, npt.NDArray[np.uint8]]) -> npt.NDArray[np.float32]:
                 rows, pixels = chunk
-                return as_embeddings(self.encoder(values.to_tensor(pixels, place)), rows)
+                return as_embeddings(self._embed(values.to_tensor(pixels, place)), rows)
 
             return map_chunks(
                 n_rows,
@@ -229,13 +241,33 @@ class TorchEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
                 verbose=verbose,
             )
 
+    def _embed(self, images: Tensor) -> Tensor:
+        try:
+            return self.encoder(images)
+        except _MISFITS as error:
+            if is_out_of_memory(error):
+                raise
+            raise RuntimeError(
+                f"encoder ({name_of(self.encoder)}) failed on images of shape "
+                f"{tuple(images.shape)} ({type(error).__name__}: {error}): check that "
+                f"image_size={self.image_size} is the size that it was trained with."
+            ) from error
+
     def _check(self) -> None:
-        self._validate_params()
         for name in ("encoder", "decoder"):
-            if isinstance(getattr(self, name), type):
+            given = getattr(self, name)
+            if isinstance(given, type):
                 raise TypeError(
-                    f"{name}={getattr(self, name)!r} is a class: pass a trained instance of it."
+                    f"{name}={given.__name__} is a class: pass a trained instance of it."
                 )
+            # scikit-learn would write out all the weights of a state dict.
+            if isinstance(given, Mapping):
+                raise InvalidParameterError(
+                    f"The {name!r} parameter of TorchEncoder is of type "
+                    f"{type(given).__name__}: pass a trained module, or another callable. A state "
+                    "dict is weights alone: put them into a module by its load_state_dict."
+                )
+        self._validate_params()
         ValueRange.check(self.value_range)
 
     @property
@@ -243,6 +275,13 @@ class TorchEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         """Width of the embeddings, found by encoding one black image."""
         black = np.zeros((1, self.image_size, self.image_size, 3), dtype=np.uint8)
         return int(self._encode(1, lambda rows: black[rows]).shape[1])
+
+    def __repr__(self, N_CHAR_MAX: int = 700) -> str:
+        """Name the modules: all their layers would hide the rest, in error messages too."""
+        bare: Any = copy.copy(self)
+        bare.encoder = _Name(name_of(self.encoder))
+        bare.decoder = None if self.decoder is None else _Name(name_of(self.decoder))
+        return str(super(TorchEncoder, bare).__repr__(N_CHAR_MAX))
 
     def __sklearn_clone__(self) -> Self:
         """Return a twin with the same modules: they are trained already, and stay so."""

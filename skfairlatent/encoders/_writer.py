@@ -4,14 +4,13 @@ __all__ = ["STORED", "EmbeddingWriter"]
 
 import sqlite3
 import time
-import warnings
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 
 from skfairlatent.encoders._distinct import Embeddings
-from skfairlatent.exceptions import FairLatentWarning
+from skfairlatent.encoders._user_line import UserLine
 
 # The same on every machine, for a folder that several share.
 STORED = np.dtype("<f4")
@@ -62,10 +61,9 @@ class EmbeddingWriter:
                 self._connection.executemany(_STORE, rows)
         except sqlite3.DatabaseError as error:
             self._works = False
-            message = (
+            UserLine.find().warn(
                 f"Embeddings can no longer be stored in {self._path} ({error}). They are returned "
                 "all the same, but encoded again next time: free some space, or pass the path of "
                 "a folder that can be written."
             )
-            warnings.warn(message, FairLatentWarning, stacklevel=2)
         self._last_commit = time.monotonic()

@@ -49,6 +49,11 @@ def _encode(cache, pixels, batch_size=4):
     return encoder.asked
 
 
+def test__embedding_cache__home_is_written_as_tilde(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert EmbeddingCache("~/codes", "any").path.parent == tmp_path / "codes"
+
+
 def test__embedding_cache__encodes_each_image_once(tmp_path, pixels):
     cache = EmbeddingCache(tmp_path / "new" / "folder", "weights")
     assert _encode(cache, pixels) == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10]]
@@ -280,12 +285,22 @@ def test__embedding_cache__says_to_delete_a_damaged_file(tmp_path, pixels, damag
 
 
 def test__embedding_cache__says_what_to_do_if_the_folder_cannot_be_made(tmp_path, pixels):
-    (tmp_path / "file").touch()
-    (tmp_path / "taken" / "embeddings.sqlite3").mkdir(parents=True)
-    for folder in ("file", "file/below", "taken"):
-        cache = EmbeddingCache(tmp_path / folder, "weights")
-        with pytest.raises(OSError, match=r"cannot be used to keep embeddings .*can be written"):
-            cache.encode(ImageSource(pixels, None), pytest.fail, 4)
+    (tmp_path / "embeddings.sqlite3").mkdir(parents=True)
+    cache = EmbeddingCache(tmp_path, "weights")
+    with pytest.raises(OSError, match=r"cannot be used to keep embeddings .*can be written"):
+        cache.encode(ImageSource(pixels, None), pytest.fail, 4)
+
+
+@pytest.mark.parametrize("folder", ["file", "file/below"])
+def test__embedding_cache__says_that_a_file_is_no_folder(tmp_path, pixels, folder):
+    (tmp_path / "file").write_text("mine")
+    cache = EmbeddingCache(tmp_path / folder, "weights")
+    expected = (
+        rf"cache_dir='{tmp_path / folder}' is a file, or is in one: pass the path of a folder"
+    )
+    with pytest.raises(NotADirectoryError, match=expected):
+        cache.encode(ImageSource(pixels, None), pytest.fail, 4)
+    assert (tmp_path / "file").read_text() == "mine"
 
 
 def test__embedding_cache__a_full_disk_costs_no_embedding(tmp_path, pixels, monkeypatch):
@@ -309,7 +324,7 @@ def test__embedding_cache__a_full_disk_costs_no_embedding(tmp_path, pixels, monk
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     np.testing.assert_array_equal(embeddings, wide)
-    assert len(caught) == 1
+    assert [warning.filename for warning in caught] == [__file__]
     again = cache.encode(ImageSource(pixels, None), encode, 2)
     np.testing.assert_array_equal(again, wide)
     assert sum(asked, []) == [*range(N), *range(2, N)]  # noqa: RUF017

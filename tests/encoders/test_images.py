@@ -197,7 +197,7 @@ class TestSizes:
         assert ImageSource(mixed, 6).read(slice(None)).shape == (3, 6, 6, 3)
 
     def test__image_source__keeps_the_size_of_its_own(self, tmp_path):
-        wide = np.zeros((2, 4, 10, 3), np.uint8)
+        wide = np.full((2, 4, 10, 3), 9, np.uint8)
         Image.fromarray(wide[0]).save(tmp_path / "a.png")
         for given in (wide, list(wide), [tmp_path / "a.png"], [Image.fromarray(wide[0])]):
             source = ImageSource(given, None)
@@ -223,13 +223,45 @@ class TestSizes:
         same = [a == b for a, b in zip(digest(pixels), digest(changed), strict=True)]
         assert same == [row != 3 for row in range(N)]
         assert {len(each) for each in digest(pixels)} == {20}
-        assert digest(np.zeros((1, 2, 8, 3))) != digest(np.zeros((1, 4, 4, 3)))
+        assert digest(np.full((1, 2, 8, 3), 9)) != digest(np.full((1, 4, 4, 3), 9))
 
     def test__image_source__digests_are_of_the_pixels_as_fitted(self, paths):
         fitted = ImageSource(paths, 4).read(slice(None))
         assert ImageSource(paths, 4).digests(slice(2, 4)) == ImageSource(
             fitted[2:4], None
         ).digests(slice(None))
+
+
+class TestNearBlack:
+    """Integers of 0 and 1 are floats that were cast, or masks, and hardly ever meant as black."""
+
+    @pytest.mark.parametrize("dtype", [np.uint8, np.int64])
+    @pytest.mark.parametrize("form", ["array", "other size", "list", "tensors", "lost"])
+    def test__image_source__warns_once_of_integers_of_at_most_one(self, form, dtype, pixels):
+        floats = pixels / 255
+        masks = np.rint(floats).astype(dtype)
+        given = {"array": masks, "other size": masks, "list": list(masks), "lost": floats // 1}
+        given["tensors"] = list(torch.from_numpy(masks))
+        X = given[form].astype(dtype) if form == "lost" else given[form]
+        source = ImageSource(X, 4 if form == "other size" else 6)
+        with pytest.warns(FairLatentWarning, match=r"at most 1: .* 0 \(black\) to 255") as caught:
+            source.read(slice(0, 2))
+        source.read(slice(2, 4))  # silently: warnings are errors
+        source.digests(slice(None))
+        assert [warning.filename for warning in caught] == [__file__]
+
+    @pytest.mark.parametrize("form", ["floats", "pictures", "one is bright", "one is a file"])
+    def test__image_source__takes_other_dark_images_silently(self, form, paths):
+        masks = np.zeros((3, 6, 6, 3), np.uint8)
+        bright = masks.copy()
+        bright[2, 3, 3, 1] = 2
+        given = {
+            "floats": masks / 255,
+            "pictures": [*map(Image.fromarray, masks)],
+            "one is bright": bright,
+            "one is a file": [*masks, paths[0]],
+        }
+        ImageSource(given[form], 6).read(slice(0, 2))
 
 
 class TestMemoryAndThreads:

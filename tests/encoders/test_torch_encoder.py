@@ -181,7 +181,13 @@ def test__torch_encoder__has_no_inverse_without_a_decoder():
         ({"encoder": lambda x: x}, ValueError, r"\(20, 3, 8, 8\): expected \(n, n_features\)"),
         ({"encoder": lambda x: x.flatten(1)[:1]}, ValueError, "n = 20"),
         ({"encoder": lambda x: x.flatten(1) / 0}, ValueError, "infinity, first for row 0"),
-        ({"encoder": _View}, TypeError, "is a class"),
+        ({"encoder": _View}, TypeError, "encoder=_View is a class"),
+        ({"encoder": nn.Linear(3, 3).state_dict()}, ValueError, "OrderedDict: pass a trained mod"),
+        (
+            {"decoder": {"weight": torch.zeros(3)}},
+            ValueError,
+            "'decoder' .* is of type dict: pass",
+        ),
         ({"encoder": None}, ValueError, "'encoder' parameter"),
         ({"decoder": 3}, ValueError, "'decoder' parameter"),
         ({"image_size": 0}, ValueError, "'image_size' parameter"),
@@ -195,6 +201,42 @@ def test__torch_encoder__has_no_inverse_without_a_decoder():
 def test__transform__says_what_is_wrong(changes, error, match):
     with pytest.raises(error, match=match):
         _flat(**changes).transform(_images())
+
+
+@pytest.mark.parametrize("how", ["module", "function"])
+def test__transform__says_to_check_the_size_if_the_network_fails(how):
+    network = nn.Sequential(nn.Flatten(), nn.Linear(N_VALUES, WIDTH))
+    encoder = {"module": network, "function": lambda x: network(2 * x)}[how]
+    expected = r"failed on images of shape \(20, 3, 16, 16\) \(RuntimeError: mat1.*image_size=16"
+    with pytest.raises(RuntimeError, match=expected) as caught:
+        _flat(encoder=encoder, image_size=16).transform(_images())
+    assert "Linear(" not in str(caught.value)
+    assert ("encoder (Sequential)" in str(caught.value)) == (how == "module")
+
+
+def test__transform__still_halves_the_batch_when_memory_runs_out():
+    sizes = []
+
+    def encode(x):
+        sizes.append(len(x))
+        if len(x) > 5:
+            raise RuntimeError("CUDA out of memory")
+        return x.flatten(1)
+
+    assert len(_flat(encoder=encode).transform(_images())) == 20
+    assert sizes == [20, 10, 5, 5, 5, 5]
+
+
+def test__repr__names_modules_and_not_their_layers():
+    network = nn.Sequential(nn.Flatten(), *[nn.Linear(N_VALUES, N_VALUES) for _ in range(9)])
+    encoder = _flat(encoder=network, decoder=None)
+    assert repr(encoder) == "TorchEncoder(device='cpu', encoder=Sequential, image_size=8)"
+    assert "decoder=Unflatten" in repr(_flat())
+    y, group = np.random.default_rng(0).integers(2, size=(2, 20))
+    fair = FairLatentTransformer(encoder, max_iter=1, hidden_features=8, random_state=0)
+    Z = fair.fit_transform(_images(), y, sensitive_features=group)
+    with pytest.raises(TypeError, match=r"encoder=Sequential, .*has no inverse_transform"):
+        fair.inverse_transform(Z)
 
 
 def test__transform__names_the_row_that_is_not_finite():

@@ -174,7 +174,7 @@ class DiffAEEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         """
         self._validate_params()
         if self.weights is not None:
-            ImageSource(X, self._model().config.image_size)
+            self._source(X)
             return self
         config = self.config or DiffAEConfig()
         self.model_, self.history_ = fit_network(
@@ -202,7 +202,7 @@ class DiffAEEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         ndarray of shape (n_samples, d), float32
             Semantic codes.
         """
-        source, codec = ImageSource(X, self._model().config.image_size), self._codec()
+        source, codec = self._source(X), self._codec()
         how: dict[str, Any] = {"read": source.read, "desc": "encode"}
         how["verbose"] = bool(self.verbose)
         if self.cache_dir is None:
@@ -265,8 +265,8 @@ class DiffAEEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         """
         model, codec = self._model(), self._codec()
         model.require_decoder()
-        source = ImageSource(X, model.config.image_size)
-        given = self.transform(X) if codes is None else model.check_codes(codes)
+        source = self._source(X)
+        given = self.transform(source) if codes is None else model.check_codes(codes)
         if len(given) != len(source):
             raise ValueError(
                 f"got {len(source)} images and {len(given)} codes: give one for each."
@@ -292,8 +292,9 @@ class DiffAEEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         ndarray of shape (n_samples, size, size, 3), uint8
             Reconstructions.
         """
-        codes = self.transform(X)
-        return self.inverse_transform(codes, x_T=self.invert(X, codes))
+        source = self._source(X)
+        codes = self.transform(source)
+        return self.inverse_transform(codes, x_T=self.invert(source, codes))
 
     def sample(self, n_samples: int = 1, *, random_state: int | None = None) -> Pixels:
         """Draw images of nobody: codes from a normal distribution, and noise, decoded.
@@ -365,6 +366,10 @@ class DiffAEEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             return self.model_
         self._validate_params()
         return load_model(self.weights, self.config, self.statistics)
+
+    def _source(self, X: Any) -> ImageSource:
+        """Return images to read; those of a method that calls another are checked once."""
+        return X if isinstance(X, ImageSource) else ImageSource(X, self._model().config.image_size)
 
     def _codec(self) -> Codec:
         model = self._model()

@@ -1,6 +1,6 @@
 """The configuration that a file of weights is for."""
 
-__all__ = ["find_config"]
+__all__ = ["find_config", "tell_differences"]
 
 from collections.abc import Mapping
 from dataclasses import fields
@@ -38,6 +38,8 @@ _SIZES = _OUR_NAMES - {
     "style_channels",
     "beta_schedule",
 }
+# What shapes do not tell of a U-Net that is not in the file.
+_MADE_UP = {"channel_mult", "num_res_blocks"}
 
 
 def find_config(
@@ -58,12 +60,39 @@ def find_config(
     ValueError
         If settings are not supported, or nothing tells the sizes.
     """
+    return DiffAEConfig.from_dict(_find_sizes(content, tensors, encoder_only, None))
+
+
+def tell_differences(
+    given: DiffAEConfig, content: FileContent, tensors: Mapping[str, Tensor], encoder_only: bool
+) -> str:
+    """Name the sizes that are others than those a file tells; return "" if all are the same.
+
+    Arguments and errors are those of `find_config`.
+    """
+    # Where nothing tells the size of the images, that of `given` is taken to be right.
+    sizes = _find_sizes(content, tensors, encoder_only, given.image_size)
+    found = DiffAEConfig.from_dict(sizes)
+    names = sizes.keys() - (_MADE_UP if encoder_only else set())
+    return "; ".join(
+        f"{field.name}: {getattr(given, field.name)} given, {getattr(found, field.name)} found"
+        for field in fields(DiffAEConfig)
+        if field.name in names and getattr(given, field.name) != getattr(found, field.name)
+    )
+
+
+def _find_sizes(
+    content: FileContent,
+    tensors: Mapping[str, Tensor],
+    encoder_only: bool,
+    image_size: int | None,
+) -> dict[str, Any]:
     known = content.settings if content.is_ours else _known_sizes(content.settings)
     _check_depth(known, len(tensors))
     if content.is_ours or known.keys() >= _SIZES:
-        return DiffAEConfig.from_dict(known)
-    hints = {"image_size": _image_size(content.tensors), **known}
-    return DiffAEConfig.from_dict(infer_sizes(tensors, encoder_only, hints) | dict(known))
+        return dict(known)
+    hints = {"image_size": _image_size(content.tensors) or image_size, **known}
+    return infer_sizes(tensors, encoder_only, hints) | dict(known)
 
 
 def _check_depth(known: Mapping[str, Any], n_tensors: int) -> None:

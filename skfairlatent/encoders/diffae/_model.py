@@ -131,7 +131,7 @@ def load_model(
         If there is no such file, or an official model cannot be downloaded.
     """
     path = _locate(weights)
-    others = None if statistics is None else Path(statistics)
+    others = None if statistics is None else Path(statistics).expanduser()
     beside = path.with_name(STATISTICS)
     if others is None and weights in OFFICIAL_CONFIGS and beside.exists():
         others = beside
@@ -161,7 +161,7 @@ def _locate(weights: str | os.PathLike[str]) -> Path:
         return Path(str(files("skfairlatent.encoders.diffae") / "weights" / SHIPPED[str(weights)]))
     if weights in OFFICIAL_CONFIGS:
         return download_weights(str(weights))
-    path = Path(weights)
+    path = Path(weights).expanduser()
     if isinstance(weights, str) and not path.suffix and not path.exists():
         known = [*SHIPPED, *OFFICIAL_CONFIGS]
         close = difflib.get_close_matches(weights, known, n=1)

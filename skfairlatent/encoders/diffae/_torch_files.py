@@ -1,12 +1,14 @@
 """Reading files of torch.save as data: nothing that they hold is executed."""
 
-__all__ = ["load_torch_file", "require_weights_file"]
+__all__ = ["GIVE_WEIGHTS", "load_torch_file", "require_weights_file"]
 
 import os
 import pickle
 import re
+import textwrap
 import threading
 import warnings
+import zipfile
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any, Self
@@ -14,6 +16,8 @@ from typing import Any, Self
 import torch
 
 from skfairlatent.exceptions import CheckpointError
+
+GIVE_WEIGHTS = "give the path of a file of weights"
 
 
 class Inert:
@@ -79,11 +83,12 @@ _LOCK = threading.Lock()
 _ZIP = b"PK\x03\x04"
 _NEEDED = re.compile(r"GLOBAL (\S+)")
 _REASON = re.compile(r"WeightsUnpickler error:\s*([^\n]+)")
+_SENTENCE_END = re.compile(r"\.\s|\n")
 _MAX_REASON = 200
 
 
-def require_weights_file(path: str | os.PathLike[str]) -> Path:
-    """Return `path` if there is a file that may hold weights.
+def require_weights_file(path: str | os.PathLike[str], remedy: str = GIVE_WEIGHTS) -> Path:
+    """Return `path` if there is a file that may hold weights; `remedy` says what to give if not.
 
     Raises
     ------
@@ -94,9 +99,9 @@ def require_weights_file(path: str | os.PathLike[str]) -> Path:
     """
     found = Path(path).expanduser()
     if found.is_dir():
-        raise IsADirectoryError(f"{found} is a folder: give the file of weights inside it.")
+        raise IsADirectoryError(f"{found} is a folder: {remedy}.")
     if not found.exists():
-        raise FileNotFoundError(f"{found} does not exist: give the path of a file of weights.")
+        raise FileNotFoundError(f"{found} does not exist: {remedy}.")
     start = _start(found, 512)
     if not start:
         raise CheckpointError(f"{found} is empty: download or copy it again.")
@@ -129,6 +134,8 @@ def load_torch_file(path: Path) -> Any:
         with _LOCK, torch.serialization.safe_globals(_ALLOWED), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             in_place = _start(path, len(_ZIP)) == _ZIP
+            if in_place and not zipfile.is_zipfile(path):  # torch may call it a fault of the disk
+                raise EOFError("its end is missing")
             return torch.load(path, map_location="cpu", mmap=in_place, weights_only=True)
     except OSError:
         raise
@@ -145,10 +152,12 @@ def _explain(path: Path, error: Exception) -> CheckpointError:
             "the tensors alone: torch.save(model.state_dict(), 'weights.pt')."
         )
     found = _REASON.search(text)
-    reason = (found[1] if found else text.partition("\n")[0])[:_MAX_REASON]
+    # The first sentence: torch goes on with guesses at what happened to the file.
+    reason = found[1] if found else _SENTENCE_END.split(text)[0]
+    reason = textwrap.shorten(reason, _MAX_REASON, placeholder=" ...") or type(error).__name__
     return CheckpointError(
-        f"{path} cannot be read as weights ({type(error).__name__}: {reason}): it is damaged or "
-        "was not written by torch.save. Download or copy it again."
+        f"{path} cannot be read as weights ({reason}): it is damaged, incomplete, or was not "
+        "written by torch.save. Download or copy it again."
     )
 
 

@@ -24,10 +24,16 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from skfairlatent.encoders.diffae._statistics import LatentStatistics
-from skfairlatent.encoders.diffae._torch_files import load_torch_file, require_weights_file
+from skfairlatent.encoders.diffae._torch_files import (
+    GIVE_WEIGHTS,
+    load_torch_file,
+    require_weights_file,
+)
 from skfairlatent.exceptions import CheckpointError
 
 FORMAT = "skfairlatent-diffae-1"
+# FORMAT of skfairlatent._persistence, which imports this package and not the reverse.
+_TRANSFORMER_FORMAT = "skfairlatent.FairLatentTransformer"
 MEAN, FACTOR = "statistics.mean", "statistics.factor"
 _OFFICIAL_MEAN, _OFFICIAL_STD = "conds_mean", "conds_std"
 # In this order: an average over the training is taken rather than the last step's weights.
@@ -35,6 +41,10 @@ _PREFIXES = ("ema_model.", "model.", "module.", "_orig_mod.")
 # Beside the network: noise for pictures during training, codes, and a prior of codes.
 _NOT_OF_NETWORK = ("conds", "latent_net.", "n_averaged", "statistics.", "x_T")
 _ONLY_OF_U_NET = ("time_embed.", "output_blocks.")
+_GIVE_STATISTICS = (
+    "give statistics= the path of the model's latent.pkl or latent.ckpt, or of weights that hold "
+    "statistics of codes"
+)
 _NOTES = ("epoch", "global_step", "pytorch-lightning_version")
 
 
@@ -90,8 +100,14 @@ class FileContent:
         return array
 
 
-def read_content(path: str | os.PathLike[str]) -> FileContent:
+def read_content(path: str | os.PathLike[str], remedy: str = GIVE_WEIGHTS) -> FileContent:
     """Read a safetensors file, a Lightning checkpoint, or a state dict of torch.save.
+
+    Parameters
+    ----------
+    path : path-like
+    remedy : str
+        What to do if there is no file, for the error.
 
     Raises
     ------
@@ -100,7 +116,7 @@ def read_content(path: str | os.PathLike[str]) -> FileContent:
     FileNotFoundError, IsADirectoryError
         If there is no file.
     """
-    found = require_weights_file(path)
+    found = require_weights_file(path, remedy)
     if found.suffix == ".safetensors" or _looks_like_safetensors(found):
         return _read_safetensors(found)
     content = load_torch_file(found)
@@ -134,7 +150,7 @@ def read_statistics(path: str | os.PathLike[str]) -> LatentStatistics:
         If there is no file.
     """
     try:
-        statistics = read_content(path).statistics
+        statistics = read_content(path, _GIVE_STATISTICS).statistics
     except CheckpointError:
         raise
     except (TypeError, RuntimeError, ValueError) as error:
@@ -198,6 +214,11 @@ def _read_safetensors(path: Path) -> FileContent:
     if not isinstance(settings, dict):
         raise CheckpointError(f"{path} has a config that is no dictionary: {settings!r:.80}.")
     written = metadata.pop("format", FORMAT)
+    if written == _TRANSFORMER_FORMAT:
+        raise CheckpointError(
+            f"{path} holds a fitted FairLatentTransformer, not weights of an encoder: load it by "
+            f"FairLatentTransformer.load({str(path)!r})."
+        )
     if written.startswith("skfairlatent") and written != FORMAT:
         raise CheckpointError(
             f"{path} has the format {written!r}, this version of skfairlatent reads {FORMAT!r}: "

@@ -10,17 +10,19 @@ __all__ = [
 ]
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from skfairlatent.encoders.diffae._config import DiffAEConfig
-from skfairlatent.encoders.diffae._find_config import find_config
+from skfairlatent.encoders.diffae._find_config import find_config, tell_differences
 from skfairlatent.encoders.diffae._networks import DiffusionAutoencoder, SemanticEncoder
 from skfairlatent.encoders.diffae._statistics import LatentStatistics
 from skfairlatent.encoders.diffae._weight_files import (
+    FileContent,
     is_finite,
     read_content,
     read_statistics,
@@ -88,11 +90,11 @@ def read_weights(
     content = read_content(path)
     tensors, encoder_only = select_network(content.tensors, encoder_only)
     try:
-        if config is None:
-            config = find_config(content, tensors, encoder_only)
-        _check_depth(config, len(tensors), encoder_only)
-        expected = _make(config, encoder_only).state_dict()
-        _check_names(tensors, expected)
+        with _differences_told(path, config, content, tensors, encoder_only):
+            config = config or find_config(content, tensors, encoder_only)
+            _check_depth(config, len(tensors), encoder_only)
+            expected = _make(config, encoder_only).state_dict()
+            _check_names(tensors, expected)
         statistics = content.statistics
         if statistics is not None and len(statistics.mean) != config.embed_channels:
             raise ValueError(
@@ -100,6 +102,8 @@ def read_weights(
                 f"{config.embed_channels}"
             )
         taken = {name: _taken(name, tensors[name]) for name in expected}
+    except CheckpointError:
+        raise
     except _NOT_OURS as error:
         reason = str(error).removesuffix(".")
         raise CheckpointError(
@@ -153,6 +157,30 @@ def convert_weights(
         dtype=dtype,
         metadata=weights.metadata,
     )
+
+
+@contextmanager
+def _differences_told(
+    path: PathLike,
+    config: DiffAEConfig | None,
+    content: FileContent,
+    tensors: Mapping[str, Tensor],
+    encoder_only: bool,
+) -> Iterator[None]:
+    """Say of tensors that do not fit in which sizes `config`, if it was given, is another."""
+    try:
+        yield
+    except ValueError as error:
+        differences = ""
+        if config is not None:
+            with suppress(*_NOT_OURS):
+                differences = tell_differences(config, content, tensors, encoder_only)
+        if not differences:
+            raise
+        raise CheckpointError(
+            f"{path} is of other sizes than config says ({differences}): correct config, or "
+            "leave it out, or give the weights that it is for."
+        ) from error
 
 
 def _make(config: DiffAEConfig, encoder_only: bool) -> Network:

@@ -2,6 +2,7 @@
 
 __all__ = ["RESERVED", "write_weights"]
 
+import errno
 import json
 import os
 from collections.abc import Mapping
@@ -56,8 +57,15 @@ def write_weights(
     ValueError
         If an argument or the weights cannot be written.
     OSError
-        If the disk is full or the place is not writable; what was there is unchanged.
+        If the path is a folder, the disk is full or the place is not writable; what was there is
+        unchanged.
     """
+    target = Path(path).expanduser()
+    if target.is_dir():
+        raise IsADirectoryError(
+            f"{target} is a folder: give the path of a file in it, as "
+            f"{str(target / 'weights.safetensors')!r}."
+        )
     config = config or getattr(network, "config", None)
     if config is None:
         raise ValueError(
@@ -71,7 +79,16 @@ def write_weights(
         tensors[MEAN] = torch.from_numpy(statistics.mean.copy())
         tensors[FACTOR] = torch.from_numpy(statistics.factor.copy())
     header = {**notes, "format": FORMAT, "config": json.dumps(config.to_dict())}
-    replace_file(Path(path).expanduser(), lambda target: _save(target, tensors, header))
+    try:
+        replace_file(target, lambda temporary: _save(temporary, tensors, header))
+    except (OSError, SafetensorError) as error:  # which name a temporary file, or none
+        raise OSError(
+            getattr(error, "errno", errno.EIO),
+            f"{getattr(error, 'strerror', error)}. The weights were not written, and what was "
+            "there before is unchanged: make room in an existing, writable folder, or write "
+            "elsewhere",
+            str(target),
+        ) from error
 
 
 def _check_arguments(dtype: torch.dtype, metadata: Mapping[str, str]) -> None:
@@ -105,13 +122,7 @@ def _narrowed(name: str, value: Tensor, dtype: torch.dtype) -> Tensor:
 def _save(path: Path, tensors: dict[str, Tensor], header: dict[str, str]) -> None:
     """Write and wait until the disk has it: some file systems report a full disk only then."""
     mode = path.stat().st_mode  # safetensors makes files that nobody else can read
-    try:
-        save_file(tensors, path, metadata=header)
-    except SafetensorError as error:
-        raise OSError(
-            f"{error}. The weights were not written, and what was there before is unchanged: make "
-            "room, or write elsewhere"
-        ) from error
+    save_file(tensors, path, metadata=header)
     path.chmod(mode)
     with path.open("rb+") as file:
         os.fsync(file.fileno())

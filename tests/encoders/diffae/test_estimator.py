@@ -10,11 +10,13 @@ from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
+from skfairlatent import FairLatentTransformer
+from skfairlatent.datasets import make_biased_embeddings
 from skfairlatent.encoders import DiffAEConfig, DiffAEEncoder, DiffAETraining
 from skfairlatent.encoders.diffae._codec import Codec
 from skfairlatent.encoders.diffae._networks import SemanticEncoder
 from skfairlatent.encoders.diffae._write_weights import write_weights
-from skfairlatent.exceptions import CheckpointError
+from skfairlatent.exceptions import CheckpointError, FairLatentWarning
 
 # Chunks of other sizes are computed by other kernels of the same precision, float32.
 CHUNK_TOLERANCE = {"rtol": 1e-4, "atol": 1e-5}
@@ -304,6 +306,37 @@ def test__official_name__is_read_from_the_cache_folder(data_dir, tmp_path, monke
     for suffix, name in ((".ckpt", "last.ckpt"), ("_latent.pkl", "latent.pkl")):
         shutil.copy(data_dir / "diffae_parity" / f"tiny32{suffix}", folder / name)
     assert named.sample(2).shape == (2, 32, 32, 3)
+
+
+@pytest.mark.parametrize("name", ["latent.pkl", ""])
+def test__statistics__that_are_not_there_are_named(weights, tmp_path, name):
+    path = tmp_path / name
+    expected = rf"{path} (does not exist|is a folder): give statistics= the path .*latent\.pkl"
+    with pytest.raises(OSError, match=expected):
+        DiffAEEncoder(weights, statistics=path).sample()
+
+
+def test__weights__of_a_fitted_transformer_are_told_apart(tmp_path, pictures):
+    path = tmp_path / "fair.safetensors"
+    data = make_biased_embeddings(60, n_features=6, random_state=0)
+    fair = FairLatentTransformer(max_iter=1, hidden_features=8, random_state=0)
+    fair.fit(data.data, data.target, sensitive_features=data.sensitive_features).save(path)
+    expected = rf"{path} holds a fitted .*: load it by FairLatentTransformer\.load\('{path}'\)"
+    with pytest.raises(CheckpointError, match=expected):
+        DiffAEEncoder(path).transform(pictures[:1])
+
+
+@pytest.mark.parametrize("method", ["transform", "invert", "reconstruct"])
+@pytest.mark.parametrize("options", [{}, {"cache": True}, {"pandas": True}])
+def test__warnings__come_once_and_show_the_line_of_the_user(encoder, tmp_path, method, options):
+    if "cache" in options:
+        encoder.set_params(cache_dir=tmp_path)
+    if "pandas" in options:
+        encoder.set_output(transform="pandas")
+    wide = np.random.default_rng(0).integers(256, size=(10, 8, 12, 3), dtype=np.uint8)
+    with pytest.warns(FairLatentWarning, match="cuts off 33%") as caught:
+        getattr(encoder, method)(wide)
+    assert [warning.filename for warning in caught] == [__file__]
 
 
 def test__statistics__of_another_width_are_refused(weights, data_dir):

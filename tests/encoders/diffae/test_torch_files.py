@@ -212,6 +212,20 @@ def test__load_torch_file__refuses_damaged_files(tmp_path, kind, damage):
         load_torch_file(path)
 
 
+@pytest.mark.parametrize("share", [0.01, 0.3, 0.6, 0.97, 0.9999])
+def test__load_torch_file__says_in_whole_sentences_that_a_file_is_cut_short(tmp_path, kind, share):
+    """As of a download that broke off: torch itself tells of a wrong argument, or at length."""
+    path = _save({f"w{i}": torch.zeros(500) for i in range(40)}, tmp_path / "a.ckpt", kind)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(share * len(whole))])
+    expected = (
+        r"a.ckpt cannot be read as weights \([^.]{5,60}\): it is damaged, incomplete, or was "
+    )
+    with pytest.raises(CheckpointError, match=expected) as caught:
+        load_torch_file(path)
+    assert str(caught.value).endswith("Download or copy it again.")
+
+
 def test__load_torch_file__refuses_torchscript(tmp_path):
     class _Scaled(torch.nn.Module):
         def forward(self, x):
@@ -228,7 +242,7 @@ def test__load_torch_file__refuses_torchscript(tmp_path):
 def test__require_weights_file__says_what_is_there_instead(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"none.ckpt does not exist: give the path"):
         require_weights_file(tmp_path / "none.ckpt")
-    with pytest.raises(IsADirectoryError, match="is a folder: give the file"):
+    with pytest.raises(IsADirectoryError, match="is a folder: give the path of a file"):
         require_weights_file(tmp_path)
     path = tmp_path / "last.ckpt"
     path.touch()

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import re
 import subprocess
 import sys
 from collections import OrderedDict
@@ -180,6 +181,44 @@ def test__read_weights__the_argument_comes_first(tmp_path, state):
     torch.save(_lightning(state), tmp_path / "last.ckpt")
     given = dataclasses.replace(CONFIG, num_heads=4)
     assert read_weights(tmp_path / "last.ckpt", given).config is given
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"embed_channels": 16}, "embed_channels: 16 given, 12 found"),
+        (
+            {"model_channels": 32, "enc_channel_mult": (1, 2, 2)},
+            "model_channels: 32 given, 8 found; "
+            "enc_channel_mult: (1, 2, 2) given, (1, 2, 4) found",
+        ),
+    ],
+)
+@pytest.mark.parametrize("form", ["lightning", "state dict", "ours", "encoder"])
+def test__read_weights__names_sizes_that_are_not_those_given(
+    tmp_path, state, network, form, changed, told
+):
+    path = tmp_path / "weights"
+    if form in ("ours", "encoder"):
+        write_weights(path, network, encoder_only=form == "encoder")
+    else:
+        settings = {**OFFICIAL_SETTINGS, "net_beatgans_attn_head": 1, "T": 1000, "dropout": 0.1}
+        torch.save(_lightning(state, settings) if form == "lightning" else state, path)
+    given = dataclasses.replace(CONFIG, **changed)
+    expected = re.escape(
+        f"weights is of other sizes than config says ({told}): correct config, or"
+    )
+    with pytest.raises(CheckpointError, match=expected):
+        read_weights(path, given)
+
+
+def test__read_weights__takes_the_size_given_where_a_file_tells_none(tmp_path, state):
+    torch.save(state, tmp_path / "a.pt")
+    given = dataclasses.replace(
+        CONFIG, image_size=64, attention_resolutions=(32,), embed_channels=16
+    )
+    with pytest.raises(CheckpointError, match=r"\(embed_channels: 16 given, 12 found\)"):
+        read_weights(tmp_path / "a.pt", given)
 
 
 @pytest.mark.parametrize(
@@ -374,6 +413,18 @@ def test__write_weights__refuses_weights_that_float16_cannot_hold(tmp_path):
         write_weights(tmp_path / "a.safetensors", encoder, config=CONFIG, dtype=torch.float16)
     write_weights(tmp_path / "a.safetensors", encoder, config=CONFIG)
     assert read_weights(tmp_path / "a.safetensors").tensors["out.3.bias"][0] == 1e5
+
+
+@pytest.mark.parametrize("place", ["", "none/a.safetensors", "file/a.safetensors"])
+def test__write_weights__names_the_path_given(tmp_path, network, place):
+    (tmp_path / "file").touch()
+    path = tmp_path / place
+    reason = "is a folder: give the path of a file in it" if not place else "were not written"
+    with pytest.raises(OSError, match=reason) as caught:
+        write_weights(path, network)
+    assert str(path) in str(caught.value)
+    assert ".tmp" not in str(caught.value)
+    assert [child.name for child in tmp_path.iterdir()] == ["file"]
 
 
 def test__write_weights__a_full_disk_leaves_what_was_there(tmp_path, network):
