@@ -23,7 +23,7 @@ from skfairlatent._device import resolve_device
 from skfairlatent._distances import DISTANCES
 from skfairlatent._embedding import (
     check_encoder,
-    decode,
+    decode_embeddings,
     encode,
     encoder_fingerprint,
     holds_images,
@@ -388,7 +388,23 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         check_is_fitted(self)
         return self._forward(self._embed(X, reset=False), slice(None))
 
-    def inverse_transform(self, Z: Any, *, x_T: Any = None) -> Any:
+    def embed(self, X: Any) -> Array:
+        """Return the embeddings of X, which the flow maps: what `encoder` makes of images.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), or images
+            Embeddings come back as they are, checked.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features)
+            Float32 or float64.
+        """
+        check_is_fitted(self)
+        return self._embed(X, reset=False)
+
+    def inverse_transform(self, Z: Any, *, x_T: Any = None, decode: bool = True) -> Any:
         """Map a latent back to what `fit` was given.
 
         Parameters
@@ -400,6 +416,9 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         x_T : array-like of shape (n_samples, size, size, 3), default=None
             For a `DiffAEEncoder`: the noise to decode from, as its ``invert`` finds it in the
             original images. With it an edited image keeps all that was not edited.
+
+        decode : bool, default=True
+            False returns embeddings even if `fit` was given images.
 
         Returns
         -------
@@ -416,12 +435,12 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         full = as_rows(self._complete(Z))
         x = map_rows(self.flow_, full, resolve_device(self.device), inverse=True)
         embeddings = self._standardizer().inverse(x)
-        if not self._fitted_on_images:
+        if not (decode and self._fitted_on_images):
             if x_T is not None:
-                raise ValueError("x_T is for images, but fit was given embeddings: leave it out.")
+                raise ValueError("x_T is for images, but embeddings are asked for: leave it out.")
             return embeddings
         given = {} if x_T is None else {"x_T": x_T}
-        return decode(self.encoder, embeddings, self.device, **given)
+        return decode_embeddings(self.encoder, embeddings, self.device, **given)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the fitted transformer to a safetensors file, which holds nothing executable.

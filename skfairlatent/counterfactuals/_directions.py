@@ -1,0 +1,88 @@
+"""The directions of sensitive attributes in a latent."""
+
+__all__ = ["Attribute", "find_attributes"]
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from skfairlatent._groups import SensitiveColumn, encode_columns
+
+from ._scores import Affine, Floats, fit_affine
+
+
+@dataclass(frozen=True)
+class Attribute:
+    """A sensitive attribute, as the latent shows it.
+
+    Parameters
+    ----------
+    name : str
+        Its name.
+    values : list of str
+        Its values.
+    probe : Affine
+        Logistic regression of the value on the columns that may be edited.
+    means : ndarray of shape (n_values, width)
+        Mean of each value, averaged over the labels within which every value occurs.
+    """
+
+    name: str
+    values: list[str]
+    probe: Affine
+    means: Floats
+
+    def code(self, value: Any) -> int:
+        """Return the position of a value; ValueError if there is none such."""
+        if str(value) not in self.values:
+            raise ValueError(
+                f"target_value={value!r} is no value of {self.name!r}: expected one of "
+                f"{self.values}."
+            )
+        return self.values.index(str(value))
+
+    def towards(self, codes: npt.NDArray[np.intp], Z: Floats, kind: str) -> Floats:
+        """Return the direction of each row from the likeliest other value to the one given."""
+        scores = self.probe(Z)
+        np.put_along_axis(scores, codes[:, None], -np.inf, axis=1)
+        others = scores.argmax(axis=1)
+        points = self.means if kind == "means" else self.probe.weights
+        return np.asarray(points[codes] - points[others])
+
+
+def find_attributes(
+    Z: Floats, y: npt.NDArray[Any] | None, sensitive_features: Any
+) -> dict[str, Attribute]:
+    """Return each sensitive attribute by name, as learnt from latents and their labels."""
+    found = {}
+    for position, column in enumerate(encode_columns(sensitive_features)):
+        name = f"attribute{position}" if column.name is None else column.name
+        if len(column.codes) != len(Z):
+            raise ValueError(
+                f"sensitive_features has {len(column.codes)} rows and X has {len(Z)}: give one "
+                "for each row of X, in the same order."
+            )
+        if len(column.values) < 2:
+            raise ValueError(
+                f"sensitive feature {name!r} has one value only ({column.values[0]!r}): nothing "
+                "tells its direction. Leave it out."
+            )
+        probe = fit_affine(Z, column.codes, len(column.values))
+        found[name] = Attribute(name, list(column.values), probe, _means(Z, y, column))
+    return found
+
+
+def _means(Z: Floats, y: npt.NDArray[Any] | None, column: SensitiveColumn) -> Floats:
+    """Return the mean of each value, free of how labels and values go together."""
+    n_values = len(column.values)
+    labels = np.zeros(len(Z), dtype=np.intp) if y is None else np.unique(y, return_inverse=True)[1]
+    of_labels = []
+    for label in range(labels.max() + 1):
+        cells = [Z[(labels == label) & (column.codes == value)] for value in range(n_values)]
+        if all(len(cell) for cell in cells):
+            of_labels.append([cell.mean(axis=0) for cell in cells])
+    if not of_labels:  # no label with every value: labels cannot be told from values anyway
+        return np.stack([Z[column.codes == value].mean(axis=0) for value in range(n_values)])
+    return np.asarray(np.mean(of_labels, axis=0))

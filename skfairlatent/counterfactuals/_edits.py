@@ -1,0 +1,94 @@
+"""What is asked of an edit, and the edits that answer it."""
+
+__all__ = [
+    "Edits",
+    "Start",
+    "check_request",
+    "label_terrain",
+    "line_edits",
+    "log_odds",
+    "single_edits",
+    "spread",
+]
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import logit
+
+from ._scores import Floats, Scores, as_affine, fit_affine
+from ._search import Terrain, unit_rows
+
+Flags = npt.NDArray[np.bool_]
+
+# A classifier that is not linear is imitated on so many rows.
+SURROGATE_ROWS = 5000
+
+
+class Start(NamedTuple):
+    """Rows to be edited.
+
+    ``rows``, of shape (n, width), are the columns of the latents that decide.
+    """
+
+    embeddings: npt.NDArray[Any]
+    latents: npt.NDArray[Any]
+    rows: Floats
+
+
+class Edits(NamedTuple):
+    """Moves of shape (n, k, width), whether they do what was asked for, and their lengths."""
+
+    moves: Floats
+    reached: Flags
+    strengths: Floats
+
+
+def line_edits(towards: Floats, strengths: Sequence[float]) -> Edits:
+    """Return moves in one direction of each row by several lengths."""
+    lengths = np.asarray(strengths, dtype=np.float64)
+    moves = lengths[None, :, None] * unit_rows(towards)[:, None, :]
+    reached = np.repeat(towards.any(axis=1, keepdims=True), len(lengths), axis=1)
+    return Edits(moves, reached, np.where(reached, lengths, 0.0))
+
+
+def single_edits(moves: Floats, reached: Flags) -> Edits:
+    """Return one move of each row."""
+    lengths = np.linalg.norm(moves, axis=1)[:, None]
+    return Edits(moves[:, None], reached[:, None], lengths)
+
+
+def label_terrain(scores: Scores, rows: Floats, width: int) -> Terrain:
+    """Return what label edits move over: the classifier, as simple as it is."""
+    scale = spread(rows[:, :width])
+    affine = as_affine(scores, rows)
+    if affine is not None:
+        return Terrain(affine, width, scale)
+    some = rows[:SURROGATE_ROWS]
+    codes = np.searchsorted(scores.classes, scores.predict(some))
+    constant = len(np.unique(codes)) < 2  # then nothing shows where another decision begins
+    imitation = None if constant else fit_affine(some, codes, len(scores.classes))
+    return Terrain(scores, width, scale, imitation)
+
+
+def spread(rows: Floats) -> Floats:
+    return np.asarray(np.maximum(rows.std(axis=0), np.finfo(np.float64).eps))
+
+
+def check_request(strengths: Any, target_probability: float | None) -> None:
+    if strengths is not None:
+        if target_probability is not None:
+            raise ValueError("Give strengths or target_probability, not both.")
+        lengths = np.asarray(strengths, dtype=np.float64)
+        if lengths.ndim != 1 or not len(lengths) or not np.isfinite(lengths).all():
+            raise ValueError(
+                f"strengths={strengths!r}: expected a list of finite numbers, such as [-1, 0, 1]."
+            )
+    elif target_probability is not None and not 0.0 < target_probability < 1.0:
+        raise ValueError(f"target_probability={target_probability!r}: expected within (0, 1).")
+
+
+def log_odds(probability: float | None) -> float | None:
+    return None if probability is None else float(logit(probability))

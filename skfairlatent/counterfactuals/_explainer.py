@@ -1,0 +1,376 @@
+"""The explainer: from a fitted model and rows to counterfactuals."""
+
+__all__ = ["CounterfactualExplainer"]
+
+import warnings
+from collections.abc import Sequence
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d
+
+from skfairlatent._embedding import holds_images, reject_near_images
+from skfairlatent.exceptions import FairLatentWarning
+
+from ._directions import Attribute, find_attributes
+from ._edits import (
+    Edits,
+    Start,
+    check_request,
+    label_terrain,
+    line_edits,
+    log_odds,
+    single_edits,
+    spread,
+)
+from ._result import Counterfactuals, Reader
+from ._scores import Affine, Floats, Scores
+from ._search import Goal, Terrain, along_line, gradients, smallest_move, unit_rows
+from ._space import find_space
+
+Array = npt.NDArray[Any]
+Codes = npt.NDArray[np.intp]
+Flags = npt.NDArray[np.bool_]
+
+DIRECTIONS = ("means", "normal")
+
+
+class CounterfactualExplainer(BaseEstimator):
+    r"""Edit latents to see what a decision depends on.
+
+    An edit in the label block moves a row along the classifier's unit normal,
+    :math:`z_Y + t\, w / \lVert w \rVert`, and leaves the sensitive block alone: it shows *what the
+    decision rests on*. An edit in the sensitive block moves it along a sensitive attribute's
+    direction and leaves the label block alone: it shows *whether the decision rests on the
+    attribute*. Edits decode to images where the encoder can decode.
+
+    The decision on a latent edited in the sensitive block cannot change, as the classifier does
+    not see that block. Whether it stays the same for the person whom the latent then stands
+    for is seen only in the decoded image, encoded again: ``result.decode().reencode()``.
+
+    Parameters
+    ----------
+    model : Pipeline, or FairLatentTransformer
+        Fitted. A Pipeline without a FairLatentTransformer is explained in the *raw* latent, what
+        its classifier is given: label edits and sensitive edits then move the same columns.
+
+    classifier : object, optional
+        The fitted classifier, if `model` is a transformer.
+
+    encoder : object, str or None, default=None
+        What decodes embeddings to images; None for the model's own.
+
+    sensitive_direction : {"means", "normal"}, default="means"
+        Sensitive edits move along the difference of the groups' means, averaged over labels, or
+        along the unit normal of a logistic regression that tells the groups apart. The first
+        changes what usually differs between groups; the second what is least needed to fool
+        the regression.
+
+    Attributes
+    ----------
+    attributes_ : dict
+        The sensitive attributes that `fit` was given, by name.
+
+    is_linear_ : bool
+        Whether the classifier is linear on its input, so that edits are exact. Others are
+        followed by their gradient, estimated by differences.
+
+    classes_ : ndarray
+        Classes of the label.
+
+    See Also
+    --------
+    Counterfactuals : What the methods return.
+
+    Notes
+    -----
+    Smallest edits follow DeepFool [1]_: for two classes of a linear classifier the projection on
+    the boundary, which no edit undercuts; otherwise the smallest that was found.
+
+    References
+    ----------
+    .. [1] S. Moosavi-Dezfooli, A. Fawzi, P. Frossard, "DeepFool: a simple and accurate method to
+       fool deep neural networks", CVPR 2016, arXiv:1511.04599.
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from skfairlatent import FairLatentTransformer
+    >>> from skfairlatent.counterfactuals import CounterfactualExplainer
+    >>> from skfairlatent.datasets import make_biased_embeddings
+    >>> data = make_biased_embeddings(400, n_features=8, random_state=0)
+    >>> X, y, s = data.data, data.target, data.sensitive_features
+    >>> fair = FairLatentTransformer(max_iter=20, random_state=0)
+    >>> pipe = make_pipeline(fair, LogisticRegression())
+    >>> pipe = pipe.fit(X, y, fairlatenttransformer__sensitive_features=s)
+    >>> explainer = CounterfactualExplainer(pipe).fit(X, y, sensitive_features=s)
+    >>> result = explainer.explain_label(X[:100])
+    >>> result.embeddings.shape, bool(result.changed.all())
+    ((100, 1, 8), True)
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        classifier: Any = None,
+        *,
+        encoder: Any = None,
+        sensitive_direction: str = "means",
+    ) -> None:
+        self.model = model
+        self.classifier = classifier
+        self.encoder = encoder
+        self.sensitive_direction = sensitive_direction
+
+    def fit(self, X: Any, y: Any = None, *, sensitive_features: Any = None) -> Self:
+        """Learn the direction of each sensitive attribute, and how far rows lie apart.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), or images
+            As the model takes them; best those it was trained on.
+
+        y : array-like of shape (n_samples,), optional
+            Labels. With them, a sensitive attribute's direction is that within labels, and does
+            not contain the label's.
+
+        sensitive_features : array-like of shape (n_samples,) or (n_samples, n_attributes)
+            Sensitive attributes. None, the default, allows label edits only.
+
+        Returns
+        -------
+        self : CounterfactualExplainer
+        """
+        if self.sensitive_direction not in DIRECTIONS:
+            raise ValueError(
+                f"sensitive_direction={self.sensitive_direction!r}: expected one of {DIRECTIONS}."
+            )
+        reject_near_images(X)
+        space = find_space(self.model, self.classifier, self.encoder, images=holds_images(X))
+        scores = Scores(space.classifier)
+        Z = space.forward(space.embed(X)).astype(np.float64)
+        if y is not None:
+            y = column_or_1d(y)
+            check_consistent_length(Z, y)
+        sensitive = Z[:, space.sensitive]
+        self.attributes_ = (
+            {} if sensitive_features is None else find_attributes(sensitive, y, sensitive_features)
+        )
+        self._reader = Reader(space, scores, self.attributes_)
+        width = space.label.stop - space.label.start
+        self._label_terrain = label_terrain(scores, Z[:, space.input], width)
+        self._sensitive_scale = spread(sensitive)
+        self.is_linear_ = isinstance(self._label_terrain.function, Affine)
+        self.classes_ = scores.classes
+        return self
+
+    def explain_label(
+        self,
+        X: Any,
+        *,
+        strengths: Sequence[float] | None = None,
+        target_class: Any = None,
+        target_probability: float | None = None,
+    ) -> Counterfactuals:
+        """Edit the label block and hold the sensitive block.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), or images
+            Rows to explain.
+
+        strengths : sequence of float, optional
+            Distances to move along the unit normal, towards `target_class`: of two classes the
+            second by default, of more each row's runner-up. 0 leaves the row as it is.
+
+        target_class : object, optional
+            Class to move to. None for the one with the nearest boundary.
+
+        target_probability : float in (0, 1), optional
+            Probability that `target_class` (of two classes the second by default) is to
+            have. None for the smallest edit that changes the decision to it.
+
+        Returns
+        -------
+        Counterfactuals
+            With one edit for each strength, or a single one.
+
+        Raises
+        ------
+        ValueError
+            For strengths together with a target probability, or values out of range.
+        """
+        check_is_fitted(self, "classes_")
+        check_request(strengths, target_probability)
+        reader, terrain = self._reader, self._label_terrain
+        start = self._start(X, reader.space.input)
+        rows = start.rows
+        if strengths is not None or target_probability is not None or target_class is not None:
+            codes = self._class_codes(target_class, rows)
+            goal = Goal.of(codes, log_odds(target_probability), terrain.function(rows))
+        if strengths is not None:
+            slopes = goal.slopes(terrain.function(rows))
+            edits = line_edits(gradients(terrain, rows, slopes), strengths)
+        elif target_class is None and target_probability is None:
+            edits = single_edits(*self._nearest_flip(rows))
+        else:
+            moves, reached = smallest_move(terrain, rows, goal)
+            if target_probability is None:  # those who are there already stay
+                there = self._decided(rows) == codes
+                moves[there], reached = 0.0, reached | there
+            edits = single_edits(moves, reached)
+        return self._collect("label", "label", start, edits)
+
+    def explain_sensitive(
+        self,
+        X: Any,
+        attribute: str | None = None,
+        *,
+        strengths: Sequence[float] | None = None,
+        target_value: Any = None,
+        target_probability: float | None = None,
+    ) -> Counterfactuals:
+        """Edit the sensitive block along an attribute's direction and hold the label block.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), or images
+            Rows to explain.
+
+        attribute : str, optional
+            Which attribute; may be left out if there is one only.
+
+        strengths : sequence of float, optional
+            Distances to move along the unit direction, towards `target_value`: of two values the
+            second by default, of more the one each row looks like second most.
+
+        target_value : object, optional
+            Value to move to. None for any other than the one the row looks like.
+
+        target_probability : float in (0, 1), optional
+            Probability that a logistic regression on the sensitive block is to give the value.
+            None for just over that of any other value.
+
+        Returns
+        -------
+        Counterfactuals
+            With one edit for each strength, or a single one.
+
+        Raises
+        ------
+        ValueError
+            If `fit` was given no sensitive features, or for an unknown attribute or value.
+        """
+        check_is_fitted(self, "classes_")
+        check_request(strengths, target_probability)
+        known = self._attribute(attribute)
+        start = self._start(X, self._reader.space.sensitive)
+        rows = start.rows
+        scores = known.probe(rows)
+        if target_value is not None:
+            codes = np.full(len(rows), known.code(target_value))
+        elif len(known.values) == 2 and (strengths is not None or target_probability is not None):
+            codes = np.ones(len(rows), dtype=np.intp)
+        else:
+            codes = scores.argsort(axis=1)[:, -2]
+        goal = Goal.of(codes, log_odds(target_probability), scores)
+        towards = known.towards(codes, rows, self.sensitive_direction)
+        if strengths is not None:
+            return self._collect("sensitive", known.name, start, line_edits(towards, strengths))
+        towards *= goal.signs[:, None]
+        terrain = Terrain(known.probe, rows.shape[1], self._sensitive_scale)
+        lengths, reached = along_line(terrain, rows, goal, towards)
+        edits = single_edits(lengths[:, None] * unit_rows(towards), reached)
+        return self._collect("sensitive", known.name, start, edits)
+
+    def _start(self, X: Any, columns: slice) -> Start:
+        space = self._reader.space
+        embeddings = space.embed(X)
+        Z = space.forward(embeddings)
+        return Start(embeddings, Z, Z[:, columns].astype(np.float64))
+
+    def _decided(self, rows: Floats) -> Codes:
+        return np.searchsorted(self.classes_, self._reader.scores.predict(rows))
+
+    def _class_codes(self, target_class: Any, rows: Floats) -> Codes:
+        """Return the class to move to: the one given, of two the second, else the runner-up."""
+        if target_class is not None:
+            found = np.flatnonzero(self.classes_ == target_class)
+            if len(found) != 1:
+                raise ValueError(
+                    f"target_class={target_class!r} is no class of the label: expected one of "
+                    f"{self.classes_.tolist()}."
+                )
+            return np.full(len(rows), found[0])
+        if len(self.classes_) == 2:
+            return np.ones(len(rows), dtype=np.intp)
+        scores = self._reader.scores(rows)
+        np.put_along_axis(scores, self._decided(rows)[:, None], -np.inf, axis=1)
+        return np.asarray(scores.argmax(axis=1))
+
+    def _nearest_flip(self, rows: Floats) -> tuple[Floats, Flags]:
+        """Return the smallest move of each row to any class but its own."""
+        terrain, own = self._label_terrain, self._decided(rows)
+        best = np.zeros((len(rows), terrain.width))
+        length, reached = np.full(len(rows), np.inf), np.zeros(len(rows), dtype=bool)
+        for shift in range(1, len(self.classes_)):
+            codes = (own + shift) % len(self.classes_)
+            goal = Goal(codes, None, np.ones(len(rows)))
+            moves, arrived = smallest_move(terrain, rows, goal)
+            moved = np.linalg.norm(moves, axis=1)
+            better = arrived & (moved < length)
+            best[better], length[better] = moves[better], moved[better]
+            reached |= arrived
+        return best, reached
+
+    def _attribute(self, name: str | None) -> Attribute:
+        if not self.attributes_:
+            raise ValueError(
+                "fit was given no sensitive features: call fit(X, y, sensitive_features=...)."
+            )
+        if name is None and len(self.attributes_) == 1:
+            return next(iter(self.attributes_.values()))
+        if name not in self.attributes_:
+            raise ValueError(
+                f"attribute={name!r}: expected one of {list(self.attributes_)}, as fit was given "
+                "them."
+            )
+        return self.attributes_[name]
+
+    def _collect(self, kind: str, name: str, start: Start, edits: Edits) -> Counterfactuals:
+        """Apply edits and read what they do."""
+        _warn_about_unreached(edits.reached)
+        space = self._reader.space
+        n, k, width = edits.moves.shape
+        first = (space.label if kind == "label" else space.sensitive).start
+        edited = np.repeat(start.latents[:, None], k, axis=1)
+        edited[:, :, first : first + width] += edits.moves.astype(edited.dtype)
+        flat = edited.reshape(n * k, -1)
+        return Counterfactuals(
+            kind=kind,
+            name=name,
+            strengths=edits.strengths,
+            reached=edits.reached,
+            latents=edited,
+            embeddings=space.inverse(flat).reshape(n, k, -1),
+            original_latents=start.latents,
+            original_embeddings=start.embeddings,
+            classes=self.classes_,
+            sensitive_values={a: known.values for a, known in self.attributes_.items()},
+            _reader=self._reader,
+            **self._reader.read(start.latents, flat, k),
+        )
+
+
+def _warn_about_unreached(reached: Flags) -> None:
+    missed = int((~reached).any(axis=1).sum())
+    if missed:
+        warnings.warn(
+            f"{missed} of {len(reached)} rows were left as they are: no edit that was tried does "
+            "what was asked for. `reached` says which.",
+            FairLatentWarning,
+            stacklevel=4,
+        )

@@ -1,0 +1,285 @@
+"""What became of each row: latents, embeddings, probabilities and images, before and after."""
+
+__all__ = ["Counterfactuals"]
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from ._directions import Attribute
+from ._scores import Floats, Scores, softmax_of
+from ._space import Space
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Counterfactuals:
+    """Edits of n rows, k to a row, as `CounterfactualExplainer` makes them.
+
+    Parameters
+    ----------
+    kind : {"label", "sensitive"}
+        Which block of the latent was edited.
+
+    name : str
+        ``"label"``, or the sensitive attribute.
+
+    strengths : ndarray of shape (n, k), float64
+        Length of each edit in the latent, along the unit direction.
+
+    reached : ndarray of shape (n, k), bool
+        Whether the edit does what was asked for. Where not, the row is as it was.
+
+    latents, embeddings : ndarray of shape (n, k, d) and (n, k, n_features)
+        After the edit.
+
+    original_latents, original_embeddings : ndarray of shape (n, d) and (n, n_features)
+        Before.
+
+    classes : ndarray of shape (c,)
+        Classes of the label.
+
+    predictions, original_predictions : ndarray of shape (n, k) and (n,)
+        Decisions of the classifier after and before.
+
+    probabilities, original_probabilities : ndarray of shape (n, k, c) and (n, c)
+        Of the classes.
+
+    sensitive_values : dict of str to list of str
+        Values of each sensitive attribute.
+
+    sensitive_probabilities, original_sensitive_probabilities : dict of str to ndarray
+        Probabilities of these values, shapes (n, k, v) and (n, v), as a logistic regression
+        reads them from the sensitive block.
+
+    images, original_images : ndarray of shape (n, k, height, width, channels) and (n, height, ...)
+        Decoded, uint8; None until `decode`. Originals are decoded too, so that they differ
+        from the edits by the edit only.
+
+    See Also
+    --------
+    skfairlatent.inspection.CounterfactualDisplay : Draws them.
+    skfairlatent.judging.judge_edits : What classifiers that had no part in it say of them.
+    """
+
+    kind: str
+    name: str
+    strengths: Floats
+    reached: npt.NDArray[np.bool_]
+    latents: Array
+    embeddings: Array
+    original_latents: Array
+    original_embeddings: Array
+    classes: Array
+    predictions: Array
+    original_predictions: Array
+    probabilities: Floats
+    original_probabilities: Floats
+    sensitive_values: Mapping[str, list[str]]
+    sensitive_probabilities: Mapping[str, Floats]
+    original_sensitive_probabilities: Mapping[str, Floats]
+    images: Array | None = None
+    original_images: Array | None = None
+    _reader: "Reader | None" = field(default=None)
+
+    @property
+    def changed(self) -> npt.NDArray[np.bool_]:
+        """Whether the decision is another one than before, shape (n, k)."""
+        return np.asarray(self.predictions != self.original_predictions[:, None])
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.strengths)
+
+    def __getitem__(self, rows: Any) -> Self:
+        """Return some of the rows, by a slice, a mask, or positions."""
+        if np.ndim(rows) == 0 and not isinstance(rows, slice):
+            rows = [rows]
+        return replace(
+            self, **{f.name: _take(getattr(self, f.name), rows, f.name) for f in fields(self)}
+        )
+
+    def __repr__(self) -> str:
+        """Say how many edits did what."""
+        n, k = self.strengths.shape
+        what = "label" if self.kind == "label" else f"sensitive attribute {self.name!r}"
+        return (
+            f"<Counterfactuals: {n} rows, {k} edit(s) each of the {what}; "
+            f"{self.reached.mean():.1%} reached, {self.changed.mean():.1%} change the decision>"
+        )
+
+    def decode(self, x_T: Any = None) -> Self:
+        """Return the same with images.
+
+        Parameters
+        ----------
+        x_T : array-like of shape (n, size, size, 3), optional
+            Of a `DiffAEEncoder`: the noise that its ``invert`` finds in the original images.
+            With it, originals and edits keep all that embeddings leave out. Without it, a
+            DiffAE draws noise, the same for the original and the edits of a row.
+
+        Raises
+        ------
+        TypeError
+            If no encoder is known, or it cannot decode.
+        """
+        space = self._known_reader().space
+        if not space.can_decode:
+            raise TypeError(
+                "These embeddings cannot be decoded: no encoder with inverse_transform is known. "
+                "Give one, as CounterfactualExplainer(model, encoder=...)."
+            )
+        x_T = None if x_T is None else np.asarray(x_T)
+        if x_T is not None and len(x_T) != len(self):
+            raise ValueError(f"x_T has {len(x_T)} rows, and there are {len(self)}: give one each.")
+        # By way of the latent, as edits go: what that leaves out is missing from both.
+        original = space.decode(space.inverse(self.original_latents), x_T)
+        # One column of edits at a time: each then draws the same noise as the originals.
+        edits = [space.decode(self.embeddings[:, j], x_T) for j in range(self.strengths.shape[1])]
+        return replace(self, images=np.stack(edits, axis=1), original_images=original)
+
+    def reencode(self) -> Self:
+        """Return the same with latents and decisions as found in the decoded images.
+
+        A decision on an edited latent is one on what the edit was meant to be. Encoding the
+        image again shows what it became.
+
+        Raises
+        ------
+        ValueError
+            If there are no images yet: call `decode` first.
+        """
+        reader = self._known_reader()
+        if self.images is None or self.original_images is None:
+            raise ValueError("There are no images to encode: call decode() first.")
+        n, k = self.strengths.shape
+        edited = reader.space.encode(self.images.reshape(n * k, *self.images.shape[2:]))
+        original = reader.space.encode(self.original_images)
+        return replace(
+            self,
+            latents=reader.space.forward(edited).reshape(n, k, -1),
+            embeddings=edited.reshape(n, k, -1),
+            original_latents=reader.space.forward(original),
+            original_embeddings=original,
+            **reader.read(reader.space.forward(original), reader.space.forward(edited), k),
+        )
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return a table with one row an edit.
+
+        Returns
+        -------
+        DataFrame
+            Columns ``row``, ``edit``, ``strength``, ``reached``, ``prediction_before``,
+            ``prediction``, ``changed``, then ``P(label=...)`` and ``P(attribute=value)`` of each
+            class and value, before (``... before``) and after.
+        """
+        n, k = self.strengths.shape
+        columns: dict[str, Any] = {
+            "row": np.repeat(np.arange(n), k),
+            "edit": np.tile(np.arange(k), n),
+            "strength": self.strengths.ravel(),
+            "reached": self.reached.ravel(),
+            "prediction_before": np.repeat(self.original_predictions, k),
+            "prediction": self.predictions.ravel(),
+            "changed": self.changed.ravel(),
+        }
+        named: list[tuple[str, Any, Floats, Floats]] = [
+            ("label", self.classes, self.original_probabilities, self.probabilities)
+        ]
+        for name, values in self.sensitive_values.items():
+            before = self.original_sensitive_probabilities[name]
+            named.append((name, values, before, self.sensitive_probabilities[name]))
+        for name, values, before, after in named:
+            for j, value in enumerate(values):
+                columns[f"P({name}={value}) before"] = np.repeat(before[:, j], k)
+                columns[f"P({name}={value})"] = after[:, :, j].ravel()
+        return pd.DataFrame(columns)
+
+    def plot(self, **kwargs: Any) -> Any:
+        """Draw the edits of each row; see `skfairlatent.inspection.CounterfactualDisplay`.
+
+        Parameters
+        ----------
+        **kwargs : dict
+            For ``CounterfactualDisplay.from_counterfactuals``.
+
+        Returns
+        -------
+        CounterfactualDisplay
+        """
+        from skfairlatent.inspection import CounterfactualDisplay  # noqa: PLC0415 - needs matplotlib
+
+        return CounterfactualDisplay.from_counterfactuals(self, **kwargs)
+
+    def _known_reader(self) -> "Reader":
+        if self._reader is None:
+            raise ValueError(
+                "These counterfactuals do not know their model: use those that "
+                "CounterfactualExplainer returns."
+            )
+        return self._reader
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Reads decisions and probabilities from latents.
+
+    Parameters
+    ----------
+    space : Space
+        The latent.
+    scores : Scores
+        The classifier on it.
+    attributes : dict of str to Attribute
+        Sensitive attributes and their probes.
+    """
+
+    space: Space
+    scores: Scores
+    attributes: Mapping[str, Attribute]
+
+    def read(self, original: Array, edited: Array, k: int) -> dict[str, Any]:
+        """Return the fields of `Counterfactuals` that depend on latents alone.
+
+        Parameters
+        ----------
+        original : ndarray of shape (n, d)
+            Latents before the edits.
+        edited : ndarray of shape (n * k, d)
+            Latents after, those of a row one after another.
+        k : int
+            Edits a row.
+        """
+        n = len(original)
+        before, after = original[:, self.space.input], edited[:, self.space.input]
+        sensitive = [Z[:, self.space.sensitive].astype(np.float64) for Z in (original, edited)]
+        probes = {
+            name: [softmax_of(attribute.probe, Z) for Z in sensitive]
+            for name, attribute in self.attributes.items()
+        }
+        return {
+            "predictions": self.scores.predict(after).reshape(n, k),
+            "original_predictions": self.scores.predict(before),
+            "probabilities": self.scores.probabilities(after).reshape(n, k, -1),
+            "original_probabilities": self.scores.probabilities(before),
+            "sensitive_probabilities": {a: p[1].reshape(n, k, -1) for a, p in probes.items()},
+            "original_sensitive_probabilities": {a: p[0] for a, p in probes.items()},
+        }
+
+
+# Fields that hold nothing for each row.
+_WHOLE = {"kind", "name", "classes", "sensitive_values", "_reader"}
+
+
+def _take(value: Any, rows: Any, name: str) -> Any:
+    if value is None or name in _WHOLE:
+        return value
+    if isinstance(value, Mapping):
+        return {key: part[rows] for key, part in value.items()}
+    return value[rows]

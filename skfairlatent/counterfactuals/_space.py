@@ -1,0 +1,177 @@
+"""The latent of a fitted model: from what the user gives to what is edited, and back."""
+
+__all__ = ["Space", "find_space"]
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import check_array, check_is_fitted
+
+from skfairlatent._embedding import image_encoder
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Space:
+    """A latent, its blocks, the classifier on it, and the images it stands for.
+
+    Parameters
+    ----------
+    embed : callable
+        From X to embeddings, shape (n, n_features).
+    forward, inverse : callable
+        From embeddings to latents, and back.
+    label, sensitive, input : slice
+        Columns of the latent that label edits move, that sensitive edits move, and that the
+        classifier takes. The label block comes first in what the classifier takes.
+    classifier : object
+        The classifier, with the steps between it and the latent.
+    encoder : object or None
+        What turns images into embeddings and back, if it is known.
+    undo : tuple of object
+        Steps between the encoder and the embeddings.
+    """
+
+    embed: Callable[[Any], Array]
+    forward: Callable[[Array], Array]
+    inverse: Callable[[Array], Array]
+    label: slice
+    sensitive: slice
+    input: slice
+    classifier: Any
+    encoder: Any = None
+    undo: tuple[Any, ...] = ()
+
+    @property
+    def can_decode(self) -> bool:
+        """Whether embeddings can be turned into images."""
+        return all(hasattr(step, "inverse_transform") for step in (self.encoder, *self.undo))
+
+    def decode(self, embeddings: Array, x_T: Any = None) -> Array:
+        """Return the images that embeddings stand for, shape (n, height, width, channels)."""
+        codes = embeddings
+        for step in reversed(self.undo):
+            codes = step.inverse_transform(codes)
+        given = {} if x_T is None else {"x_T": x_T}
+        return np.asarray(self.encoder.inverse_transform(codes, **given))
+
+    def encode(self, images: Array) -> Array:
+        """Return the embeddings of images."""
+        codes = self.encoder.transform(images)
+        for step in self.undo:
+            codes = step.transform(codes)
+        return np.asarray(codes)
+
+
+def find_space(model: Any, classifier: Any, encoder: Any, *, images: bool) -> Space:
+    """Return the latent space of a fitted pipeline, or of a transformer and a classifier.
+
+    Parameters
+    ----------
+    model : Pipeline, classifier or FairLatentTransformer
+        Fitted. Without a fair transformer in it, its latent is what its last step is given.
+    classifier : object or None
+        The classifier on what the transformer returns, if `model` is a transformer alone.
+    encoder : object, str or None
+        What turns embeddings into images; None for the model's own.
+    images : bool
+        Whether the model is given images.
+    """
+    steps = _steps(model, classifier)
+    for step in steps:
+        check_is_fitted(step)
+    fair = [i for i, step in enumerate(steps) if _is_fair(step)]
+    if len(fair) > 1:
+        raise ValueError(
+            "The pipeline has several FairLatentTransformers: give one of them, and the "
+            "classifier on it, as CounterfactualExplainer(transformer, classifier)."
+        )
+    decoder = None if encoder is None else image_encoder(encoder, "auto")
+    if fair:
+        return _fair_space(steps, fair[0], decoder, images=images)
+    return _plain_space(steps, decoder, images=images)
+
+
+def _steps(model: Any, classifier: Any) -> list[Any]:
+    steps = [step for _, step in model.steps] if isinstance(model, Pipeline) else [model]
+    if classifier is not None:
+        steps += _steps(classifier, None)
+    steps = [step for step in steps if step is not None and not isinstance(step, str)]
+    if not steps or not hasattr(steps[-1], "predict"):
+        last = type(steps[-1]).__name__ if steps else "nothing"
+        raise TypeError(
+            f"There is no classifier: the last step is {last}. Give a fitted Pipeline that ends "
+            "with a classifier, or CounterfactualExplainer(transformer, classifier)."
+        )
+    return steps
+
+
+def _is_fair(step: Any) -> bool:
+    return hasattr(step, "latent") and hasattr(type(step), "inverse_transform")
+
+
+def _fair_space(steps: list[Any], at: int, decoder: Any, *, images: bool) -> Space:
+    fair, before = steps[at], steps[:at]
+    if at + 1 == len(steps):
+        raise TypeError("No classifier comes after the FairLatentTransformer: add one.")
+    undo: tuple[Any, ...] = ()
+    if decoder is None and images:
+        # Either the transformer encodes, or the first step of the pipeline does.
+        decoder = before[0] if before else image_encoder(fair.encoder, fair.device)
+        undo = tuple(before[1:])
+    elif decoder is None and not isinstance(fair.encoder, str):
+        decoder = fair.encoder  # given on purpose, though the codes were computed before
+    prepare = _chain(before)
+    return Space(
+        embed=lambda X: fair.embed(X if prepare is None else prepare.transform(X)),
+        forward=fair.latent,
+        inverse=lambda Z: fair.inverse_transform(Z, decode=False),
+        label=fair.label_slice_,
+        sensitive=fair.sensitive_slice_,
+        input=fair.label_slice_ if fair.output == "label" else slice(0, fair.n_features_in_),
+        classifier=_chain(steps[at + 1 :]),
+        encoder=decoder,
+        undo=undo,
+    )
+
+
+def _plain_space(steps: list[Any], decoder: Any, *, images: bool) -> Space:
+    *before, classifier = steps
+    if images and not before:
+        raise TypeError(
+            f"X holds images, but {type(classifier).__name__} takes none: give a Pipeline that "
+            "begins with an encoder."
+        )
+    start = 1 if images else 0
+    # Embeddings are the first thing that a latent can be taken back to.
+    while not all(hasattr(step, "inverse_transform") for step in before[start:]):
+        start += 1
+    prepare, latent = _chain(before[:start]), _chain(before[start:])
+    everything = slice(0, int(classifier.n_features_in_))
+    return Space(
+        embed=lambda X: _numbers(X if prepare is None else prepare.transform(X)),
+        forward=lambda E: E if latent is None else np.asarray(latent.transform(E)),
+        inverse=lambda Z: Z if latent is None else np.asarray(latent.inverse_transform(Z)),
+        label=everything,
+        sensitive=everything,
+        input=everything,
+        classifier=classifier,
+        encoder=before[0] if decoder is None and images else decoder,
+        undo=tuple(before[1:start]) if images else (),
+    )
+
+
+def _chain(steps: list[Any]) -> Any:
+    """Return steps as one, without fitting or copying any; None if there are none."""
+    if len(steps) == 1:
+        return steps[0]
+    return Pipeline([(str(i), step) for i, step in enumerate(steps)]) if steps else None
+
+
+def _numbers(X: Any) -> Array:
+    return np.asarray(check_array(X, dtype=[np.float64, np.float32], input_name="X"))

@@ -1,0 +1,133 @@
+"""The result: tables, subsets, images, and decisions on images encoded again."""
+
+import numpy as np
+import pytest
+from sklearn.decomposition import PCA
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from skfairlatent import FairLatentTransformer
+from skfairlatent.counterfactuals import CounterfactualExplainer
+from skfairlatent.encoders import DiffAEEncoder, PixelFlattener
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    """Return images, bright on the left by label and on the right by group, and both."""
+    rng = np.random.default_rng(0)
+    y = rng.integers(2, size=300)
+    s = np.where(rng.random(300) < 0.8, y, 1 - y)
+    images = rng.integers(60, 100, size=(300, 8, 8, 3)).astype(np.uint8)
+    images[:, :, :4] += (60 * y[:, None, None, None]).astype(np.uint8)
+    images[:, :, 4:] += (60 * s[:, None, None, None]).astype(np.uint8)
+    return images, y, s
+
+
+@pytest.fixture(scope="module")
+def encoder(pictures):
+    return make_pipeline(PixelFlattener(), PCA(6, random_state=0)).fit(pictures[0])
+
+
+@pytest.fixture(scope="module")
+def explainer(pictures, encoder):
+    images, y, s = pictures
+    fair = FairLatentTransformer(encoder, max_iter=30, random_state=0)
+    fair.fit(images, y, sensitive_features=s)
+    classifier = LogisticRegression().fit(fair.transform(images), y)
+    return CounterfactualExplainer(fair, classifier).fit(images, y, sensitive_features=s)
+
+
+def test__frame__one_row_an_edit(explainer, pictures):
+    result = explainer.explain_label(pictures[0][:7], strengths=[-1.0, 0.0, 1.0])
+    frame = result.to_frame()
+    assert frame.shape == (21, 15)
+    assert (frame.groupby("row")["strength"].apply(list).map(tuple) == (-1.0, 0.0, 1.0)).all()
+    sums = frame["P(label=0)"] + frame["P(label=1)"]
+    assert np.allclose(sums, 1.0)
+    assert (frame["changed"] == (frame["prediction"] != frame["prediction_before"])).all()
+    still = frame[frame["strength"] == 0.0]
+    assert np.allclose(still["P(label=1)"], still["P(label=1) before"])
+
+
+@pytest.mark.parametrize("rows", [slice(2, 5), np.array([2, 3, 4]), np.arange(7) // 2 == 1, 3])
+def test__subset__is_that_of_each_part(explainer, pictures, rows):
+    result = explainer.explain_label(pictures[0][:7]).decode()
+    expected = np.atleast_1d(np.arange(7)[rows])
+    part = result[rows]
+    assert len(part) == len(expected)
+    assert (part.images == result.images[expected]).all()
+    name = next(iter(result.sensitive_values))
+    assert (
+        part.sensitive_probabilities[name] == result.sensitive_probabilities[name][expected]
+    ).all()
+
+
+def test__images__of_no_edit_are_the_decoded_originals(explainer, pictures):
+    result = explainer.explain_label(pictures[0][:5], strengths=[0.0, 2.0]).decode()
+    assert result.images.shape == (5, 2, 8, 8, 3)
+    assert result.images.dtype == np.uint8
+    assert (result.images[:, 0] == result.original_images).all()
+    assert (result.images[:, 1] != result.original_images).any()
+
+
+def test__label_edit__shows_on_the_side_of_the_label(explainer, pictures):
+    images = pictures[0][:100]
+    edits = explainer.explain_label(images, strengths=[-2.0, 2.0]).decode().images.astype(float)
+    change = np.abs(edits[:, 1] - edits[:, 0]).mean(axis=(0, 1, 3))
+    assert change[:4].mean() > 2.0 * change[4:].mean()
+
+
+def test__reencode__tells_what_images_became(explainer, pictures):
+    result = explainer.explain_label(pictures[0][:100], target_probability=0.9).decode()
+    again = result.reencode()
+    # Pixels are rounded and clipped, so that nearly all is kept, not all.
+    assert (again.predictions == result.predictions).mean() > 0.9
+    assert not np.array_equal(again.latents, result.latents)
+    with pytest.raises(ValueError, match=r"call decode\(\) first"):
+        explainer.explain_label(pictures[0][:3]).reencode()
+
+
+def test__encoder_as_first_step__is_found(pictures, encoder):
+    images, y, s = pictures
+    steps = {
+        StandardScaler(): {},
+        FairLatentTransformer(None, max_iter=10): {"sensitive_features": s},
+    }
+    for step, given in steps.items():
+        codes = encoder.transform(images)
+        latents = step.fit(codes, y, **given).transform(codes)
+        model = make_pipeline(encoder, step, LogisticRegression().fit(latents, y))
+        explainer = CounterfactualExplainer(model).fit(images, y, sensitive_features=s)
+        result = explainer.explain_label(images[:4], strengths=[0.0]).decode()
+        expected = encoder.inverse_transform(encoder.transform(images[:4]))
+        assert np.abs(result.images[:, 0].astype(int) - expected.astype(int)).max() <= 1
+
+
+def test__embeddings_only__cannot_be_decoded_without_an_encoder(pipe, faces):
+    result = CounterfactualExplainer(pipe).fit(faces[0]).explain_label(faces[0][:3])
+    assert result.images is None
+    with pytest.raises(TypeError, match=r"CounterfactualExplainer\(model, encoder=...\)"):
+        result.decode()
+
+
+def test__embeddings_of_an_encoder__decode_through_it(pictures, encoder):
+    images, y, _ = pictures
+    codes = encoder.transform(images)
+    model = LogisticRegression().fit(codes, y)
+    explainer = CounterfactualExplainer(model, encoder=encoder).fit(codes)
+    assert explainer.explain_label(codes[:3]).decode().images.shape == (3, 1, 8, 8, 3)
+
+
+def test__diffae__noise_of_the_originals_brings_them_back():
+    encoder = DiffAEEncoder(n_steps=4)
+    images = encoder.sample(4, random_state=0)
+    codes = encoder.transform(images)
+    y = np.array([0, 1, 0, 1])
+    model = LogisticRegression().fit(codes, y)
+    explainer = CounterfactualExplainer(model, encoder=encoder).fit(codes)
+    noise = encoder.invert(images, codes)
+    result = explainer.explain_label(codes, strengths=[0.0]).decode(x_T=noise)
+    assert (result.images[:, 0] == encoder.inverse_transform(codes, x_T=noise)).all()
+    with pytest.raises(ValueError, match="x_T has 2 rows, and there are 4"):
+        result.decode(x_T=noise[:2])
