@@ -1,0 +1,182 @@
+"""Several judgements side by side: how much less the fair latent drags along than the raw one."""
+
+__all__ = ["compare_judgements"]
+
+import math
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from skfairlatent.exceptions import UndefinedMetricWarning
+
+from ._bootstrap import (
+    MIN_SHIFT,
+    Floats,
+    Resampling,
+    check_bootstrap,
+    interval_of,
+    ratio_of,
+)
+from ._judgement import EditJudgement, Estimate
+
+
+def compare_judgements(
+    judgements: Mapping[str, EditJudgement],
+    *,
+    baseline: str | None = None,
+    n_bootstrap: int = 2000,
+    confidence: float = 0.95,
+    random_state: Any = None,
+) -> pd.DataFrame:
+    r"""Set judgements of the same kind of edit side by side.
+
+    Parameters
+    ----------
+    judgements : dict of str to EditJudgement
+        Two or more, such as ``{"raw": raw, "fair": fair}``, by the same judges. With the same
+        number of rows they are taken to be of the same rows in the same order, and are resampled
+        together.
+
+    baseline : str, default=None
+        Which one the others are divided by; by default the first.
+
+    n_bootstrap : int, default=2000
+        Draws of rows for the intervals of ``relative_ratio``.
+
+    confidence : float, default=0.95
+        Of these intervals; the others are as they were made.
+
+    random_state : int, RandomState instance or None, default=None
+        Of the draws.
+
+    Returns
+    -------
+    DataFrame
+        One row a judgement: the columns of `EditJudgement.summary`, then ``relative_ratio`` with
+        ``relative_ratio_low`` and ``relative_ratio_high``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If there are not two judgements or more, they are of different kinds of edit or follow
+        different classes, or there is no such baseline.
+
+    Warns
+    -----
+    UndefinedMetricWarning
+        If a relative ratio or its interval is NaN, because the baseline's shift of what should
+        stay is under 0.01, or a shift asked for is.
+
+    Notes
+    -----
+    .. math:: \text{relative ratio} =
+        \frac{\bar s / \bar \ell}{\bar s_\text{baseline} / \bar \ell_\text{baseline}}
+
+    is what is left of the baseline's side effect at equal label shift, if the side effect grows in
+    proportion to the label shift. Where the label shifts in the table are far apart, choose
+    strengths that bring them together, rather than rely on that. 0 is best, 1 as much as the
+    baseline, less than 0 the other way round.
+
+    Examples
+    --------
+    A latent of one dimension cannot tell what is bright on the left, the label, from what is
+    bright on the right, the group; one of four can.
+
+    >>> from sklearn.decomposition import PCA
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from skfairlatent.counterfactuals import CounterfactualExplainer
+    >>> from skfairlatent.encoders import PixelFlattener
+    >>> from skfairlatent.judging import compare_judgements, judge_edits
+    >>> rng = np.random.default_rng(0)
+    >>> y = rng.integers(2, size=300)
+    >>> s = np.where(rng.random(300) < 0.8, y, 1 - y)
+    >>> images = rng.integers(60, 100, size=(300, 8, 8, 3))
+    >>> images[:, :, :4] += 80 * y[:, None, None, None]
+    >>> images[:, :, 4:] += 80 * s[:, None, None, None]
+    >>> left = make_pipeline(PixelFlattener(), LogisticRegression(C=0.01)).fit(images, y)
+    >>> right = make_pipeline(PixelFlattener(), LogisticRegression(C=0.01)).fit(images, s)
+    >>> judgements = {}
+    >>> for width in (1, 4):
+    ...     encoder = make_pipeline(PixelFlattener(), PCA(width, random_state=0)).fit(images)
+    ...     model = make_pipeline(encoder, LogisticRegression()).fit(images, y)
+    ...     edits = CounterfactualExplainer(model).fit(images, y).explain_label(images).decode()
+    ...     judgements[f"PCA({width})"] = judge_edits(
+    ...         edits, label_judge=left, sensitive_judge=right, random_state=0
+    ...     )
+    >>> table = compare_judgements(judgements, random_state=0)
+    >>> bool(table.loc["PCA(4)", "relative_ratio_high"] < 0.5)
+    True
+    """
+    check_bootstrap(n_bootstrap, confidence)
+    _check(judgements, baseline)
+    base = next(iter(judgements)) if baseline is None else baseline
+    resampling = Resampling(n_bootstrap, random_state)
+    tables = []
+    for name, judgement in judgements.items():
+        found = Estimate(1.0, 1.0, 1.0)
+        if name != base:
+            found = _relative(judgement, judgements[base], resampling, confidence)
+            _warn_if_undefined(name, base, found)
+        table = judgement.summary()
+        columns = ("relative_ratio", "relative_ratio_low", "relative_ratio_high")
+        tables.append(table.assign(**dict(zip(columns, found, strict=True))))
+    return pd.concat(tables).set_axis(list(judgements), axis=0)
+
+
+def _relative(
+    judgement: EditJudgement, base: EditJudgement, resampling: Resampling, confidence: float
+) -> Estimate:
+    own, other = (np.column_stack(each._row_means()) for each in (judgement, base))
+    if len(own) == len(other):
+        draws = resampling.means(np.hstack((other, own)))
+    else:
+        draws = np.hstack((resampling.means(other), resampling.means(own)))
+    point = np.hstack((other.mean(axis=0), own.mean(axis=0)))
+    value = float(_quotient(point[np.newaxis])[0])
+    # The sign of the baseline's side effect is known, or there is nothing to divide by.
+    known = np.sign(draws[:, 1]) == np.sign(point[1])
+    drawn = np.where(known, _quotient(draws), math.nan)
+    interval = interval_of(drawn, confidence) if len(own) > 1 else (math.nan, math.nan)
+    return Estimate(value, *interval)
+
+
+def _quotient(means: Floats) -> Floats:
+    """Return the relative ratio from means: asked and other of the baseline, asked and other."""
+    asked_base, other_base, asked, other = means.T
+    ratio, ratio_base = ratio_of(other, asked), ratio_of(other_base, asked_base)
+    ratio_base[np.abs(other_base) < MIN_SHIFT] = math.nan
+    return np.asarray(ratio / ratio_base)
+
+
+def _check(judgements: Any, baseline: str | None) -> None:
+    if not isinstance(judgements, Mapping) or len(judgements) < 2:
+        raise TypeError(
+            f"judgements={judgements!r}: expected two or more by name, as "
+            "{'raw': judge_edits(...), 'fair': judge_edits(...)}."
+        )
+    seen = {
+        (each.kind, str(each.label.name), str(each.sensitive.name)) for each in judgements.values()
+    }
+    if len(seen) > 1:
+        raise ValueError(
+            "These judgements are not of the same edits (kind, label class, sensitive class): "
+            f"{sorted(seen)}. Compare those that agree in all three."
+        )
+    if baseline is not None and baseline not in judgements:
+        raise ValueError(f"baseline={baseline!r}: expected one of {list(judgements)}.")
+
+
+def _warn_if_undefined(name: str, base: str, found: Estimate) -> None:
+    if not math.isnan(found.low):
+        return
+    what = "and its interval are" if math.isnan(found.value) else "is known, but its interval is"
+    message = (
+        f"The relative_ratio of {name!r} to {base!r} {what} NaN: a shift that is divided by is "
+        f"under {MIN_SHIFT}, at least in some draws. If it is that of {base!r} in what should "
+        "stay, there is nothing to mitigate; otherwise make stronger edits or judge more rows."
+    )
+    warnings.warn(message, UndefinedMetricWarning, stacklevel=3)
