@@ -30,12 +30,14 @@ SURROGATE_ROWS = 5000
 class Start(NamedTuple):
     """Rows to be edited.
 
-    ``rows``, of shape (n, width), are the columns of the latents that decide.
+    ``rows``, of shape (n, width), are the columns of the latents that decide; ``images`` is X, if
+    that was images.
     """
 
     embeddings: npt.NDArray[Any]
     latents: npt.NDArray[Any]
     rows: Floats
+    images: Any
 
 
 class Edits(NamedTuple):

@@ -187,11 +187,12 @@ class CounterfactualExplainer(BaseEstimator):
             second by default, of more each row's runner-up. 0 leaves the row as it is.
 
         target_class : object, optional
-            Class to move to. None for the one with the nearest boundary.
+            Class to move to. None for any other than the one decided on: the one with the nearest
+            boundary, or, given a probability, the likeliest other.
 
         target_probability : float in (0, 1), optional
-            Probability that `target_class` (of two classes the second by default) is to
-            have. None for the smallest edit that changes the decision to it.
+            Probability that this class is to have. None for the smallest edit that changes the
+            decision to it.
 
         Returns
         -------
@@ -209,7 +210,7 @@ class CounterfactualExplainer(BaseEstimator):
         start = self._start(X, reader.space.input)
         rows = start.rows
         if strengths is not None or target_probability is not None or target_class is not None:
-            codes = self._class_codes(target_class, rows)
+            codes = self._class_codes(target_class, rows, second=strengths is not None)
             goal = Goal.of(codes, log_odds(target_probability), terrain.function(rows))
         if strengths is not None:
             slopes = goal.slopes(terrain.function(rows))
@@ -251,7 +252,7 @@ class CounterfactualExplainer(BaseEstimator):
             Value to move to. None for any other than the one the row looks like.
 
         target_probability : float in (0, 1), optional
-            Probability that a logistic regression on the sensitive block is to give the value.
+            Probability that a logistic regression on the sensitive block is to give this value.
             None for just over that of any other value.
 
         Returns
@@ -272,7 +273,7 @@ class CounterfactualExplainer(BaseEstimator):
         scores = known.probe(rows)
         if target_value is not None:
             codes = np.full(len(rows), known.code(target_value))
-        elif len(known.values) == 2 and (strengths is not None or target_probability is not None):
+        elif len(known.values) == 2 and strengths is not None:
             codes = np.ones(len(rows), dtype=np.intp)
         else:
             codes = scores.argsort(axis=1)[:, -2]
@@ -290,13 +291,14 @@ class CounterfactualExplainer(BaseEstimator):
         space = self._reader.space
         embeddings = space.embed(X)
         Z = space.forward(embeddings)
-        return Start(embeddings, Z, Z[:, columns].astype(np.float64))
+        images = X if holds_images(X) else None
+        return Start(embeddings, Z, Z[:, columns].astype(np.float64), images)
 
     def _decided(self, rows: Floats) -> Codes:
         return np.searchsorted(self.classes_, self._reader.scores.predict(rows))
 
-    def _class_codes(self, target_class: Any, rows: Floats) -> Codes:
-        """Return the class to move to: the one given, of two the second, else the runner-up."""
+    def _class_codes(self, target_class: Any, rows: Floats, *, second: bool) -> Codes:
+        """Return the class to move to: the one given, of two the second, or the runner-up."""
         if target_class is not None:
             found = np.flatnonzero(self.classes_ == target_class)
             if len(found) != 1:
@@ -305,7 +307,7 @@ class CounterfactualExplainer(BaseEstimator):
                     f"{self.classes_.tolist()}."
                 )
             return np.full(len(rows), found[0])
-        if len(self.classes_) == 2:
+        if second and len(self.classes_) == 2:
             return np.ones(len(rows), dtype=np.intp)
         scores = self._reader.scores(rows)
         np.put_along_axis(scores, self._decided(rows)[:, None], -np.inf, axis=1)
@@ -361,6 +363,7 @@ class CounterfactualExplainer(BaseEstimator):
             classes=self.classes_,
             sensitive_values={a: known.values for a, known in self.attributes_.items()},
             _reader=self._reader,
+            _given=start.images,
             **self._reader.read(start.latents, flat, k),
         )
 

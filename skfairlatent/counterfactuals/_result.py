@@ -9,6 +9,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from sklearn.utils import _safe_indexing
 
 from ._directions import Attribute
 from ._scores import Floats, Scores, softmax_of
@@ -86,6 +87,7 @@ class Counterfactuals:
     images: Array | None = None
     original_images: Array | None = None
     _reader: "Reader | None" = field(default=None)
+    _given: Any = field(default=None)  # the images that were explained
 
     @property
     def changed(self) -> npt.NDArray[np.bool_]:
@@ -119,9 +121,10 @@ class Counterfactuals:
         Parameters
         ----------
         x_T : array-like of shape (n, size, size, 3), optional
-            Of a `DiffAEEncoder`: the noise that its ``invert`` finds in the original images.
-            With it, originals and edits keep all that embeddings leave out. Without it, a
-            DiffAE draws noise, the same for the original and the edits of a row.
+            Of a `DiffAEEncoder`: the noise to decode from, the same for the original and the
+            edits of a row. None for what its ``invert`` finds in the images that were
+            explained, so that faces keep all that embeddings leave out; if embeddings were
+            explained, the noise is drawn, and faces are other faces.
 
         Raises
         ------
@@ -134,7 +137,8 @@ class Counterfactuals:
                 "These embeddings cannot be decoded: no encoder with inverse_transform is known. "
                 "Give one, as CounterfactualExplainer(model, encoder=...)."
             )
-        x_T = None if x_T is None else np.asarray(x_T)
+        if x_T is None and self._given is not None and hasattr(space.encoder, "invert"):
+            x_T = space.encoder.invert(self._given)
         if x_T is not None and len(x_T) != len(self):
             raise ValueError(f"x_T has {len(x_T)} rows, and there are {len(self)}: give one each.")
         # By way of the latent, as edits go: what that leaves out is missing from both.
@@ -282,4 +286,4 @@ def _take(value: Any, rows: Any, name: str) -> Any:
         return value
     if isinstance(value, Mapping):
         return {key: part[rows] for key, part in value.items()}
-    return value[rows]
+    return _safe_indexing(value, np.arange(len(value))[rows])

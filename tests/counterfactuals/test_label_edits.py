@@ -80,8 +80,14 @@ def test__strengths__towards_the_first_class_are_the_opposite(explainer, faces):
 
 @pytest.mark.parametrize("probability", [0.05, 0.5, 0.99])
 def test__target_probability__is_met_from_both_sides(explainer, faces, probability):
-    result = explainer.explain_label(faces[0], target_probability=probability)
+    result = explainer.explain_label(faces[0], target_class=1, target_probability=probability)
     assert np.abs(result.probabilities[:, 0, 1] - probability).max() < PROBABILITY
+
+
+def test__target_probability__is_that_of_the_other_class(explainer, faces):
+    result = explainer.explain_label(faces[0], target_probability=0.9)
+    assert result.changed.all()
+    assert np.abs(result.probabilities[:, 0].max(axis=1) - 0.9).max() < PROBABILITY
 
 
 def test__target_class__leaves_those_who_have_it(explainer, faces):
@@ -142,7 +148,7 @@ def test__calibrated_classifier__reaches_its_own_probability(faces, fair):
     Z = fair.transform(X)
     calibrated = CalibratedClassifierCV(FrozenEstimator(LinearSVC().fit(Z, y))).fit(Z, y)
     explainer = CounterfactualExplainer(fair, calibrated).fit(X)
-    result = explainer.explain_label(X[:200], target_probability=0.7)
+    result = explainer.explain_label(X[:200], target_class=1, target_probability=0.7)
     assert np.abs(calibrated.predict_proba(result.latents[:, 0, :2])[:, 1] - 0.7).max() < 1e-3
 
 

@@ -129,5 +129,9 @@ def test__diffae__noise_of_the_originals_brings_them_back():
     noise = encoder.invert(images, codes)
     result = explainer.explain_label(codes, strengths=[0.0]).decode(x_T=noise)
     assert (result.images[:, 0] == encoder.inverse_transform(codes, x_T=noise)).all()
+    # Given the images themselves, it is found without being asked for.
+    given = CounterfactualExplainer(make_pipeline(encoder, model)).fit(images)
+    own = given.explain_label(list(images), strengths=[0.0])[1:3].decode()
+    assert (own.images == result.images[1:3]).all()
     with pytest.raises(ValueError, match="x_T has 2 rows, and there are 4"):
         result.decode(x_T=noise[:2])

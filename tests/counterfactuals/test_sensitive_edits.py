@@ -50,9 +50,11 @@ def test__normal__is_the_shorter_way_for_the_probe(faces, pipe):
 
 
 def test__target_probability__is_met(explainer, faces):
-    result = explainer.explain_sensitive(faces[0], target_probability=0.9)
+    result = explainer.explain_sensitive(faces[0], target_value=1, target_probability=0.9)
     found = result.sensitive_probabilities[result.name][:, 0, 1]
     assert np.abs(found - 0.9).max() < PROBABILITY
+    before, after = named(explainer.explain_sensitive(faces[0], target_probability=0.9), "group")
+    assert (before != after).all()
 
 
 def test__strengths__go_to_the_second_value(explainer, faces):

@@ -1,0 +1,356 @@
+"""People before and after edits of their latent: faces, or probabilities alone."""
+
+__all__ = ["CounterfactualDisplay"]
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.utils import _safe_indexing
+
+from skfairlatent._embedding import holds_images
+
+from ._counterfactual_panels import draw_face, draw_probabilities, face_size, panel_width
+from ._drawing import balanced_grid, find_axes, pyplot, shortened
+from ._readings import make_readings
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# People drawn if the caller does not say which.
+N_ROWS = 8
+# Letters in a line of a person's name.
+NAME_WIDTH = 20
+# Panels of probabilities side by side, and inches of height of a line in them.
+N_COLUMNS, LINE = 3, 0.27
+
+Array = npt.NDArray[Any]
+
+
+class CounterfactualDisplay:
+    """People before and after edits, with what is decided of them and read from them.
+
+    With images, one row a person: the decoded original, then the edits; under each face the
+    probability of the label and of each sensitive attribute. Without images the
+    probabilities alone, one line an edit. A ◆ and bold type mark what is decided
+    otherwise than before, and a frame the faces whose label is. Use
+    :meth:`from_counterfactuals` or :meth:`from_estimator`.
+
+    Parameters
+    ----------
+    probabilities : dict of str to array-like of shape (n, 1 + k, n_values)
+        For the label, which comes first, and each sensitive attribute the probabilities of
+        its values: of the original, then of its k edits.
+
+    values : dict of str to sequence
+        The values, by the same names.
+
+    decisions : array-like of shape (n, 1 + k), default=None
+        What was decided of the label; None for the most probable.
+
+    images : array-like of shape (n, 1 + k, height, width, channels), default=None
+        Decoded originals and edits, uint8, with 1 or 3 channels.
+
+    reached : array-like of shape (n, k), bool, default=None
+        Whether each edit does what was asked for; None if all do.
+
+    edited_name : str, default=None
+        Which of the names was edited; None for the label.
+
+    edit_names : sequence of str, default=None
+        What sets the edits apart, such as ``["+1", "+2"]``.
+
+    row_names : sequence of str, default=None
+        Names of the people.
+
+    Attributes
+    ----------
+    axes_ : ndarray of Axes
+        Of shape (n, 1 + k) with images, else one for each name; after `plot`.
+
+    figure_ : Figure
+        What holds them.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit.
+
+    See Also
+    --------
+    skfairlatent.counterfactuals.CounterfactualExplainer : Makes them.
+
+    Examples
+    --------
+    >>> import matplotlib.pyplot as plt
+    >>> from skfairlatent.inspection import CounterfactualDisplay
+    >>> display = CounterfactualDisplay(
+    ...     probabilities={
+    ...         "hired": [[[0.8, 0.2], [0.3, 0.7]]],
+    ...         "gender": [[[0.9, 0.1], [0.9, 0.1]]],
+    ...     },
+    ...     values={"hired": [0, 1], "gender": ["female", "male"]},
+    ... ).plot()
+    >>> plt.close(display.figure_)
+    """
+
+    axes_: Any
+    figure_: "Figure"
+
+    def __init__(  # noqa: PLR0913 - arrays, and what to call them
+        self,
+        probabilities: Mapping[str, Any],
+        values: Mapping[str, Any],
+        *,
+        decisions: Any = None,
+        images: Any = None,
+        reached: Any = None,
+        edited_name: str | None = None,
+        edit_names: Sequence[str] | None = None,
+        row_names: Sequence[str] | None = None,
+    ) -> None:
+        self.readings = make_readings(probabilities, values, decisions)
+        n, n_shown = self.readings[0].decided.shape
+        self.images = None if images is None else _check_images(images, (n, n_shown))
+        self.reached = np.full((n, n_shown - 1), True) if reached is None else np.asarray(reached)
+        self.edited_name = self.readings[0].name if edited_name is None else edited_name
+        self.edit_names = _default_edit_names(n_shown - 1) if edit_names is None else edit_names
+        self.row_names = [f"row {i}" for i in range(n)] if row_names is None else row_names
+        lengths = len(self.row_names), len(self.edit_names)
+        if not self.reached.shape == lengths == (n, n_shown - 1):
+            raise ValueError(
+                f"There are {n} rows with {n_shown - 1} edits each, but reached has shape "
+                f"{self.reached.shape}, and there are {lengths[0]} row_names and {lengths[1]} "
+                "edit_names."
+            )
+
+    @classmethod
+    def from_counterfactuals(
+        cls,
+        result: Any,
+        *,
+        rows: Any = None,
+        label_name: str = "label",
+        row_names: Sequence[str] | None = None,
+        ax: Any = None,
+    ) -> Self:
+        """Draw the result of an explainer.
+
+        Parameters
+        ----------
+        result : Counterfactuals
+            As :class:`~skfairlatent.counterfactuals.CounterfactualExplainer` makes them. Faces
+            are drawn if it has images, hence after ``result.decode()``.
+
+        rows : slice, array-like of int or of bool, default=None
+            Rows to draw; None for the first 8.
+
+        label_name : str, default="label"
+            What the label is, such as ``"hired"``.
+
+        row_names : sequence of str, default=None
+            Names of the rows drawn; None for their positions.
+
+        ax : Axes or array-like of Axes, default=None
+            See :meth:`plot`.
+
+        Returns
+        -------
+        display : CounterfactualDisplay
+            Drawn.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        """
+        pyplot(f"{cls.__name__}.from_counterfactuals")
+        positions = np.arange(len(result))[slice(N_ROWS) if rows is None else rows]
+        positions = np.atleast_1d(positions)
+        part = result[positions]
+        if label_name in part.sensitive_values:
+            raise ValueError(
+                f"{label_name!r} is a sensitive attribute: pass another label_name for the label."
+            )
+        display = cls(
+            {label_name: _joined(part.original_probabilities, part.probabilities)}
+            | {
+                name: _joined(part.original_sensitive_probabilities[name], after)
+                for name, after in part.sensitive_probabilities.items()
+            },
+            {label_name: part.classes} | dict(part.sensitive_values),
+            decisions=_joined(part.original_predictions, part.predictions),
+            images=None if part.images is None else _joined(part.original_images, part.images),
+            reached=part.reached,
+            edited_name=label_name if part.kind == "label" else part.name,
+            edit_names=_edit_names(part.strengths),
+            row_names=[f"row {i}" for i in positions] if row_names is None else row_names,
+        )
+        return display.plot(ax)
+
+    @classmethod
+    def from_estimator(  # noqa: PLR0913 - what to edit, and what to draw of it
+        cls,
+        explainer: Any,
+        X: Any,
+        *,
+        attribute: str | None = None,
+        strengths: Sequence[float] | None = None,
+        target_probability: float | None = None,
+        rows: Any = None,
+        x_T: Any = None,
+        label_name: str = "label",
+        row_names: Sequence[str] | None = None,
+        ax: Any = None,
+    ) -> Self:
+        """Make counterfactuals and draw them.
+
+        Parameters
+        ----------
+        explainer : CounterfactualExplainer
+            Fitted.
+
+        X : array-like of shape (n_samples, n_features), or images
+            Rows to explain. Images are decoded after the edit; for embeddings with an encoder
+            of their own, draw ``result.decode()``.
+
+        attribute : str, default=None
+            Sensitive attribute to edit; None edits the label.
+
+        strengths : sequence of float, default=None
+            Lengths of the edits.
+
+        target_probability : float, default=None
+            Probability to reach instead; without both, the smallest edit that flips.
+
+        rows : slice, array-like of int or of bool, default=None
+            Rows of X to explain and draw; None for the first 8.
+
+        x_T : array-like of shape (n_samples, size, size, 3), default=None
+            For a `DiffAEEncoder`: the noise to decode from. None for what its ``invert`` finds
+            if X is images; of embeddings it is drawn, and faces are hardly those of the people.
+
+        label_name : str, default="label"
+            What the label is, such as ``"hired"``.
+
+        row_names : sequence of str, default=None
+            Names of the rows drawn; None for their positions.
+
+        ax : Axes or array-like of Axes, default=None
+            See :meth:`plot`.
+
+        Returns
+        -------
+        display : CounterfactualDisplay
+            Drawn.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        """
+        pyplot(f"{cls.__name__}.from_estimator")
+        positions = np.arange(len(X))[slice(N_ROWS) if rows is None else rows]
+        positions = np.atleast_1d(positions)
+        part = _safe_indexing(X, positions)
+        edit = {"strengths": strengths, "target_probability": target_probability}
+        if attribute is None:
+            result = explainer.explain_label(part, **edit)
+        else:
+            result = explainer.explain_sensitive(part, attribute, **edit)
+        if holds_images(part):
+            result = result.decode(None if x_T is None else np.asarray(x_T)[positions])
+        return cls.from_counterfactuals(
+            result,
+            rows=slice(None),
+            label_name=label_name,
+            row_names=[f"row {i}" for i in positions] if row_names is None else row_names,
+            ax=ax,
+        )
+
+    def plot(self, ax: Any = None) -> Self:
+        """Draw.
+
+        Parameters
+        ----------
+        ax : Axes or array-like of Axes, default=None
+            One Axes is divided; an array must hold as many as are needed. None makes a figure,
+            as large as the faces and the text need.
+
+        Returns
+        -------
+        self : CounterfactualDisplay
+            With `axes_` and `figure_`.
+        """
+        if self.images is None:
+            self._plot_probabilities(ax)
+        else:
+            self._plot_faces(ax, self.images)
+        return self
+
+    def _plot_faces(self, ax: Any, images: Array) -> None:
+        n, n_shown = self.readings[0].decided.shape
+        width, height = face_size(self.readings)
+        self.figure_, axes = find_axes(
+            ax,
+            (n, n_shown),
+            (width * n_shown + 0.4, height * n + 0.3),
+            caller=type(self).__name__,
+        )
+        self.axes_ = np.array(axes, dtype=object).reshape(n, n_shown)
+        for (row, column), cell in np.ndenumerate(self.axes_):
+            reached = column == 0 or self.reached[row, column - 1]
+            draw_face(cell, images[row, column], self.readings, (row, column), reached)
+        for column, cell in enumerate(self.axes_[0]):
+            name = f"{self.edited_name} {self.edit_names[column - 1]}" if column else "original"
+            cell.set_title(name, fontsize="medium", loc="left")
+        for row, cell in enumerate(self.axes_[:, 0]):
+            cell.set_ylabel(shortened(self.row_names[row], NAME_WIDTH, 2), fontsize="small")
+
+    def _plot_probabilities(self, ax: Any) -> None:
+        n, n_shown = self.readings[0].decided.shape
+        shape = balanced_grid(len(self.readings), N_COLUMNS)
+        width = max(panel_width(reading, self.reached) for reading in self.readings)
+        size = width * shape[1] + 1.2, shape[0] * (1.1 + LINE * n * (n_shown - 1))
+        self.figure_, axes = find_axes(
+            ax, shape, size, n_axes=len(self.readings), caller=type(self).__name__
+        )
+        self.axes_ = np.array(axes, dtype=object)
+        # All edits of the first person, then all of the next.
+        names = [
+            shortened(f"{row}, {edit}" if n_shown > 2 else row, NAME_WIDTH, 2)
+            for row in self.row_names
+            for edit in self.edit_names
+        ]
+        for i, (panel, reading) in enumerate(zip(axes, self.readings, strict=True)):
+            is_edited = reading.name == self.edited_name
+            draw_probabilities(panel, reading, self.reached, is_edited=is_edited, has_key=i == 0)
+            panel.set_yticks(range(len(names)), [] if i % shape[1] else names)
+
+
+def _joined(before: Any, after: Any) -> Array:
+    return np.concatenate((np.asarray(before)[:, None], np.asarray(after)), axis=1)
+
+
+def _check_images(given: Any, shape: tuple[int, int]) -> Array:
+    images: Array = np.asarray(given)
+    if images.ndim != 5 or images.shape[:2] != shape or images.shape[4] not in {1, 3}:
+        raise ValueError(
+            f"images has shape {images.shape}: expected (n, 1 + k, height, width, channels) with "
+            f"n, 1 + k = {shape} and 1 or 3 channels."
+        )
+    return images
+
+
+def _edit_names(strengths: Array) -> list[str]:
+    """Name edits by their strength if that is the same for all rows."""
+    n_edits = strengths.shape[1]
+    if n_edits > 1 and np.allclose(strengths, strengths[:1]):
+        texts = [f"{strength:+.3g}" if strength else "0" for strength in strengths[0]]
+        return [text.replace("-", "−") for text in texts]  # noqa: RUF001 - a minus, as on axes
+    return _default_edit_names(n_edits)
+
+
+def _default_edit_names(n_edits: int) -> list[str]:
+    return ["edited"] if n_edits == 1 else [f"edit {i + 1}" for i in range(n_edits)]

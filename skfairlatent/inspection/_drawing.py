@@ -1,0 +1,166 @@
+"""What the displays share: matplotlib when something is drawn, axes to draw on, colours, text."""
+
+__all__ = [
+    "BLUE",
+    "DARK",
+    "GREEN",
+    "GREY",
+    "LETTER",
+    "LIGHT",
+    "PALE_BLUE",
+    "PALE_GREY",
+    "VERMILION",
+    "balanced_grid",
+    "find_axes",
+    "plain_axes",
+    "pyplot",
+    "set_titles",
+    "shortened",
+    "use_log_scale",
+]
+
+import importlib
+import math
+import textwrap
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Width of a letter of small text, in inches: what a figure must leave room for.
+LETTER = 0.072
+# Okabe and Ito's colours, which people with any colour vision tell apart, and greys.
+BLUE, GREEN, VERMILION = "#0072B2", "#009E73", "#D55E00"
+PALE_BLUE = "#B5D3E7"
+DARK, GREY, LIGHT, PALE_GREY = "#222222", "#6B6B6B", "#D0D0D0", "#ECECEC"
+
+
+def pyplot(caller: str) -> Any:
+    """Import matplotlib, which is an optional dependency.
+
+    Parameters
+    ----------
+    caller : str
+        Who draws, for the message.
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed.
+    """
+    try:
+        return importlib.import_module("matplotlib.pyplot")
+    except ImportError as error:
+        raise ImportError(
+            f"{caller} draws with matplotlib, which is not installed: "
+            'pip install "skfairlatent[plot]".'
+        ) from error
+
+
+def find_axes(
+    ax: Any,
+    shape: tuple[int, int],
+    figsize: tuple[float, float],
+    *,
+    n_axes: int | None = None,
+    caller: str,
+) -> "tuple[Figure, list[Axes]]":
+    """Return a figure and the axes to draw on, row by row.
+
+    Parameters
+    ----------
+    ax : Axes, array-like of Axes, or None
+        One Axes is divided; of several there must be as many as are needed; None makes a figure.
+
+    shape : tuple (int, int)
+        Rows and columns.
+
+    figsize : tuple (float, float)
+        Width and height of a new figure, in inches.
+
+    n_axes : int or None, default=None
+        Axes needed, if the last row is not full.
+
+    caller : str
+        Who draws, for messages.
+    """
+    plt = pyplot(caller)
+    needed = math.prod(shape) if n_axes is None else n_axes
+    if ax is None:
+        figure = plt.figure(figsize=figsize, layout="constrained")
+        grid = figure.add_gridspec(*shape)
+    elif isinstance(ax, list | tuple | np.ndarray):
+        given = list(np.ravel(np.asarray(ax, dtype=object)))
+        if len(given) != needed:
+            raise ValueError(
+                f"ax holds {len(given)} Axes, and {caller} draws on {needed}: give so many, one "
+                "Axes to be divided, or None for a figure of its own."
+            )
+        return given[0].figure, given
+    else:
+        if needed == 1:
+            return ax.figure, [ax]
+        if ax.get_subplotspec() is None:
+            raise ValueError(
+                f"ax stands in no grid, so it cannot be divided into the {needed} that {caller} "
+                "draws on: make it by plt.subplots, or give so many Axes."
+            )
+        figure = ax.figure
+        ax.set_axis_off()
+        grid = ax.get_subplotspec().subgridspec(*shape)
+    return figure, [figure.add_subplot(grid[divmod(i, shape[1])]) for i in range(needed)]
+
+
+def balanced_grid(n: int, n_columns: int) -> tuple[int, int]:
+    """Return rows and columns for n panels, at most so many columns, with few gaps."""
+    n_rows = math.ceil(n / n_columns)
+    return n_rows, math.ceil(n / n_rows)
+
+
+def plain_axes(ax: "Axes", hidden: Sequence[str] = ("top", "right")) -> None:
+    """Take away the lines that carry nothing, and quieten the others."""
+    ax.spines[list(hidden)].set_visible(False)
+    for side in ("left", "bottom"):
+        ax.spines[side].set_color(LIGHT)
+    ax.tick_params(color=LIGHT, labelsize="small")
+
+
+def set_titles(ax: "Axes", title: str, subtitle: str) -> None:
+    """Write a title above the axes and, smaller, what it needs to be read rightly."""
+    ax.set_title(title, loc="left", fontsize="medium", pad=18)
+    text = ax.annotate(
+        subtitle,
+        (0, 1),
+        xycoords="axes fraction",
+        xytext=(0, 5),
+        textcoords="offset points",
+        color=GREY,
+        fontsize="small",
+    )
+    text.set_in_layout(False)  # a long one must not make the axes narrow
+
+
+def shortened(name: str, width: int, lines: int = 1) -> str:
+    """Break a long name into lines; of one that does not fit keep the beginning and the end."""
+    longest = width * lines
+    if len(name) > longest:
+        half = (longest - longest // 5) // 2  # lines break at words, hence are not full
+        head, tail = name[:half], name[-half:]
+        # Whole words, unless one is so long that little would remain.
+        head = head.rsplit(" ", 1)[0] if " " in head[half // 2 :] else head
+        tail = tail.split(" ", 1)[1] if " " in tail[: half // 2] else tail
+        name = f"{head.rstrip()} … {tail.lstrip()}"
+    return "\n".join(textwrap.wrap(name, width, break_on_hyphens=False))
+
+
+def use_log_scale(ax: "Axes") -> None:
+    """Make the y axis logarithmic, with plain numbers at 1, 2 and 5 times the powers of ten."""
+    ticker = importlib.import_module("matplotlib.ticker")
+    ax.set_yscale("log")
+    ax.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+    ax.yaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.yaxis.set_minor_locator(ticker.NullLocator())

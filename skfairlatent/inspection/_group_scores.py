@@ -1,0 +1,374 @@
+"""How scores are distributed in each group, within each label."""
+
+__all__ = ["GroupScoresDisplay"]
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.utils.validation import check_consistent_length, column_or_1d
+
+from skfairlatent._groups import cross_columns
+
+from ._drawing import DARK, balanced_grid, find_axes, plain_axes, pyplot, set_titles, shortened
+from ._group_panels import FEWEST_ROWS, draw_scores, write_share
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+N_BINS = 40
+NAME_WIDTH = 28
+NAME_LINES = 3
+# Panels side by side, before another line of them is begun.
+N_COLUMNS = 3
+MOST_LABELS = 12
+
+Array = npt.NDArray[Any]
+
+
+class GroupScoresDisplay:
+    """Distribution of scores by sensitive group, one panel a true label.
+
+    Within a panel every row has the same true label, so groups whose dark parts differ
+    are treated differently: that share, written at the right, is for two classes the false and
+    the true positive rate, and for several the recall. Equalised odds asks that it be
+    alike in all groups of a panel; the title says by how much it is not. That gap leaves out
+    groups of fewer than 20 rows, which are drawn row by row: their shares are chance.
+    Use :meth:`from_estimator` or :meth:`from_predictions`.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n_samples,)
+        True labels.
+
+    scores : array-like of shape (n_samples,)
+        Scores, drawn along the horizontal axis.
+
+    selected : array-like of shape (n_samples,), bool
+        Rows that are drawn dark and counted.
+
+    groups : array-like of shape (n_samples,) or (n_samples, n_attributes)
+        Sensitive groups; several columns are crossed.
+
+    threshold : float, default=None
+        Score from which on rows are selected, to be marked; None if there is no such score.
+
+    rates : sequence of str, default=None
+        What the share of selected rows is called, for each label in sorted order.
+
+    score_name : str, default="score"
+        Name of the horizontal axis.
+
+    Attributes
+    ----------
+    shares : ndarray of shape (n_labels, n_groups)
+        Share of the rows that are selected; NaN where there are no rows.
+
+    counts : ndarray of shape (n_labels, n_groups)
+        Number of rows.
+
+    labels, group_names : list
+        What the axes of these stand for.
+
+    axes_ : ndarray of Axes
+        One for each label, after `plot`.
+
+    figure_ : Figure
+        What holds them.
+
+    Raises
+    ------
+    ValueError
+        If lengths differ, values are missing or not finite, or there are more than 12 labels.
+
+    Examples
+    --------
+    >>> import matplotlib.pyplot as plt
+    >>> import numpy as np
+    >>> from skfairlatent.inspection import GroupScoresDisplay
+    >>> rng = np.random.default_rng(0)
+    >>> y, group = rng.integers(2, size=(2, 1000))
+    >>> scores = rng.beta(2 + y + group, 3, size=1000)
+    >>> display = GroupScoresDisplay.from_predictions(y, scores, sensitive_features=group)
+    >>> display.shares.shape
+    (2, 2)
+    >>> plt.close(display.figure_)
+    """
+
+    axes_: Any
+    figure_: "Figure"
+
+    def __init__(
+        self,
+        y_true: Any,
+        scores: Any,
+        selected: Any,
+        groups: Any,
+        *,
+        threshold: float | None = None,
+        rates: Sequence[str] | None = None,
+        score_name: str = "score",
+    ) -> None:
+        y_true = column_or_1d(y_true)
+        self.scores = column_or_1d(scores, dtype=np.float64)
+        self.selected = column_or_1d(selected).astype(bool)
+        self.group_codes, self.group_names = cross_columns(groups)
+        check_consistent_length(y_true, self.scores, self.selected, self.group_codes)
+        if not np.isfinite(self.scores).all():
+            raise ValueError("scores hold NaN or infinite values: leave these rows out.")
+        self.labels, self.label_codes = np.unique(y_true, return_inverse=True)
+        if len(self.labels) > MOST_LABELS:
+            raise ValueError(
+                f"y_true holds {len(self.labels)} labels, and a panel is drawn for each: expected "
+                f"at most {MOST_LABELS}. Give class labels, and the rows of some labels only."
+            )
+        self.threshold = threshold
+        self.rates = rates
+        self.score_name = score_name
+        self.counts, self.shares = self._count()
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: Any,
+        X: Any,
+        y: Any,
+        *,
+        sensitive_features: Any,
+        threshold: float | None = None,
+        ax: Any = None,
+    ) -> Self:
+        """Draw the scores of a fitted classifier.
+
+        Parameters
+        ----------
+        estimator : classifier or Pipeline
+            Fitted, with ``predict_proba`` or ``decision_function``.
+
+        X : array-like
+            What it takes. Rows that it was not fitted on give the fairer picture.
+
+        y : array-like of shape (n_samples,)
+            True labels.
+
+        sensitive_features : array-like of shape (n_samples,) or (n_samples, n_attributes)
+            Sensitive groups; several columns are crossed.
+
+        threshold : float, default=None
+            Of two classes, the score from which on the second is predicted: by default 0.5 for
+            probabilities and 0 for a decision function.
+
+        ax : Axes or array-like of Axes, default=None
+            See :meth:`plot`.
+
+        Returns
+        -------
+        display : GroupScoresDisplay
+            Drawn.
+
+        Raises
+        ------
+        TypeError
+            If the estimator gives no scores.
+        ImportError
+            If matplotlib is not installed.
+        """
+        pyplot(f"{cls.__name__}.from_estimator")
+        classes = getattr(estimator, "classes_", None)
+        if hasattr(estimator, "predict_proba"):
+            scores, default, name = estimator.predict_proba(X), 0.5, "probability"
+        elif hasattr(estimator, "decision_function"):
+            scores, default, name = estimator.decision_function(X), 0.0, "decision function"
+        else:
+            raise TypeError(
+                f"{type(estimator).__name__} has neither predict_proba nor decision_function: "
+                "give a fitted classifier that has one, or scores to from_predictions."
+            )
+        return cls.from_predictions(
+            y,
+            scores,
+            sensitive_features=sensitive_features,
+            threshold=default if threshold is None else threshold,
+            classes=classes,
+            score_name=name,
+            ax=ax,
+        )
+
+    @classmethod
+    def from_predictions(
+        cls,
+        y_true: Any,
+        scores: Any,
+        *,
+        sensitive_features: Any,
+        threshold: float = 0.5,
+        classes: Any = None,
+        score_name: str = "score",
+        ax: Any = None,
+    ) -> Self:
+        """Draw scores.
+
+        Parameters
+        ----------
+        y_true : array-like of shape (n_samples,)
+            True labels.
+
+        scores : array-like of shape (n_samples,) or (n_samples, n_classes)
+            Scores of the second of two classes, or of each class. Of several classes each row's
+            score for its true label is drawn, and the rows for which that is the largest
+            are counted.
+
+        sensitive_features : array-like of shape (n_samples,) or (n_samples, n_attributes)
+            Sensitive groups; several columns are crossed.
+
+        threshold : float, default=0.5
+            Of two classes, the score from which on the second is predicted.
+
+        classes : array-like of shape (n_classes,), default=None
+            Labels of the columns of `scores`; None for those in `y_true`, sorted.
+
+        score_name : str, default="score"
+            What the scores are.
+
+        ax : Axes or array-like of Axes, default=None
+            See :meth:`plot`.
+
+        Returns
+        -------
+        display : GroupScoresDisplay
+            Drawn.
+
+        Raises
+        ------
+        ValueError
+            If shapes do not fit, or labels are not in `classes`.
+        ImportError
+            If matplotlib is not installed.
+        """
+        pyplot(f"{cls.__name__}.from_predictions")
+        labels = column_or_1d(y_true)
+        classes = np.unique(labels if classes is None else np.asarray(classes))
+        scores = np.asarray(scores, dtype=np.float64)
+        _check_scores(scores, labels, classes)
+        if len(classes) > 2:
+            codes = np.searchsorted(classes, labels)
+            display = cls(
+                labels,
+                scores[np.arange(len(labels)), codes],
+                scores.argmax(axis=1) == codes,
+                sensitive_features,
+                rates=["recall"] * len(classes),
+                score_name=f"{score_name} of the true label",
+            )
+            return display.plot(ax)
+        scores = scores[:, -1] if scores.ndim == 2 else scores
+        rates = dict(zip(classes, ("false positive rate", "true positive rate"), strict=True))
+        display = cls(
+            labels,
+            scores,
+            scores >= threshold,
+            sensitive_features,
+            threshold=threshold,
+            rates=[rates[label] for label in np.unique(labels)],
+            score_name=f"{score_name} of label {classes[-1]}",
+        )
+        return display.plot(ax)
+
+    def plot(self, ax: Any = None) -> Self:
+        """Draw.
+
+        Parameters
+        ----------
+        ax : Axes or array-like of Axes, default=None
+            One Axes is divided into panels; an array must hold one for each label. None makes a
+            figure, as high as the groups need.
+
+        Returns
+        -------
+        self : GroupScoresDisplay
+            With `axes_` and `figure_`.
+        """
+        n_labels, n_groups = self.shares.shape
+        shape = balanced_grid(n_labels, N_COLUMNS)
+        names = [shortened(name, NAME_WIDTH, NAME_LINES) for name in self.group_names]
+        row_height = max(0.42, 0.17 * max(name.count("\n") + 1 for name in names))
+        size = 3.7 * shape[1] + 1.6, shape[0] * (1.3 + row_height * max(n_groups, 2))
+        self.figure_, axes = find_axes(
+            ax, shape, size, n_axes=n_labels, caller=type(self).__name__
+        )
+        edges = np.histogram_bin_edges(self.scores, N_BINS, self._limits())
+        for label, panel in enumerate(axes):
+            self._draw(panel, label, edges)
+            if label % shape[1] == 0:
+                panel.set_yticks(range(n_groups), names)
+            else:
+                panel.set_yticks([])
+        self.axes_ = np.array(axes, dtype=object)
+        return self
+
+    def _count(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+        counts = np.zeros((len(self.labels), len(self.group_names)), dtype=np.int64)
+        np.add.at(counts, (self.label_codes, self.group_codes), 1)
+        hits = np.zeros(counts.shape)
+        np.add.at(hits, (self.label_codes, self.group_codes), self.selected)
+        shares = np.full(counts.shape, np.nan)
+        return counts, np.divide(hits, counts, out=shares, where=counts > 0)
+
+    def _limits(self) -> tuple[float, float]:
+        """Return the range of the axis: [0, 1] for what may be probabilities."""
+        shown = self.scores if self.threshold is None else [*self.scores, self.threshold]
+        low, high = float(np.min(shown)), float(np.max(shown))
+        if low >= 0 and high <= 1:
+            return 0.0, 1.0
+        margin = 0.02 * (high - low) or 0.5
+        return low - margin, high + margin
+
+    def _draw(self, ax: "Axes", label: int, edges: Array) -> None:
+        plain_axes(ax, ("top", "right", "left"))
+        ax.tick_params(axis="y", length=0)
+        ax.set(xlim=(edges[0], edges[-1]), ylim=(len(self.group_names) - 0.5, -0.95))
+        ax.set_xlabel(self.score_name, fontsize="small")
+        if self.threshold is not None:
+            ax.axvline(self.threshold, color=DARK, lw=1, zorder=4)
+            ax.annotate(
+                f"≥ {self.threshold:g}",
+                (self.threshold, 1),
+                xycoords=("data", "axes fraction"),
+                xytext=(3, 0),
+                textcoords="offset points",
+                va="top",
+                color=DARK,
+                fontsize="small",
+            )
+        for group in range(len(self.group_names)):
+            rows = (self.label_codes == label) & (self.group_codes == group)
+            draw_scores(ax, group, self.scores[rows], self.selected[rows], edges)
+            write_share(ax, group, self.shares[label, group], self.counts[label, group])
+        set_titles(ax, f"true label {self.labels[label]}", self._subtitle(label))
+
+    def _subtitle(self, label: int) -> str:
+        """Say what the dark share is, and how far it differs between groups of some size."""
+        rate = f"{self.rates[label] if self.rates else 'share selected'} (dark)"
+        is_large = self.counts[label] >= FEWEST_ROWS
+        if is_large.sum() < 2:
+            return rate
+        gap = f"{rate}, gap {np.ptp(self.shares[label][is_large]):.2f}"
+        return gap if is_large.all() else f"{gap} where n ≥ {FEWEST_ROWS}"
+
+
+def _check_scores(scores: Array, labels: Array, classes: Array) -> None:
+    unknown = np.setdiff1d(labels, classes)
+    if len(unknown):
+        raise ValueError(
+            f"y_true holds {unknown.tolist()}, which are not in classes {classes.tolist()}: give "
+            "labels as the classifier was trained on them."
+        )
+    n = len(labels)
+    expected = [(n, len(classes))] + ([(n,)] if len(classes) == 2 else [])
+    if scores.shape not in expected:
+        raise ValueError(
+            f"scores has shape {scores.shape}: for {n} rows and the classes {classes.tolist()} "
+            f"expected {' or '.join(map(str, expected))}. Pass classes= if y_true lacks some."
+        )

@@ -1,0 +1,280 @@
+"""How the loss and its terms went, epoch by epoch."""
+
+__all__ = ["TrainingCurvesDisplay"]
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import pandas as pd
+from sklearn.exceptions import NotFittedError
+
+from ._drawing import (
+    BLUE,
+    DARK,
+    GREY,
+    VERMILION,
+    balanced_grid,
+    find_axes,
+    plain_axes,
+    pyplot,
+    set_titles,
+    use_log_scale,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# What each column of history_ stands for, in the order it is drawn.
+TITLES = {
+    "loss": "weighted sum",
+    "loss_di": "distance between groups",
+    "loss_cls": "cross-entropy of the heads",
+    "loss_g": "negative log-likelihood",
+    "loss_dg": "correlations",
+    "loss_eq": "unequal variances",
+}
+UNITS = {"loss_cls": "nats", "loss_g": "nats per dimension"}
+# With so many epochs or fewer, each is marked.
+FEW_EPOCHS = 15
+# Beyond this ratio of the largest to the smallest value, a linear scale hides the small ones.
+LOG_FROM = 5.0
+N_COLUMNS = 3
+
+
+class TrainingCurvesDisplay:
+    """The terms of the training loss over the epochs, one panel each.
+
+    Each term has a scale of its own, as they differ by orders of magnitude; a panel says so
+    where the scale is logarithmic. Use :meth:`from_estimator`.
+
+    Parameters
+    ----------
+    history : DataFrame
+        One row an epoch, with the columns ``epoch``, ``loss`` and any ``loss_<term>``, and
+        ``validation_loss`` where there is one (NaN, or no such column, where there is none).
+
+    weights : mapping of str to float, default=None
+        Weight of each term in the sum, such as ``{"di": 20.0}``, to be shown.
+
+    kept_epoch : int, default=None
+        Epoch whose weights early stopping kept, to be marked.
+
+    Attributes
+    ----------
+    axes_ : ndarray of Axes
+        One for the sum and for each term, after `plot`.
+
+    figure_ : Figure
+        What holds them.
+
+    Raises
+    ------
+    ValueError
+        If `history` has no rows, or lacks ``epoch`` or ``loss``.
+
+    See Also
+    --------
+    skfairlatent.diagnostics.diagnose : Says in words whether training was stopped too soon.
+
+    Examples
+    --------
+    >>> import matplotlib.pyplot as plt
+    >>> from skfairlatent import FairLatentTransformer
+    >>> from skfairlatent.datasets import make_biased_embeddings
+    >>> from skfairlatent.inspection import TrainingCurvesDisplay
+    >>> data = make_biased_embeddings(400, n_features=8, random_state=0)
+    >>> fair = FairLatentTransformer(max_iter=20, random_state=0)
+    >>> fair = fair.fit(data.data, data.target, sensitive_features=data.sensitive_features)
+    >>> display = TrainingCurvesDisplay.from_estimator(fair)
+    >>> len(display.axes_)
+    6
+    >>> plt.close(display.figure_)
+    """
+
+    axes_: Any
+    figure_: "Figure"
+
+    def __init__(
+        self,
+        history: pd.DataFrame,
+        *,
+        weights: Mapping[str, float] | None = None,
+        kept_epoch: int | None = None,
+    ) -> None:
+        missing = [name for name in ("epoch", "loss") if name not in history]
+        if missing or not len(history):
+            raise ValueError(
+                f"history has {len(history)} rows and the columns {list(history.columns)}: "
+                "expected the history_ of a fitted FairLatentTransformer, with epoch and loss."
+            )
+        self.history = history
+        self.weights = weights
+        self.kept_epoch = kept_epoch
+
+    @classmethod
+    def from_estimator(cls, estimator: Any, *, ax: Any = None) -> Self:
+        """Draw the history of a fitted transformer.
+
+        Parameters
+        ----------
+        estimator : FairLatentTransformer
+            Fitted.
+
+        ax : Axes or array-like of Axes, default=None
+            See :meth:`plot`.
+
+        Returns
+        -------
+        display : TrainingCurvesDisplay
+            Drawn.
+
+        Raises
+        ------
+        TypeError
+            If `estimator` is a Pipeline or another kind of estimator.
+        NotFittedError
+            If it is not fitted.
+        ImportError
+            If matplotlib is not installed.
+        """
+        pyplot(f"{cls.__name__}.from_estimator")
+        history = getattr(estimator, "history_", None)
+        if history is None:
+            raise _no_history(estimator)
+        weights = {
+            name.removeprefix("lambda_"): value
+            for name, value in estimator.get_params(deep=False).items()
+            if name.startswith("lambda_")
+        }
+        return cls(history, weights=weights, kept_epoch=_kept_epoch(history, estimator)).plot(ax)
+
+    def plot(self, ax: Any = None) -> Self:
+        """Draw.
+
+        Parameters
+        ----------
+        ax : Axes or array-like of Axes, default=None
+            One Axes is divided into panels; an array must hold one for each. None makes a figure.
+
+        Returns
+        -------
+        self : TrainingCurvesDisplay
+            With `axes_` and `figure_`.
+        """
+        names = [name for name in TITLES if name in self.history]
+        names += [name for name in self.history if name.startswith("loss_") and name not in TITLES]
+        shape = balanced_grid(len(names), N_COLUMNS)
+        self.figure_, axes = find_axes(
+            ax,
+            shape,
+            (3.3 * shape[1] + 0.4, 2.5 * shape[0] + 0.2),
+            n_axes=len(names),
+            caller=type(self).__name__,
+        )
+        for i, (name, panel) in enumerate(zip(names, axes, strict=True)):
+            self._draw(panel, name)
+            panel.locator_params(axis="x", integer=True, nbins=6)
+            if i + shape[1] >= len(names):
+                panel.set_xlabel("epoch", fontsize="small")
+        self.axes_ = np.array(axes, dtype=object)
+        return self
+
+    def _draw(self, ax: "Axes", name: str) -> None:
+        plain_axes(ax)
+        curves = self._curves(name)
+        epochs = self.history["epoch"]
+        marker = "o" if len(epochs) <= FEW_EPOCHS else ""
+        for label, values in curves.items():
+            style = {"training": (BLUE, "-"), "validation": (VERMILION, "--")}[label]
+            ax.plot(epochs, values, style[1], color=style[0], marker=marker, ms=4, label=label)
+        finite = [value for values in curves.values() for value in values if np.isfinite(value)]
+        if finite and 0 < LOG_FROM * min(finite) < max(finite):
+            use_log_scale(ax)
+        set_titles(ax, TITLES.get(name, name), self._subtitle(name, ax.get_yscale()))
+        label_ends(ax)
+        if self.kept_epoch is not None:
+            ax.axvline(self.kept_epoch, color=GREY, lw=1, ls=":")
+            if name == "loss":
+                self._label_kept_epoch(ax)
+
+    def _subtitle(self, name: str, scale: str) -> str:
+        weight = (self.weights or {}).get(name.removeprefix("loss_"))
+        parts = [
+            name,
+            UNITS.get(name, ""),
+            "" if weight is None else f"weight {weight:g}",
+            "log scale" if scale == "log" else "",
+        ]
+        return ", ".join(part for part in parts if part)
+
+    def _curves(self, name: str) -> dict[str, Any]:
+        """Return the curves of a panel by name, without those that hold no numbers."""
+        columns = {"training": name} | (
+            {"validation": "validation_loss"} if name == "loss" else {}
+        )
+        curves = {
+            label: self.history[column].to_numpy(dtype=np.float64)
+            for label, column in columns.items()
+            if column in self.history
+        }
+        return {label: values for label, values in curves.items() if np.isfinite(values).any()}
+
+    def _label_kept_epoch(self, ax: "Axes") -> None:
+        # On the side of the line with more room.
+        is_late = self.kept_epoch > self.history["epoch"].mean()
+        ax.annotate(
+            f"kept: epoch {self.kept_epoch}",
+            (self.kept_epoch, 1),
+            xycoords=("data", "axes fraction"),
+            xytext=(-4 if is_late else 4, -2),
+            textcoords="offset points",
+            ha="right" if is_late else "left",
+            va="top",
+            color=DARK,
+            fontsize="small",
+        )
+
+
+def label_ends(ax: "Axes") -> None:
+    """Write the last value of each line beside its end, and of several also its name."""
+    lines = ax.get_lines()
+    known = [np.asarray(line.get_xydata()) for line in lines]
+    ends = [points[np.isfinite(points[:, 1])][-1].tolist() for points in known]
+    highest_first = sorted(range(len(lines)), key=lambda i: -ends[i][1])
+    for rank, i in enumerate(highest_first):
+        name = f" {lines[i].get_label()}" if len(lines) > 1 else ""
+        ax.annotate(
+            f"{ends[i][1]:.3g}{name}",
+            ends[i],
+            xytext=(4, 0),
+            textcoords="offset points",
+            va="center" if len(lines) == 1 else ("bottom", "top")[rank],
+            color=lines[i].get_color(),
+            fontsize="small",
+            annotation_clip=False,
+        )
+
+
+def _kept_epoch(history: pd.DataFrame, estimator: Any) -> int | None:
+    """Return the last epoch that early stopping counted as an improvement."""
+    if not getattr(estimator, "early_stopping", False) or "validation_loss" not in history:
+        return None
+    best, kept = math.inf, None
+    for epoch, loss in zip(history["epoch"], history["validation_loss"], strict=True):
+        if loss < best - estimator.tol:
+            best, kept = loss, int(epoch)
+    return kept
+
+
+def _no_history(estimator: Any) -> Exception:
+    name = type(estimator).__name__
+    if hasattr(estimator, "latent"):
+        error: Exception = NotFittedError(f"This {name} is not fitted yet: call fit first.")
+        return error
+    return TypeError(
+        f"{name} has no history_: expected a fitted FairLatentTransformer. For a Pipeline, give "
+        "the step, as pipe['fair']."
+    )
