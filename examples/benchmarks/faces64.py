@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 from _common import DATA_VARIABLE, code_fingerprint, rst_table
 from PIL import Image
+from safetensors.numpy import save_file
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score
@@ -53,6 +54,23 @@ def pixel_components(train, valid, n_components):
     pca = make_pipeline(PCA(n_components, svd_solver="randomized", random_state=0))
     train = pca.fit_transform(rows(train))
     return train, pca.transform(rows(valid))
+
+
+def save_attributes(path, encoder, data):
+    """Fit logistic regressions of attributes on codes of the train split, and keep them."""
+    train = load_image_folder(data / "celeba64", split="train")
+    codes = encoder.transform(train.images)
+    scaler = StandardScaler().fit(codes)
+    models = [
+        LogisticRegression(solver="newton-cholesky", C=0.1).fit(
+            scaler.transform(codes), train.frame[name]
+        )
+        for name in ATTRIBUTES
+    ]
+    weights = np.vstack([model.coef_[0] for model in models]) / scaler.scale_
+    bias = np.array([model.intercept_[0] for model in models]) - weights @ scaler.mean_
+    tensors = {"weights": weights.astype(np.float32), "bias": bias.astype(np.float32)}
+    save_file(tensors, path, metadata={"attributes": " ".join(ATTRIBUTES)})
 
 
 def psnr(images, others):
@@ -119,10 +137,15 @@ def main(arguments=None):
     parser.add_argument("--steps", type=int, default=50, help="of inversion and decoding")
     parser.add_argument("--out", type=Path, help="folder for faces64.rst")
     parser.add_argument("--pictures", type=Path, help="folder for grids of real and sampled faces")
+    parser.add_argument("--temperature", type=float, default=0.7, help="of the sampled faces")
+    parser.add_argument("--attributes", type=Path, help="write what make_faces needs here, only")
     options = parser.parse_args(arguments)
     if not options.data:
         parser.error(f"give the folder of the data as --data, or in ${DATA_VARIABLE}")
     encoder = DiffAEEncoder(options.weights, n_steps=options.steps, precision="float32")
+    if options.attributes:
+        save_attributes(options.attributes, encoder, Path(options.data))
+        return
     table, valid = probes(encoder, Path(options.data), options.max_rows)
     errors, exact, drawn = reconstructions(encoder, valid[:N_RECONSTRUCTED])
     command = f"python examples/benchmarks/faces64.py --steps {options.steps}"
@@ -141,7 +164,7 @@ def main(arguments=None):
     if options.pictures:
         options.pictures.mkdir(parents=True, exist_ok=True)
         save_rows(options.pictures / "real.png", valid[:12], exact[:12], drawn[:12])
-        sampled = encoder.sample(24)
+        sampled = encoder.sample(24, temperature=options.temperature)
         save_rows(options.pictures / "sampled.png", sampled[:12], sampled[12:])
         again = encoder.reconstruct(sampled[:12])
         save_rows(options.pictures / "sampled_again.png", sampled[:12], again)

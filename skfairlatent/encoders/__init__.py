@@ -9,6 +9,7 @@ from skfairlatent.encoders.diffae import (
     DiffAETraining,
     convert_weights,
     download_weights,
+    make_faces,
 )
 
 __all__ = [
@@ -20,4 +21,5 @@ __all__ = [
     "TorchEncoder",
     "convert_weights",
     "download_weights",
+    "make_faces",
 ]

@@ -3,6 +3,7 @@
 from skfairlatent.encoders.diffae._config import OFFICIAL_CONFIGS, DiffAEConfig
 from skfairlatent.encoders.diffae._download import download_weights
 from skfairlatent.encoders.diffae._estimator import DiffAEEncoder
+from skfairlatent.encoders.diffae._faces import make_faces
 from skfairlatent.encoders.diffae._options import DiffAETraining
 from skfairlatent.encoders.diffae._weights import convert_weights
 
@@ -13,4 +14,5 @@ __all__ = [
     "DiffAETraining",
     "convert_weights",
     "download_weights",
+    "make_faces",
 ]

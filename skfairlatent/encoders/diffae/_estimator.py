@@ -296,13 +296,18 @@ class DiffAEEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         codes = self.transform(source)
         return self.inverse_transform(codes, x_T=self.invert(source, codes))
 
-    def sample(self, n_samples: int = 1, *, random_state: int | None = None) -> Pixels:
+    def sample(
+        self, n_samples: int = 1, *, temperature: float = 1.0, random_state: int | None = None
+    ) -> Pixels:
         """Draw images of nobody: codes from a normal distribution, and noise, decoded.
 
         Parameters
         ----------
         n_samples : int, default=1
             How many.
+
+        temperature : float, default=1.0
+            Factor of codes and noise: less gives images of fewer flaws, nearer to the average.
 
         random_state : int or None, default=None
             Seed; None takes that of the encoder.
@@ -317,20 +322,15 @@ class DiffAEEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         TypeError
             If the weights hold the semantic encoder only.
         ValueError
-            If the weights came without the statistics of their codes.
+            If the weights came without the statistics of their codes, or a number is out of range.
         """
-        if n_samples < 1:
-            raise ValueError(f"n_samples={n_samples}: expected 1 or more.")
+        if n_samples < 1 or not temperature >= 0.0:
+            raise ValueError(f"{n_samples=}, {temperature=}: expected >= 1, and >= 0.")
         self._model().require_decoder()
-        statistics = self._model().statistics
-        if statistics is None:
-            raise ValueError(
-                f"weights={self.weights!r} hold no statistics of codes to sample from: give "
-                "DiffAEEncoder(statistics=...) the latent.pkl of the model."
-            )
         seed = self.random_state if random_state is None else random_state
-        codes = statistics.sample(n_samples, np.random.default_rng(seed))
-        return self.inverse_transform(codes, x_T=self._noise(n_samples, seed))
+        statistics = self._model().require_statistics(self.weights)
+        codes = statistics.sample(n_samples, np.random.default_rng(seed), temperature)
+        return self.inverse_transform(codes, x_T=temperature * self._noise(n_samples, seed))
 
     def save_weights(
         self,

@@ -76,6 +76,15 @@ class Model:
                 "weights of the whole model."
             )
 
+    def require_statistics(self, weights: Any) -> LatentStatistics:
+        """Return the statistics of codes, or raise ValueError that names the weights."""
+        if self.statistics is None:
+            raise ValueError(
+                f"weights={weights!r} hold no statistics of codes to sample from: give "
+                "DiffAEEncoder(statistics=...) the latent.pkl of the model."
+            )
+        return self.statistics
+
     def check_codes(self, codes: Any) -> Array:
         """Return codes as float32 of shape (n, d), or raise ValueError."""
         checked: Array = check_array(codes, dtype=np.float32, input_name="X")

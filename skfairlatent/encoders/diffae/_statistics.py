@@ -42,7 +42,9 @@ class LatentStatistics:
         """Take means and standard deviations of shape (d,), as the official files hold them."""
         return cls(mean.astype(np.float32), np.diag(std.astype(np.float32)))
 
-    def sample(self, n_samples: int, generator: np.random.Generator) -> Array:
+    def sample(
+        self, n_samples: int, generator: np.random.Generator, temperature: float = 1.0
+    ) -> Array:
         """Draw codes of shape (n_samples, d); the first ones do not depend on how many."""
         drawn = generator.standard_normal((n_samples, self.factor.shape[1]), dtype=np.float32)
-        return self.mean + drawn @ self.factor.T
+        return self.mean + (drawn * np.float32(temperature)) @ self.factor.T

@@ -109,6 +109,10 @@ def test__sample__draws_other_images_by_seed(encoder):
     assert first.shape == (3, 8, 8, 3)
     np.testing.assert_array_equal(first, encoder.sample(3))
     assert (first != encoder.sample(3, random_state=1)).any()
+    cold = encoder.sample(3, temperature=0.0)
+    assert (cold == cold[:1]).all()
+    with pytest.raises(ValueError, match="temperature=-1"):
+        encoder.sample(3, temperature=-1)
 
 
 def test__sample__without_statistics_says_what_to_give(trained, tmp_path):
@@ -119,7 +123,7 @@ def test__sample__without_statistics_says_what_to_give(trained, tmp_path):
 
 
 def test__sample__of_nothing_is_refused(encoder):
-    with pytest.raises(ValueError, match="n_samples=0: expected 1 or more"):
+    with pytest.raises(ValueError, match=r"n_samples=0, .*expected >= 1"):
         encoder.sample(0)
 
 
