@@ -100,6 +100,23 @@ def test__generative_models__embeds_anew_for_other_settings(module, tiny_data, t
     assert sorted(len(np.load(file)["train"]) for file in files) == [30, 40]
 
 
+def test__counterfactuals__judges_edits_and_writes_tables(
+    module,  # noqa: ARG001 - sets the path and the threads
+    tiny_data,
+    tmp_path,
+):
+    script = importlib.import_module("counterfactuals")
+    given = {"--data": tiny_data, "--out": tmp_path / "out", "--cache": tmp_path / "cache"}
+    given |= {"--encoders": "pca", "--labels": "Attractive", "--width": WIDTH, "--rows": 20}
+    given |= {"--judge-epochs": 15}
+    script.main([str(part) for pair in given.items() for part in pair])
+    text = (tmp_path / "out" / "counterfactuals.rst").read_text(encoding="utf-8")
+    assert "What judges see of label edits" in text
+    found = pd.read_json(tmp_path / "out" / "counterfactuals.json").set_index("latent")
+    assert (found["label_shift"] > 0).all()  # the judges see what edits are for
+    assert found["relative_ratio"]["raw"] == 1.0
+
+
 def test__psnr__is_that_of_the_definition(module):
     black = np.zeros((2, 64, 64, 3), dtype=np.uint8)
     other = black.copy()

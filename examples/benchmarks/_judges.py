@@ -31,7 +31,7 @@ class ConvJudge:
         self.classes_ = np.array([0, 1])
         self.network_ = self._network()
         optimizer = torch.optim.AdamW(self.network_.parameters(), weight_decay=1e-2)
-        n_steps = self.epochs * len(images) // BATCH_SIZE
+        n_steps = -(-self.epochs * len(images) // BATCH_SIZE)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, n_steps)
         cells = [np.flatnonzero((target == a) & (beside == b)) for a in (0, 1) for b in (0, 1)]
         for _ in tqdm(range(n_steps), desc="judge", unit="step"):
