@@ -47,4 +47,5 @@ class LatentStatistics:
     ) -> Array:
         """Draw codes of shape (n_samples, d); the first ones do not depend on how many."""
         drawn = generator.standard_normal((n_samples, self.factor.shape[1]), dtype=np.float32)
-        return self.mean + (drawn * np.float32(temperature)) @ self.factor.T
+        drawn *= temperature
+        return self.mean + drawn @ self.factor.T

@@ -1,0 +1,342 @@
+"""From a fitted pipeline and rows to an audit report."""
+
+__all__ = ["audit"]
+
+import datetime
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from numbers import Integral
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
+
+from skfairlatent._embedding import holds_images
+from skfairlatent.counterfactuals import Counterfactuals
+from skfairlatent.counterfactuals._scores import Scores
+from skfairlatent.counterfactuals._space import find_space
+from skfairlatent.diagnostics import LatentDiagnostics, diagnose
+from skfairlatent.exceptions import FairLatentWarning
+from skfairlatent.inspection._drawing import pyplot
+from skfairlatent.judging._bootstrap import check_bootstrap
+
+from ._edits import Noise, affected_table, explain_folds, explain_others, shown_people
+from ._facts import data_facts, model_facts, version_facts
+from ._figures import draw_comparison, draw_models
+from ._models import (
+    N_FOLDS,
+    Side,
+    after_side,
+    assign_folds,
+    baseline_side,
+    find_fair,
+    stand_in_side,
+)
+from ._rates import resample
+from ._report import AuditReport
+from ._rows import AuditedRows, check_rows
+from ._tables import rate_tables
+from ._words import limits, summary, title_of
+
+UNCONVERGED = "A classifier that was trained for this audit did not converge within its max_iter."
+NOISES = ("inverted", "zero")
+# Embeddings are passed on without the names of their columns, which need not be told.
+NO_NAMES = "does not have valid feature names"
+
+
+class Settings(NamedTuple):
+    """How much is drawn and shown."""
+
+    n_examples: int
+    n_decoded: int
+    target_probability: float
+    noise: str
+    n_bootstrap: int
+    confidence: float
+
+    def check(self) -> None:
+        """Raise ValueError for what is out of range."""
+        counts = (("n_examples", self.n_examples, 1), ("n_decoded", self.n_decoded, 0))
+        for name, value, least in counts:
+            if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
+                raise ValueError(f"{name}={value!r}: expected an integer of {least} or more.")
+        probability = self.target_probability
+        if not isinstance(probability, float) or not 0.0 < probability < 1.0:
+            raise ValueError(f"target_probability={probability!r}: expected within (0, 1).")
+        if self.noise not in NOISES:
+            raise ValueError(f"noise={self.noise!r}: expected one of {NOISES}.")
+        check_bootstrap(self.n_bootstrap, self.confidence)
+
+
+class Compared(NamedTuple):
+    """The rows, the models before and after by name, and the fold of each row.
+
+    `is_blind` says whether the audited classifier sees the label block only; `encoder` is what
+    encodes images or decodes embeddings, if there is such a thing.
+    """
+
+    rows: AuditedRows
+    sides: Mapping[str, Side]
+    folds: Any
+    is_blind: bool
+    encoder: Any
+
+
+def audit(  # noqa: PLR0913 - what is audited, and how
+    pipe: Any,
+    X: Any,
+    y: Any,
+    *,
+    sensitive_features: Any,
+    baseline: Any = None,
+    examples: Any = None,
+    n_examples: int = 6,
+    n_decoded: int = 64,
+    target_probability: float = 0.9,
+    noise: str = "inverted",
+    n_bootstrap: int = 1000,
+    confidence: float = 0.95,
+    search: Any = None,
+    title: str | None = None,
+    encoder: Any = None,
+    random_state: Any = None,
+) -> AuditReport:
+    """Measure a fair pipeline against a model before mitigation, group by group.
+
+    Parameters
+    ----------
+    pipe : Pipeline
+        Fitted, with a FairLatentTransformer and after it a classifier of one label.
+
+    X : array-like of shape (n_samples, n_features), or images
+        Rows that neither the pipeline nor the baseline **was fitted on**; that is not checked.
+
+    y : array-like of shape (n_samples,)
+        Their labels. The name of a Series is used on the page.
+
+    sensitive_features : array-like of shape (n_samples,) or (n_samples, n_attributes)
+        Their sensitive attributes. Each is looked at alone, and all of them crossed.
+
+    baseline : classifier or Pipeline, default=None
+        A fitted model without mitigation that takes the same X: "before". None trains the
+        pipeline's classifier anew on the standardised embeddings of X, in 5 folds, so that
+        each row is judged by one that has not seen it; the report says so.
+
+    examples : array-like or images, default=None
+        Other rows, to take the people shown from, such as sampled faces. None takes them from X.
+
+    n_examples : int, default=6
+        People shown for each attribute.
+
+    n_decoded : int, default=64
+        Rows of X, drawn at random, whose edits are also decoded and encoded again to decide on,
+        where that can be done. With a diffusion autoencoder this takes most of the time.
+
+    target_probability : float in (0, 1), default=0.9
+        How sure a reader of the latent, a logistic regression, is to be of the other group after
+        an edit. Where no edit makes it so, as can be with several groups, it just has to take the
+        row for the other.
+
+    noise : {"inverted", "zero"}, default="inverted"
+        What a diffusion autoencoder decodes from. ``"inverted"`` keeps all that embeddings leave
+        out of an image, and with a weak encoder that may be most of it, so that edits do not
+        show. ``"zero"`` shows what embeddings hold, and nothing else.
+
+    n_bootstrap : int, default=1000
+        Draws of the rows with replacement for the intervals.
+
+    confidence : float, default=0.95
+        Of the intervals, which are percentiles of the draws.
+
+    search : GridSearchCV or the like, default=None
+        The fitted search that the pipeline came from, to show its candidates.
+
+    title : str, default=None
+        Of the page.
+
+    encoder : object, default=None
+        What decodes embeddings; None for the pipeline's own.
+
+    random_state : int, RandomState instance or None, default=None
+        Draws folds, rows and probes.
+
+    Returns
+    -------
+    AuditReport
+        What is warned of on the way is among its ``limits``, not raised.
+
+    Raises
+    ------
+    TypeError
+        If `pipe` is no Pipeline with a FairLatentTransformer and a classifier after it.
+    NotFittedError
+        If a step is not fitted.
+    ValueError
+        If lengths differ, a label is unknown to the classifier, an attribute has one group only,
+        or a group fewer than 10 rows.
+    ImportError
+        If matplotlib is not installed.
+
+    See Also
+    --------
+    skfairlatent.diagnostics.diagnose : The latent alone.
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from skfairlatent import FairLatentTransformer
+    >>> from skfairlatent.datasets import make_biased_embeddings
+    >>> from skfairlatent.report import audit
+    >>> data = make_biased_embeddings(600, n_features=8, random_state=0)
+    >>> X, y, s = data.data, data.target, data.sensitive_features
+    >>> fair = FairLatentTransformer(max_iter=20, random_state=0)
+    >>> pipe = make_pipeline(fair, LogisticRegression())
+    >>> pipe = pipe.fit(X[:300], y[:300], fairlatenttransformer__sensitive_features=s[:300])
+    >>> report = audit(pipe, X[300:], y[300:], sensitive_features=s[300:], random_state=0)
+    >>> gap = report.differences.loc[("group", "equalized_odds_difference")]
+    >>> bool(gap["after"] < gap["before"])
+    True
+    >>> report.save("audit.html")  # doctest: +SKIP
+    """
+    pyplot("audit")
+    settings = Settings(n_examples, n_decoded, target_probability, noise, n_bootstrap, confidence)
+    settings.check()
+    fair, rng = find_fair(pipe), check_random_state(random_state)
+    with _noting_warnings() as warned:
+        compared = _compare(pipe, fair, (X, y, sensitive_features), baseline, encoder, rng)
+        tables = _tables(compared, settings, rng)
+        affected, people = _edit(compared, examples, settings, rng)
+        diagnostics = _diagnose(fair, compared, rng)
+        figures = draw_comparison(compared.rows, compared.sides, tables[2], people)
+        figures |= draw_models(fair, compared.sides["after"].embeddings, search)
+    rows, (overall, by_group, differences) = compared.rows, tables
+    facts = {
+        "audit": _audit_facts(compared, settings, baseline, shows_others=examples is not None),
+        "model": model_facts(pipe, fair, compared.encoder),
+        "data": data_facts(rows),
+        "versions": version_facts(),
+    }
+    return AuditReport(
+        title=title or title_of(rows.label_name, rows.attributes),
+        date=datetime.date.today().isoformat(),
+        summary=tuple(summary(overall, differences, affected, facts, diagnostics.warnings)),
+        overall=overall,
+        by_group=by_group,
+        differences=differences,
+        affected=affected,
+        diagnostics=diagnostics,
+        counterfactuals=people,
+        facts=facts,
+        limits=tuple(limits(by_group, facts, [*diagnostics.warnings, *warned])),
+        figures=figures,
+    )
+
+
+def _compare(
+    pipe: Any, fair: Any, given: tuple[Any, Any, Any], baseline: Any, encoder: Any, rng: Any
+) -> Compared:
+    """Check the rows, and let both models judge them."""
+    X, y, sensitive_features = given
+    space = find_space(pipe, None, encoder, images=holds_images(X))
+    rows = check_rows(X, y, sensitive_features, Scores(space.classifier).classes)
+    folds = assign_folds(rows.y, rows.groupings()[-1].codes, rng)
+    after = after_side(fair, space, X)
+    if baseline is None:
+        before = stand_in_side(space.classifier, after, rows.y, folds)
+    else:
+        before = baseline_side(baseline, X, after)
+    is_blind = space.input.stop <= space.sensitive.start
+    return Compared(rows, {"before": before, "after": after}, folds, is_blind, space.encoder)
+
+
+def _tables(compared: Compared, settings: Settings, rng: Any) -> tuple[pd.DataFrame, ...]:
+    rows, sides = compared.rows, compared.sides
+    classes = sides["after"].classes
+    decided = [rows.y, sides["before"].predictions, sides["after"].predictions]
+    decisions = resample(
+        [np.searchsorted(classes, each) for each in decided],
+        rows.groupings()[-1].codes,
+        [str(each) for each in classes],
+        settings.n_bootstrap,
+        rng,
+    )
+    return rate_tables(decisions, rows.groupings(), settings.confidence)
+
+
+def _edit(
+    compared: Compared, examples: Any, settings: Settings, rng: Any
+) -> tuple[pd.DataFrame, dict[str, dict[str, Counterfactuals]]]:
+    """Return how many decisions an edit changes, and the edits of the people to show."""
+    rows, sides = compared.rows, compared.sides
+    noise, goal = Noise(rows.X, settings.noise), settings.target_probability
+    explained = {
+        name: explain_folds(rows, side, noise, compared.folds, goal)
+        for name, side in sides.items()
+    }
+    n_decoded = min(settings.n_decoded, len(rows.y))
+    chosen = rng.permutation(len(rows.y))[:n_decoded]
+    affected = affected_table(explained, rows.attributes, chosen, settings.confidence)
+    if examples is not None:
+        noise = Noise(examples, settings.noise)
+        explained = {name: explain_others(rows, side, noise, goal) for name, side in sides.items()}
+    people = {
+        attribute: shown_people(explained, attribute, settings.n_examples)
+        for attribute in rows.attributes
+    }
+    return affected, people
+
+
+def _diagnose(fair: Any, compared: Compared, rng: Any) -> LatentDiagnostics:
+    rows, after = compared.rows, compared.sides["after"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FairLatentWarning)  # what is found is in the result
+        return diagnose(
+            fair,
+            after.embeddings,
+            rows.y,
+            sensitive_features=rows.sensitive_features,
+            random_state=rng,
+        )
+
+
+def _audit_facts(
+    compared: Compared, settings: Settings, baseline: Any, *, shows_others: bool
+) -> dict[str, Any]:
+    rows, after = compared.rows, compared.sides["after"]
+    steps = [step for _, step in getattr(baseline, "steps", [("", baseline)])]
+    return {
+        "label": rows.label_name,
+        "classes": [str(each) for each in after.classes],
+        "attributes": rows.attributes,
+        "n_rows": len(rows.y),
+        "baseline": None if baseline is None else [type(step).__name__ for step in steps],
+        "n_folds": N_FOLDS,
+        "target_probability": settings.target_probability,
+        "noise": settings.noise if getattr(after.decoder, "invert", None) else None,
+        "n_bootstrap": settings.n_bootstrap,
+        "confidence": settings.confidence,
+        "is_blind": compared.is_blind,
+        "can_decode": after.decoder is not None,
+        "shows_others": shows_others,
+    }
+
+
+@contextmanager
+def _noting_warnings() -> Iterator[list[str]]:
+    """Collect what is warned of about models and data; pass on what is about code."""
+    noted: list[str] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield noted
+    for each in caught:
+        text = " ".join(str(each.message).split())
+        if issubclass(each.category, ConvergenceWarning):
+            text = UNCONVERGED
+        if not issubclass(each.category, UserWarning):
+            warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
+        elif NO_NAMES not in text and text not in noted:
+            noted.append(text)

@@ -1,0 +1,256 @@
+"""What decisions become when what tells the group is edited: of everybody, and of a few shown."""
+
+__all__ = [
+    "Explained",
+    "Noise",
+    "affected_table",
+    "explain_folds",
+    "explain_others",
+    "shown_people",
+]
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy.stats import binomtest
+from sklearn.utils import _safe_indexing
+
+from skfairlatent._embedding import holds_images
+from skfairlatent.counterfactuals import CounterfactualExplainer, Counterfactuals
+
+from ._models import Decoder, Side
+from ._moves import merged, to_another
+from ._rows import AuditedRows
+
+Array = npt.NDArray[Any]
+Rows = npt.NDArray[np.intp]
+
+
+class Part(NamedTuple):
+    """Rows, and an explainer that has not seen them."""
+
+    rows: Rows
+    explainer: CounterfactualExplainer
+
+
+class Noise:
+    """What a diffusion autoencoder decodes rows from, the same for a row and its edits.
+
+    Parameters
+    ----------
+    X : images, or array-like
+        The rows.
+
+    kind : {"inverted", "zero"}
+        That which is found in the images, if X is images, or none.
+    """
+
+    def __init__(self, X: Any, kind: str) -> None:
+        self.X = X
+        self.kind = kind
+        self.found: dict[tuple[int, bytes], Any] = {}
+
+    def of(self, decoder: Decoder, rows: Rows, embeddings: Array) -> Any:
+        """Return the noise of some rows, found once for all edits; None for encoders without."""
+        if decoder.invert is None or (self.kind == "inverted" and not holds_images(self.X)):
+            return None
+        key = id(decoder.space.encoder), rows.tobytes()
+        if key not in self.found:
+            if self.kind == "inverted":
+                self.found[key] = decoder.invert(_safe_indexing(self.X, rows))
+            else:  # as large as an image
+                shape = decoder.inverse_transform(embeddings[rows[:1]]).shape[1:]
+                self.found[key] = np.zeros((len(rows), *shape), dtype=np.float32)
+        return self.found[key]
+
+
+@dataclass(frozen=True)
+class Explained:
+    """A model whose sensitive edits can be asked for.
+
+    Parameters
+    ----------
+    noise : Noise
+        Of the rows.
+
+    side : Side
+        The model.
+
+    embeddings : ndarray of shape (n, width)
+        Of the rows.
+
+    parts : sequence of Part
+        All the rows.
+
+    target_probability : float
+        How sure a reader of the latent is to be of the other group.
+    """
+
+    noise: Noise
+    side: Side
+    embeddings: Array
+    parts: Sequence[Part]
+    target_probability: float
+    _effects: dict[str, pd.DataFrame] = field(default_factory=dict)
+
+    def effects(self, attribute: str) -> pd.DataFrame:
+        """Return for each row whether the edit of an attribute could be made, and what it did.
+
+        Returns
+        -------
+        DataFrame
+            Columns ``reached``, ``changed`` (the decision), ``shift`` (of the probability of what
+            was decided), and ``length`` of the edit (1 is the distance between two rows, in the
+            root mean square).
+        """
+        if attribute not in self._effects:
+            self._effects[attribute] = self._measure(attribute)
+        return self._effects[attribute]
+
+    def _measure(self, attribute: str) -> pd.DataFrame:
+        tables = []
+        for part, result in self._explain(attribute, np.arange(len(self.embeddings))):
+            decided = np.searchsorted(result.classes, result.original_predictions)[:, None]
+            before = np.take_along_axis(result.original_probabilities, decided, axis=1)[:, 0]
+            after = np.take_along_axis(result.probabilities[:, 0], decided, axis=1)[:, 0]
+            columns = {
+                "reached": result.reached[:, 0],
+                "changed": result.changed[:, 0],
+                "shift": np.abs(after - before),
+                "length": result.strengths[:, 0] / _distance(result.original_latents),
+            }
+            tables.append(pd.DataFrame(columns, index=part))
+        return pd.concat(tables).sort_index()
+
+    def counterfactuals(
+        self, attribute: str, rows: Rows, *, reencode: bool = False
+    ) -> Counterfactuals:
+        """Return the edits of some rows, in the order given, decoded where that can be done.
+
+        With `reencode` decisions are those on the decoded images.
+        """
+        found, order = [], []
+        for part, result in self._explain(attribute, rows):
+            order.append(part)
+            if self.side.decoder is None:
+                found.append(result)
+                continue
+            pictured = result.decode(self.noise.of(self.side.decoder, part, self.embeddings))
+            found.append(pictured.reencode() if reencode else pictured)
+        positions = pd.Index(np.concatenate(order)).get_indexer(rows)
+        # Without the model, which a report is not to carry along.
+        return replace(merged(found)[positions], _reader=None)
+
+    def _explain(self, attribute: str, rows: Rows) -> Iterator[tuple[Rows, Counterfactuals]]:
+        for part in self.parts:
+            chosen = part.rows[np.isin(part.rows, rows)]
+            if len(chosen):
+                given = self.embeddings[chosen]
+                yield chosen, to_another(part.explainer, given, attribute, self.target_probability)
+
+
+def explain_folds(
+    rows: AuditedRows, side: Side, noise: Noise, folds: Array, target_probability: float
+) -> Explained:
+    """Explain each row by what was learnt of the other folds."""
+    y, groups = rows.y, rows.sensitive_features
+    parts = []
+    for fold, model in enumerate(side.models):
+        explainer = CounterfactualExplainer(model, encoder=side.decoder)
+        others = folds != fold
+        explainer.fit(side.embeddings[others], y[others], sensitive_features=groups[others])
+        parts.append(Part(np.flatnonzero(~others), explainer))
+    return Explained(noise, side, side.embeddings, parts, target_probability)
+
+
+def explain_others(
+    rows: AuditedRows, side: Side, noise: Noise, target_probability: float
+) -> Explained:
+    """Explain rows that are not among those audited, those of `noise`, by what these taught."""
+    explainer = CounterfactualExplainer(side.model, encoder=side.decoder)
+    explainer.fit(side.embeddings, rows.y, sensitive_features=rows.sensitive_features)
+    embeddings = side.embed(noise.X)
+    parts = [Part(np.arange(len(embeddings)), explainer)]
+    return Explained(noise, side, embeddings, parts, target_probability)
+
+
+def affected_table(
+    models: Mapping[str, Explained], attributes: Sequence[str], rows: Rows, confidence: float
+) -> pd.DataFrame:
+    """Return how many decisions change when what tells an attribute is edited.
+
+    Parameters
+    ----------
+    models : dict of str to Explained
+        ``"before"`` and ``"after"``.
+
+    attributes : sequence of str
+        The sensitive attributes.
+
+    rows : ndarray of int
+        Rows whose edits are also decoded and encoded again, where that can be done.
+
+    confidence : float
+        Of the intervals, which are exact ones of a share (Clopper and Pearson).
+    """
+    found = {}
+    for attribute in attributes:
+        for name, explained in models.items():
+            effects = explained.effects(attribute)
+            n, changed = len(effects), int(effects["changed"].sum())
+            row: dict[str, Any] = {"rows": n, "reached": int(effects["reached"].sum())}
+            row["length"] = effects["length"][effects["reached"]].median()
+            row |= {"changed": changed} | _share(changed, n, "", confidence)
+            found[attribute, name] = row | _decoded(explained, attribute, rows, confidence)
+    index = pd.MultiIndex.from_tuples(list(found), names=["sensitive_feature", "model"])
+    return pd.DataFrame(list(found.values()), index=index)
+
+
+def shown_people(
+    models: Mapping[str, Explained], attribute: str, n_examples: int
+) -> dict[str, Counterfactuals]:
+    """Return the edits of those whose decision by the model before depends most on an attribute.
+
+    First those whose decision changes, by how far their probability moves; then others, likewise.
+    """
+    effects = models["before"].effects(attribute)
+    order = np.lexsort((-effects["shift"].to_numpy(), ~effects["changed"].to_numpy()))
+    rows = order[:n_examples]
+    return {name: explained.counterfactuals(attribute, rows) for name, explained in models.items()}
+
+
+def _decoded(
+    explained: Explained, attribute: str, rows: Rows, confidence: float
+) -> dict[str, float]:
+    """Return what the edits of some rows come to as images, as far as that can be said."""
+    n = len(rows) if explained.side.decoder is not None else 0
+    if n == 0:
+        unknown = dict.fromkeys(("decoded_changed", "decoded_group_changed"), np.nan)
+        return {"decoded_rows": 0, **unknown, **_share(0, 0, "decoded_", confidence)}
+    result = explained.counterfactuals(attribute, rows, reencode=True)
+    groups = result.sensitive_probabilities[attribute][:, 0].argmax(axis=1)
+    original = result.original_sensitive_probabilities[attribute].argmax(axis=1)
+    changed = int(result.changed.sum())
+    return {
+        "decoded_rows": n,
+        "decoded_changed": changed,
+        "decoded_group_changed": int((groups != original).sum()),
+        **_share(changed, n, "decoded_", confidence),
+    }
+
+
+def _distance(latents: Array) -> float:
+    """Return the root mean square distance between two rows."""
+    return float(np.sqrt(2.0 * latents.astype(np.float64).var(axis=0).sum()))
+
+
+def _share(part: int, whole: int, prefix: str, confidence: float) -> dict[str, float]:
+    names = [f"{prefix}{name}" for name in ("share", "low", "high")]
+    if whole == 0:
+        return dict.fromkeys(names, np.nan)
+    interval = binomtest(part, whole).proportion_ci(confidence)
+    return dict(zip(names, (part / whole, interval.low, interval.high), strict=True))

@@ -1,0 +1,234 @@
+"""The two models that an audit compares, as classifiers on embeddings of the audited rows."""
+
+__all__ = ["Side", "after_side", "assign_folds", "baseline_side", "find_fair", "stand_in_side"]
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.base import BaseEstimator, TransformerMixin, clone
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from skfairlatent._embedding import holds_images
+from skfairlatent.counterfactuals._scores import Scores
+from skfairlatent.counterfactuals._space import Space, find_space
+
+Array = npt.NDArray[Any]
+Codes = npt.NDArray[np.int64]
+
+N_FOLDS = 5
+
+
+@dataclass(frozen=True)
+class Side:
+    """A model, what it says of the audited rows, and how its latent can be edited.
+
+    Parameters
+    ----------
+    embeddings : ndarray of shape (n, width)
+        Of the audited rows.
+
+    embed : callable
+        From rows to embeddings.
+
+    classes, predictions, probabilities : ndarray
+        Of shapes (n_classes,), (n,) and (n, n_classes).
+
+    models : sequence of Pipeline
+        Classifiers on embeddings, one for each fold of the rows.
+
+    model : Pipeline
+        The classifier for rows that are not among the audited ones.
+
+    decoder : object or None
+        What turns embeddings into images and back, if that can be done.
+    """
+
+    embeddings: Array
+    embed: Callable[[Any], Array]
+    classes: Array
+    predictions: Array
+    probabilities: Array
+    models: Sequence[Any]
+    model: Any
+    decoder: Any = None
+
+
+class Decoder:
+    """An encoder with the steps between it and the embeddings, as one encoder."""
+
+    def __init__(self, space: Space) -> None:
+        self.space = space
+
+    def transform(self, images: Array) -> Array:
+        """Return embeddings."""
+        return self.space.encode(images)
+
+    def inverse_transform(self, embeddings: Array, *, x_T: Any = None) -> Array:
+        """Return images."""
+        return self.space.decode(embeddings, x_T)
+
+    @property
+    def invert(self) -> Any:
+        """What finds the noise that images are decoded from; None if there is no such thing."""
+        return getattr(self.space.encoder, "invert", None)
+
+
+class Latent(TransformerMixin, BaseEstimator):
+    """The way of a fitted model from embeddings to its latent and back, as one step."""
+
+    def __init__(self, space: Space) -> None:
+        self.space = space
+
+    def fit(self, X: Any, y: Any = None) -> Self:  # noqa: ARG002 - scikit-learn's signature
+        """Do nothing: the model is fitted."""
+        return self
+
+    def transform(self, X: Any) -> Array:
+        """Return latents."""
+        return np.asarray(self.space.forward(X))
+
+    def inverse_transform(self, X: Any) -> Array:
+        """Return embeddings."""
+        return np.asarray(self.space.inverse(X))
+
+    def __sklearn_is_fitted__(self) -> bool:
+        """Tell ``check_is_fitted`` so."""
+        return True
+
+
+def find_fair(pipe: Any) -> Any:
+    """Return the FairLatentTransformer of a pipeline.
+
+    Raises
+    ------
+    TypeError
+        If there is none, or what is given is no Pipeline.
+    """
+    remedy = (
+        'Pipeline([("fair", FairLatentTransformer()), ("clf", LogisticRegression())]), fitted; '
+        "a plain model is given as baseline=."
+    )
+    if not isinstance(pipe, Pipeline):
+        raise TypeError(f"audit was given a {type(pipe).__name__}: expected {remedy}")
+    steps = [step for _, step in pipe.steps]
+    for step in steps:
+        if hasattr(step, "latent") and hasattr(type(step), "inverse_transform"):
+            return step
+    names = [type(step).__name__ for step in steps]
+    raise TypeError(f"The pipeline {names} has no FairLatentTransformer: expected {remedy}")
+
+
+def after_side(fair: Any, space: Space, X: Any) -> Side:
+    """Return the audited pipeline, of which `fair` is the transformer."""
+    model = Pipeline([("fair", fair), ("classifier", space.classifier)])
+    decoder = Decoder(space) if space.can_decode else None
+    return _side(space, space.embed(X), model, decoder)
+
+
+def baseline_side(baseline: Any, X: Any, after: Side) -> Side:
+    """Return a fitted plain model that takes the same rows."""
+    images = holds_images(X)
+    space = find_space(baseline, None, None, images=images)
+    try:
+        embeddings = space.embed(X)
+    except ValueError as error:
+        raise ValueError(
+            f"baseline cannot be followed on X ({error}): give a fitted classifier of numbers, or "
+            "a Pipeline that makes numbers of X before it."
+        ) from error
+    unknown = np.setdiff1d(space.classifier.classes_, after.classes)
+    if len(unknown):
+        raise ValueError(
+            f"baseline predicts the classes {space.classifier.classes_.tolist()} and the pipeline "
+            f"{after.classes.tolist()}: give a baseline for the same label."
+        )
+    if images:
+        decoder = Decoder(space) if space.can_decode else None
+    else:  # the same embeddings decode the same way
+        decoder = after.decoder if np.array_equal(embeddings, after.embeddings) else None
+    model = Pipeline([("latent", Latent(space)), ("classifier", space.classifier)])
+    return _side(space, embeddings, model, decoder)
+
+
+def _side(space: Space, embeddings: Array, model: Any, decoder: Decoder | None) -> Side:
+    """Return a fitted model, which is the same for all rows."""
+    scores = Scores(space.classifier)
+    inputs = space.forward(embeddings)[:, space.input]
+    return Side(
+        embeddings=embeddings,
+        embed=space.embed,
+        classes=scores.classes,
+        predictions=scores.predict(inputs),
+        probabilities=scores.probabilities(inputs),
+        models=[model] * N_FOLDS,
+        model=model,
+        decoder=decoder,
+    )
+
+
+def stand_in_side(classifier: Any, after: Side, y: Array, folds: Codes) -> Side:
+    """Return the pipeline's classifier, trained anew on embeddings, as the model before.
+
+    Each row is judged by a classifier that was trained on the other folds.
+
+    Parameters
+    ----------
+    classifier : object
+        The fitted classifier of the pipeline; it is cloned.
+
+    after : Side
+        The audited pipeline.
+
+    y : ndarray of shape (n,)
+        Labels.
+
+    folds : ndarray of shape (n,), int64
+        Fold of each row.
+    """
+    classes, counts = np.unique(y, return_counts=True)
+    if counts.min() < 2:
+        raise ValueError(
+            f"Label {classes[counts.argmin()]} has one row, and without a baseline two are "
+            "needed to train one: give baseline=, or leave that row out."
+        )
+    E = after.embeddings
+
+    def trained(rows: Array) -> Any:
+        return make_pipeline(StandardScaler(), clone(classifier)).fit(E[rows], y[rows])
+
+    predictions = np.empty(len(y), dtype=classes.dtype)
+    probabilities = np.empty((len(y), len(classes)))
+    models = []
+    try:
+        for fold in range(N_FOLDS):
+            models.append(trained(folds != fold))
+            rows, scores = folds == fold, Scores(models[-1])
+            predictions[rows] = scores.predict(E[rows])
+            probabilities[rows] = scores.probabilities(E[rows])
+    except ValueError as error:
+        raise ValueError(
+            f"The pipeline's classifier cannot be trained anew on embeddings ({error}): give "
+            "baseline=, a fitted model without mitigation."
+        ) from error
+    return Side(
+        embeddings=E,
+        embed=after.embed,
+        classes=classes,
+        predictions=predictions,
+        probabilities=probabilities,
+        models=models,
+        model=trained(np.ones(len(y), dtype=bool)),
+        decoder=after.decoder,
+    )
+
+
+def assign_folds(y: Array, crossed: Codes, rng: Any) -> Codes:
+    """Deal the rows of each label and group out to the folds, in random order."""
+    order = np.lexsort((rng.permutation(len(y)), crossed, np.unique(y, return_inverse=True)[1]))
+    folds = np.empty(len(y), dtype=np.int64)
+    folds[order] = np.arange(len(y)) % N_FOLDS
+    return folds

@@ -1,0 +1,195 @@
+"""The audit report: its tables and figures, and how it is kept."""
+
+__all__ = ["AuditReport"]
+
+import html
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from skfairlatent._checkpoint import replace_file
+from skfairlatent.counterfactuals import Counterfactuals
+from skfairlatent.diagnostics import LatentDiagnostics
+
+from ._plain import as_plain
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+FORMAT = "skfairlatent-audit-1"
+SUFFIXES = (".html", ".json")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class AuditReport:
+    """What `audit` found. Printing it shows the verdict; `save` writes it for others.
+
+    "Before" is the baseline, "after" the audited pipeline. ``low`` and ``high`` are the ends of
+    intervals, NaN where there is none.
+
+    Parameters
+    ----------
+    title : str
+        Of the page.
+
+    date : str
+        When the audit was made, as YYYY-MM-DD.
+
+    summary : tuple of str
+        The verdict in numbers: paragraphs on accuracy, on each attribute, and on what the
+        diagnostics warned of.
+
+    overall : pandas.DataFrame
+        One row a metric, as fairlearn's ``MetricFrame.overall``: ``count``, ``accuracy``,
+        ``true_positive_rate``, ``false_positive_rate`` and ``selection_rate`` (of more than two
+        classes the rates of each, as ``"selection_rate of <class>"``). Columns ``before``,
+        ``before_low``, ``before_high``, ``after``, ``after_low``, ``after_high``.
+
+    by_group : pandas.DataFrame
+        The same for each (sensitive feature, group, metric), as ``MetricFrame.by_group``; NaN
+        where a group has no rows to measure a rate on. Attributes come alone, then crossed.
+
+    differences : pandas.DataFrame
+        ``equalized_odds_difference`` (worst case), ``demographic_parity_difference`` and
+        ``worst_group_accuracy`` of each sensitive feature. The same columns, ``change`` (after
+        less before, on the same rows) with its interval, and ``note``, which says why a value is
+        NaN.
+
+    affected : pandas.DataFrame
+        How many decisions change when what tells a sensitive feature is edited, for each
+        (sensitive feature, model): ``rows``; ``reached``, rows that the edit could be made for;
+        ``length``, median of the edits, of which 1 is the distance between two rows; ``changed``,
+        ``share``, ``low``, ``high``. Then ``decoded_rows`` and the like for decisions on decoded
+        images, encoded again, and ``decoded_group_changed``, the images that are then read as of
+        another group.
+
+    diagnostics : LatentDiagnostics
+        The latent space of the transformer.
+
+    counterfactuals : dict of str to dict of str to Counterfactuals
+        By sensitive feature, then ``"before"`` and ``"after"``: edits of the same people, first
+        those whose decision before depends most on the attribute. They hold these people's
+        embeddings; what `save` writes does not.
+
+    facts : dict
+        ``"audit"``, ``"model"``, ``"data"`` and ``"versions"``.
+
+    limits : tuple of str
+        What is not promised, what this audit cannot say, and what was warned of on the way.
+
+    figures : dict of str to matplotlib.figure.Figure
+        By name.
+
+    See Also
+    --------
+    audit : Makes it.
+    """
+
+    title: str
+    date: str
+    summary: tuple[str, ...]
+    overall: pd.DataFrame
+    by_group: pd.DataFrame
+    differences: pd.DataFrame
+    affected: pd.DataFrame
+    diagnostics: LatentDiagnostics
+    counterfactuals: Mapping[str, Mapping[str, Counterfactuals]]
+    facts: Mapping[str, Mapping[str, Any]]
+    limits: tuple[str, ...]
+    figures: "Mapping[str, Figure]" = field(default_factory=dict)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write a page for people or numbers for machines.
+
+        Parameters
+        ----------
+        path : path-like
+            Ends in ``.html``: one self-contained page, which needs no network and no script. Ends
+            in ``.json``: `to_dict`. A file that is there is replaced once the new one is
+            complete.
+
+        Raises
+        ------
+        ValueError
+            For another suffix.
+        OSError
+            If the file cannot be written.
+        """
+        path = Path(path)
+        if path.suffix.lower() not in SUFFIXES:
+            raise ValueError(
+                f"{path.name!r} ends in {path.suffix!r}: expected '.html' for a page, or '.json' "
+                "for its numbers."
+            )
+        is_page = path.suffix.lower() == ".html"
+        text = self.to_html() if is_page else json.dumps(self.to_dict(), allow_nan=False, indent=1)
+        try:
+            replace_file(path, partial(_write, text))
+        except OSError as error:
+            remedy = "make the folder first" if not path.parent.is_dir() else "choose another path"
+            message = f"the audit cannot be written there ({error.strerror}): {remedy}"
+            raise OSError(error.errno, message, str(path)) from error
+
+    def to_html(self) -> str:
+        """Return the page as text."""
+        from ._page import render  # noqa: PLC0415 - jinja2 is needed for pages only
+
+        return render(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the numbers, in types that JSON has: NaN becomes None.
+
+        Returns
+        -------
+        dict
+            The fields of the report, tables as lists of rows, without figures. Of the people
+            shown only probabilities and decisions.
+        """
+        diagnostics = self.diagnostics
+        found: dict[str, Any] = as_plain(
+            {
+                "format": FORMAT,
+                "title": self.title,
+                "date": self.date,
+                "summary": self.summary,
+                "overall": self.overall,
+                "by_group": self.by_group,
+                "differences": self.differences,
+                "affected": self.affected,
+                "diagnostics": {
+                    "figures": diagnostics.to_frame(),
+                    "warnings": diagnostics.warnings,
+                },
+                "counterfactuals": {
+                    attribute: {name: shown.to_frame() for name, shown in sides.items()}
+                    for attribute, sides in self.counterfactuals.items()
+                },
+                "facts": self.facts,
+                "limits": self.limits,
+            }
+        )
+        return found
+
+    def _repr_html_(self) -> str:
+        """Show the page in a notebook, in a frame of its own."""
+        page = html.escape(self.to_html())
+        return (
+            f'<iframe srcdoc="{page}" title="{html.escape(self.title)}" sandbox '
+            'style="width: 100%; height: 40rem; border: 1px solid #888"></iframe>'
+        )
+
+    def __repr__(self) -> str:
+        """Say what was found, in words and in one table."""
+        columns = ["before", "after", "change", "change_low", "change_high"]
+        table = self.differences[columns].round(3).to_string()
+        return "\n\n".join([f"{self.title} ({self.date})", *self.summary, table])
+
+
+def _write(text: str, path: Path) -> None:
+    path.write_text(text, encoding="utf-8")

@@ -1,0 +1,138 @@
+"""The audited rows, checked before anything is computed from them."""
+
+__all__ = ["AuditedRows", "Grouping", "check_rows"]
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from sklearn.utils.validation import column_or_1d
+
+from skfairlatent._embedding import reject_near_images
+from skfairlatent._groups import cross_columns, encode_columns
+
+Array = npt.NDArray[Any]
+
+# With fewer rows a group can neither be learnt from in folds nor spoken of.
+FEWEST_ROWS = 10
+
+
+class Grouping(NamedTuple):
+    """A sensitive attribute, or several crossed.
+
+    Parameters
+    ----------
+    name : str
+        What the groups are of.
+
+    codes : ndarray of shape (n,), int64
+        Group of each row.
+
+    names : list of str
+        The groups.
+    """
+
+    name: str
+    codes: npt.NDArray[np.int64]
+    names: list[str]
+
+
+@dataclass(frozen=True)
+class AuditedRows:
+    """Rows with their labels and groups.
+
+    Parameters
+    ----------
+    X : array-like of shape (n, n_features), or images
+    y : ndarray of shape (n,)
+    sensitive_features : DataFrame of n rows
+        One column an attribute, as text.
+    label_name : str
+        What the label is called; no attribute is called so.
+    """
+
+    X: Any
+    y: Array
+    sensitive_features: pd.DataFrame
+    label_name: str
+
+    @property
+    def attributes(self) -> list[str]:
+        """Names of the sensitive attributes."""
+        return list(self.sensitive_features)
+
+    def groupings(self) -> list[Grouping]:
+        """Return each attribute, and if there are several, lastly all of them crossed."""
+        columns = encode_columns(self.sensitive_features)
+        found = [Grouping(str(each.name), each.codes, each.values) for each in columns]
+        if len(found) > 1:
+            # As `skfairlatent.diagnostics` calls them.
+            name = " x ".join(self.attributes)
+            found.append(Grouping(name, *cross_columns(self.sensitive_features)))
+        return found
+
+
+def check_rows(X: Any, y: Any, sensitive_features: Any, classes: Array) -> AuditedRows:
+    """Return the rows, or raise ValueError for what cannot be audited.
+
+    Parameters
+    ----------
+    X, y, sensitive_features
+        As the user gave them.
+
+    classes : ndarray of shape (n_classes,)
+        Those of the pipeline's classifier.
+    """
+    reject_near_images(X)
+    labels = np.asarray(column_or_1d(y))
+    table = _as_table(sensitive_features)
+    lengths = {"X": len(X), "y": len(labels), "sensitive_features": len(table)}
+    if len(set(lengths.values())) > 1:
+        given = ", ".join(f"{name} {length}" for name, length in lengths.items())
+        raise ValueError(f"Lengths differ: {given}. Give one label and one group for each row.")
+    unknown = np.setdiff1d(labels, classes)
+    if len(unknown):
+        raise ValueError(
+            f"y holds {unknown[:5].tolist()}, which the pipeline's classifier does not know: "
+            f"expected labels among {classes.tolist()}, as it was fitted with."
+        )
+    if len(np.unique(labels)) < 2:
+        raise ValueError(
+            f"y holds the label {labels[0]} only, so that no error rate can be compared: give "
+            "rows of other labels too."
+        )
+    _check_groups(table)
+    name = getattr(y, "name", None)
+    name = name if isinstance(name, str) and name else "label"
+    return AuditedRows(X, labels, table, f"{name} (label)" if name in table else name)
+
+
+def _as_table(sensitive_features: Any) -> pd.DataFrame:
+    columns = encode_columns(sensitive_features)
+    names = [f"attribute{i}" if each.name is None else each.name for i, each in enumerate(columns)]
+    if len(set(names)) < len(names):
+        raise ValueError(f"sensitive_features has columns of one name: {names}. Rename them.")
+    return pd.DataFrame(
+        {
+            name: np.array(each.values, dtype=object)[each.codes]
+            for name, each in zip(names, columns, strict=True)
+        }
+    )
+
+
+def _check_groups(table: pd.DataFrame) -> None:
+    for name, column in table.items():
+        counts = column.value_counts()
+        if len(counts) < 2:
+            raise ValueError(
+                f"sensitive feature {name!r} has one group only, {counts.index[0]!r}: there is "
+                "nothing to compare. Leave it out, or give rows of other groups too."
+            )
+        if counts.min() < FEWEST_ROWS:
+            raise ValueError(
+                f"group {counts.idxmin()!r} of sensitive feature {name!r} has {counts.min()} "
+                f"rows: expected at least {FEWEST_ROWS}. Merge it with another group, or leave "
+                "its rows out."
+            )

@@ -1,0 +1,277 @@
+"""What an audit says in words: names of figures, what they mean, the summary, the limits."""
+
+__all__ = [
+    "METRICS",
+    "RATES",
+    "Metric",
+    "estimate",
+    "joined",
+    "limits",
+    "percent",
+    "summary",
+    "title_of",
+    "truth_of_edits",
+]
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+# What a diffusion autoencoder decodes from, and what follows from it.
+NOISES = {
+    "inverted": "Images are decoded with the noise found in the originals, so that all that "
+    "embeddings leave out is kept. Where that is much, edits show little.",
+    "zero": "Images are decoded without the noise of the originals: they show what embeddings "
+    "hold and nothing else, and look smoother than photographs.",
+}
+# Groups of fewer people are named among the limits: their rates are mostly chance.
+FEW_ROWS = 50
+MINUS = "\N{MINUS SIGN}"
+MOST_NAMED = 8
+
+
+class Metric(NamedTuple):
+    """What a figure is called, what is best, and what it means in one sentence."""
+
+    name: str
+    best: int
+    meaning: str
+
+
+METRICS = {
+    "equalized_odds_difference": Metric(
+        "Equalised odds gap",
+        0,
+        "Among people with the same true label, how much more often one group is given a decision "
+        "than another: the largest such difference.",
+    ),
+    "demographic_parity_difference": Metric(
+        "Demographic parity gap",
+        0,
+        "How much more often one group is given a decision than another, whatever the true label. "
+        "It need not be 0 where the label itself is more frequent in one group.",
+    ),
+    "worst_group_accuracy": Metric(
+        "Worst-group accuracy",
+        1,
+        "The share of right decisions among people of one true label and one group, where that "
+        "share is smallest.",
+    ),
+}
+
+RATES = {
+    "accuracy": Metric("Accuracy", 1, "The share of decisions that agree with the true label."),
+    "true_positive_rate": Metric(
+        "True positive rate",
+        1,
+        "Of the people whose true label is positive, the share decided so.",
+    ),
+    "false_positive_rate": Metric(
+        "False positive rate",
+        0,
+        "Of the people whose true label is not positive, the share decided as if it were.",
+    ),
+    "selection_rate": Metric(
+        "Selection rate", 0, "Of all people, the share decided positively, rightly or wrongly."
+    ),
+}
+
+
+def estimate(row: Mapping[str, Any], name: str, *, signed: bool = False) -> str:
+    """Return a value with its interval, such as ``0.40 [0.36, 0.44]``."""
+    value, low, high = row[name], row[f"{name}_low"], row[f"{name}_high"]
+    if np.isnan(value):
+        return "undefined"
+    text = f"{value:{'+' if signed else ''}.2f}"
+    if np.isfinite(low):
+        text += f" [{low:.2f}, {high:.2f}]"
+    return text.replace("-0.00", "0.00").replace("-", MINUS)
+
+
+def percent(share: float) -> str:
+    """Return a share as a percentage that does not round a few to none, nor most to all."""
+    if share in (0.0, 1.0):
+        return f"{share:.0%}"
+    if share < 0.001:
+        return "under 0.1%"
+    if share > 0.999:
+        return "over 99.9%"
+    return f"{share:.1%}"
+
+
+def joined(names: Sequence[str]) -> str:
+    """Return names as in a sentence: ``a, b and c``."""
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+
+
+def title_of(label: str, attributes: Sequence[str]) -> str:
+    """Return what a page is called if nobody names it."""
+    return f"Audit of {label} by {joined(attributes)}"
+
+
+def summary(
+    overall: pd.DataFrame,
+    differences: pd.DataFrame,
+    affected: pd.DataFrame,
+    facts: Mapping[str, Any],
+    warned: Sequence[str],
+) -> list[str]:
+    """Return the verdict in numbers.
+
+    A paragraph on accuracy, one on each attribute, and one on what diagnostics warned of.
+    """
+    audit = facts["audit"]
+    row = overall.loc["accuracy"]
+    stand_in = "a stand-in for a model before mitigation"
+    before = stand_in if audit["baseline"] is None else "the model before mitigation"
+    texts = [
+        f"{audit['n_rows']:,} people were decided on by two models: {before}, and after it the "
+        "audited pipeline. Accuracy is "
+        f"{estimate(row, 'before')} before and {estimate(row, 'after')} after. In brackets are "
+        f"{audit['confidence']:.0%} intervals."
+    ]
+    metric = "equalized_odds_difference"
+    for attribute in differences.index.unique("sensitive_feature"):
+        row = differences.loc[(attribute, metric)]
+        sentences = [
+            f"Between groups by {attribute}, the equalised odds gap is {estimate(row, 'before')} "
+            f"before and {estimate(row, 'after')} after. {_verdict(row)}"
+        ]
+        if attribute in affected.index.unique("sensitive_feature"):
+            sentences.append(_edits_in_short(affected, attribute, is_blind=audit["is_blind"]))
+        texts.append(" ".join(sentences))
+    if warned:  # each begins with a word for what it is
+        kinds = dict.fromkeys(text.partition(":")[0].lower() for text in warned)
+        texts.append(
+            f"The latent is not all that it should be: {joined(list(kinds))}, see Limits."
+        )
+    return texts
+
+
+def _verdict(row: pd.Series) -> str:
+    if np.isnan(row["change_low"]):
+        return "The change cannot be measured on these rows."
+    change = estimate(row, "change", signed=True)
+    if row["change_low"] <= 0 <= row["change_high"]:
+        return f"The change, {change}, may be chance."
+    became = "smaller" if row["change"] < 0 else "larger"
+    return f"It became {became}, by more than chance accounts for: {change}."
+
+
+def _edits_in_short(affected: pd.DataFrame, attribute: str, *, is_blind: bool) -> str:
+    before, after = (affected.loc[(attribute, model)] for model in ("before", "after"))
+    text = (
+        f"Editing only what tells groups by {attribute} apart changes the decision of "
+        f"{percent(before['share'])} of people before"
+    )
+    if is_blind:
+        text += ". After, it cannot, as the classifier does not see what is edited"
+    else:
+        text += f" and of {percent(after['share'])} after"
+    if after["decoded_rows"]:
+        text += (
+            f". Decided on the decoded images of {after['decoded_rows']:.0f} people, it changes "
+            f"for {percent(before['decoded_share'])} before and {percent(after['decoded_share'])} "
+            f"after; {_regrouped(before)} and {_regrouped(after)} of these images are then read "
+            "as of another group"
+        )
+    return f"{text}."
+
+
+def _regrouped(row: pd.Series) -> str:
+    return percent(row["decoded_group_changed"] / row["decoded_rows"])
+
+
+def truth_of_edits(audit: Mapping[str, Any]) -> list[str]:
+    """Return what has to be known to read the figures on edits rightly."""
+    texts = [
+        "Each edit moves a person's latent (the numbers that the model sees) in the direction in "
+        "which the groups differ, until a reader of the latent takes the person for a member of "
+        f"another group, with probability {audit['target_probability']:g} where that can be "
+        "reached. "
+        "Whether the decision then changes shows whether it rests on what tells the groups apart.",
+        "The length of an edit is 1 where it goes as far as two people lie apart. Edits much "
+        "longer than that make a person unlike anyone: the latent then hardly tells the groups "
+        "apart, and what such edits change says little.",
+    ]
+    if audit["is_blind"]:
+        texts.append(
+            "In the audited pipeline this decision cannot change, by construction: the edit is "
+            "made in the sensitive block, and the classifier sees the label block only. So its 0% "
+            "is no measurement. The gaps above and the probes below say how well the blocks were "
+            "separated."
+        )
+    if audit["can_decode"]:
+        texts.append(
+            "What can be measured is the decision on the edited image: the latent is decoded, and "
+            "the image encoded again and decided on like a new one. The second half of the table "
+            "counts that. It also counts how often the image is then read as that of a member of "
+            "another group: where that is rare, the edit was lost on the way, and a decision that "
+            "stays says little."
+        )
+        if audit["noise"] is not None:
+            texts.append(NOISES[audit["noise"]])
+    else:
+        texts.append(
+            "These rows cannot be turned back into images, so that decisions could not be checked "
+            "on anything but the latent."
+        )
+    return texts
+
+
+def limits(
+    by_group: pd.DataFrame,
+    facts: Mapping[str, Any],
+    warned: Sequence[str],
+) -> list[str]:
+    """Return what is not promised, and what this audit in particular cannot say."""
+    audit, model = facts["audit"], facts["model"]
+    texts = [
+        "This page reports measurements on the rows described under model and data. It does not "
+        "certify the model, and says nothing about other people, places or times.",
+        "The rows are taken to be ones that neither model was trained on. The audit cannot check "
+        "that.",
+        "Labels are taken as they are. If they carry an unfair judgement, a model that repeats it "
+        "equally accurately for all has no gap.",
+        "Only the attributes named here were looked at, as they were recorded. Others may differ "
+        "more.",
+        "The method aims at equal error rates given the label (equalised odds). It does not aim "
+        "at equal selection rates, and says nothing about two similar individuals.",
+        "Intervals show the chance in which rows were drawn, not that of training again. A gap is "
+        "the largest of several differences, so that chance alone makes it larger than 0, and "
+        "more so with more or smaller groups.",
+        "An edit shows what the model takes a group to look like. It is not what a person would "
+        "be like as a member of another group.",
+    ]
+    if audit["baseline"] is None:
+        texts.append(
+            f"No model before mitigation was given. In its place stands the pipeline's "
+            f"classifier ({model['classifier']}), trained anew on the standardised embeddings of "
+            f"the audited rows, in {audit['n_folds']} folds, each judged by a classifier that had "
+            "not seen it. It was trained on other rows than the pipeline, and on another number."
+        )
+    trained_on = model["trained_on_attributes"]
+    missing = [name for name in audit["attributes"] if name not in trained_on]
+    if missing:
+        known = f"with {joined(trained_on)}" if trained_on else "without sensitive attributes"
+        texts.append(
+            f"The model was not trained to mitigate differences by {joined(missing)} (it was "
+            f"trained {known}; names are compared as given)."
+        )
+    return [*texts, *_small_groups(by_group), *warned]
+
+
+def _small_groups(by_group: pd.DataFrame) -> list[str]:
+    counts = by_group.xs("count", level="metric")["before"]
+    small = counts[counts < FEW_ROWS].sort_values()
+    if small.empty:
+        return []
+    named = [f"{group} ({count:.0f})" for (_, group), count in small.items()]
+    more = len(named) - MOST_NAMED
+    tail = f" and {more} more" if more > 0 else ""
+    return [
+        f"Groups of fewer than {FEW_ROWS} people, whose rates are mostly chance: "
+        f"{'; '.join(named[:MOST_NAMED])}{tail}."
+    ]

@@ -1,0 +1,219 @@
+"""What an audit measures, and what it says of how."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.exceptions import NotFittedError
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline
+from sklearn.svm import LinearSVC
+from sklearn.tree import DecisionTreeClassifier
+
+from skfairlatent.counterfactuals._space import Space, find_space
+from skfairlatent.encoders import DiffAEEncoder
+from skfairlatent.report import audit
+from skfairlatent.report._edits import Noise
+from skfairlatent.report._models import N_FOLDS, Decoder, after_side, assign_folds, stand_in_side
+
+from .conftest import QUICK, fair_transformer
+
+
+def test__audit__tables_are_of_the_pipelines_predictions(binary):
+    predicted = binary.pipe.predict(binary.X)
+    overall = binary.report.overall["after"]
+    assert overall["count"] == len(binary.X)
+    assert overall["accuracy"] == pytest.approx((predicted == binary.y).mean())
+    assert overall["selection_rate"] == pytest.approx(predicted.mean())
+    in_group = (binary.s == 1).to_numpy()
+    rates = binary.report.by_group["after"].loc[("group", "1")]
+    assert rates["selection_rate"] == pytest.approx(predicted[in_group].mean())
+
+
+def test__audit__before_is_the_baseline_that_is_given(multiclass):
+    predicted = multiclass.baseline.predict(multiclass.X)
+    found = multiclass.report.overall.loc["accuracy", "before"]
+    assert found == pytest.approx((predicted == multiclass.y).mean())
+    assert multiclass.report.facts["audit"]["baseline"] == ["StandardScaler", "LogisticRegression"]
+    assert not any("No model before" in text for text in multiclass.report.limits)
+
+
+def test__stand_in__judges_rows_that_it_has_not_seen(binary):
+    tree = Pipeline([*binary.pipe.steps[:-1], ("clf", DecisionTreeClassifier(random_state=0))])
+    tree["clf"].fit(tree["fair"].transform(binary.X), binary.y)
+    rng = np.random.RandomState(0)
+    noise = rng.randint(2, size=len(binary.y))
+    folds = assign_folds(noise, np.zeros(len(noise), dtype=np.int64), rng)
+    space = find_space(tree, None, None, images=False)
+    after = after_side(tree["fair"], space, binary.X)
+    before = stand_in_side(space.classifier, after, noise, folds)
+    # It remembers each row that it has seen, and labels that are noise cannot be guessed.
+    assert abs((before.predictions == noise).mean() - 0.5) < 0.1
+    assert any("trained anew" in text for text in binary.report.limits)
+
+
+def test__folds__hold_every_cell_alike():
+    rng = np.random.RandomState(0)
+    y, groups = rng.randint(2, size=400), rng.randint(3, size=400)
+    folds = assign_folds(y, groups, rng)
+    for label in range(2):
+        for group in range(3):
+            counts = np.bincount(folds[(y == label) & (groups == group)], minlength=N_FOLDS)
+            assert np.ptp(counts) <= 1
+
+
+def test__several_attributes__are_looked_at_alone_and_crossed(multiclass):
+    names = list(multiclass.s)
+    report = multiclass.report
+    crossed = " x ".join(names)
+    assert list(report.differences.index.unique(0)) == [*names, crossed]
+    assert len(report.by_group.loc[crossed].index.unique("group")) == 6
+    assert list(report.affected.index.unique(0)) == list(report.counterfactuals) == names
+
+
+def test__edits__change_decisions_before_and_cannot_after(binary):
+    affected = binary.report.affected.loc["group"]
+    assert affected.loc["before", "changed"] > 0
+    assert affected.loc["after", "changed"] == 0
+    assert affected.loc["before", "low"] < affected.loc["before", "share"]
+    assert (affected["reached"] == len(binary.X)).all()
+    assert (affected["decoded_rows"] == 0).all()
+    people = binary.report.counterfactuals["group"]
+    read = people["before"].sensitive_probabilities["group"][:, 0].max(axis=1)
+    np.testing.assert_allclose(read, 0.9, atol=0.01)
+
+
+def test__people_shown__are_those_affected_most(binary):
+    before, after = (binary.report.counterfactuals["group"][m] for m in ("before", "after"))
+    assert len(before) == len(after) == 2
+    assert before.changed.all()
+    decided = before.original_predictions.astype(int)
+    shift = before.original_probabilities[np.arange(2), decided]
+    shift = shift - before.probabilities[np.arange(2), 0, decided]
+    assert (np.diff(shift) <= 0).all()
+    np.testing.assert_array_equal(before.original_embeddings, after.original_embeddings)
+
+
+def test__images__are_decided_on_once_decoded(pictures):
+    affected = pictures.report.affected.loc["attribute0"]
+    assert (affected["decoded_rows"] == 40).all()
+    # The edits outlast decoding, so that the decisions on decoded images mean something.
+    assert (affected["decoded_group_changed"] >= 36).all()
+    assert affected.loc["before", "decoded_share"] > affected.loc["after", "decoded_share"]
+    assert any("on the decoded image" in text for text in pictures.report.summary)
+
+
+def test__examples__are_shown_instead_of_audited_rows(pictures):
+    shown = pictures.report.counterfactuals["attribute0"]["before"]
+    codes = pictures.pipe["fair"].embed(pictures.others)
+    distances = np.linalg.norm(shown.original_embeddings[:, None] - codes, axis=2).min(axis=1)
+    assert distances.max() < 1e-4
+    assert shown.images.shape == (2, 1, 12, 12, 3)
+    assert pictures.report.facts["audit"]["shows_others"]
+
+
+def test__audit__of_all_of_the_latent_and_a_classifier_without_probabilities(binary):
+    fair = fair_transformer().set_params(output="full")
+    train = binary.train
+    pipe = Pipeline([("fair", fair), ("clf", LinearSVC(random_state=0))])
+    pipe.fit(train[0], train[1], fair__sensitive_features=train[2])
+    X, y, s = binary.X[:150], binary.y[:150], binary.s[:150]
+    found, again = (audit(pipe, X, y, sensitive_features=s, **QUICK) for _ in range(2))
+    assert found.affected.loc[("group", "after"), "changed"] > 0
+    assert not any("it cannot" in text for text in found.summary)
+    assert any("no predict_proba" in text for text in found.limits)
+    assert found.to_dict() == again.to_dict()
+
+
+def test__noise__is_that_of_the_rows_asked_for():
+    encoder = DiffAEEncoder(n_steps=1)
+    images = encoder.sample(3)
+    codes = encoder.transform(images)
+    block = slice(0, 1)
+    space = Space(encoder.transform, np.asarray, np.asarray, block, block, block, None, encoder)
+    decoder, rows = Decoder(space), np.array([2, 0])
+    found = Noise(images, "inverted").of(decoder, rows, codes)
+    np.testing.assert_allclose(found, encoder.invert(images[rows]), atol=1e-5)
+    assert not Noise(images, "zero").of(decoder, rows, codes).any()
+    assert Noise(codes, "zero").of(decoder, rows, codes).shape == found.shape
+    assert Noise(codes, "inverted").of(decoder, rows, codes) is None
+
+
+class Silent(ClassifierMixin, BaseEstimator):
+    """Decides, and gives no score."""
+
+    def fit(self, X, y):
+        self.classes_ = np.unique(y)
+        self.n_features_in_ = X.shape[1]
+        return self
+
+    def predict(self, X):
+        return np.full(len(X), self.classes_[0])
+
+
+def other_pipe(binary, classifier):
+    return Pipeline([*binary.pipe.steps[:-1], ("clf", classifier)])
+
+
+def test__audit__says_what_to_do_about_bad_models(binary):
+    given = {"X": binary.X, "y": binary.y, "sensitive_features": binary.s}
+    with pytest.raises(TypeError, match=r"no FairLatentTransformer.*baseline="):
+        audit(Pipeline([("clf", LogisticRegression())]), **given)
+    with pytest.raises(TypeError, match="given a LogisticRegression: expected Pipeline"):
+        audit(binary.pipe["clf"], **given)
+    with pytest.raises(NotFittedError):
+        audit(other_pipe(binary, LogisticRegression()), **given)
+    with pytest.raises(TypeError, match="no classifier"):
+        audit(binary.pipe[:-1], **given)
+    silent = Silent().fit(binary.X[:, :2], binary.y)
+    with pytest.raises(TypeError, match="neither predict_proba nor decision_function"):
+        audit(other_pipe(binary, silent), **given)
+    with pytest.raises(NotFittedError):
+        audit(binary.pipe, **given, baseline=LogisticRegression())
+    frozen = FrozenEstimator(binary.pipe["clf"])
+    with pytest.raises(ValueError, match=r"cannot be trained anew on embeddings.*give baseline="):
+        audit(other_pipe(binary, frozen), **given)
+    others = LogisticRegression().fit(binary.X, binary.y + 1)
+    with pytest.raises(ValueError, match=r"baseline predicts the classes \[1, 2\]"):
+        audit(binary.pipe, **given, baseline=others)
+    text = pd.DataFrame({"a": ["x", "y"] * 150})
+    with pytest.raises(ValueError, match="columns that are not numeric"):
+        audit(binary.pipe, text, binary.y, sensitive_features=binary.s)
+
+
+def test__audit__says_what_to_do_about_bad_rows(binary):
+    X, y, s = binary.X, binary.y, binary.s
+    with pytest.raises(ValueError, match="Lengths differ: X 300, y 299, sensitive_features 300"):
+        audit(binary.pipe, X, y[:-1], sensitive_features=s)
+    with pytest.raises(ValueError, match="one group only, '0'"):
+        audit(binary.pipe, X, y, sensitive_features=np.zeros(300, dtype=int))
+    few = np.where(np.arange(300) < 4, "few", "many")
+    with pytest.raises(ValueError, match=r"'few' .* has 4 rows: expected at least 10"):
+        audit(binary.pipe, X, y, sensitive_features=few)
+    with pytest.raises(ValueError, match=r"y holds \[7\]"):
+        audit(binary.pipe, X, np.where(np.arange(300) == 0, 7, y), sensitive_features=s)
+    with pytest.raises(ValueError, match="y holds the label 1 only"):
+        audit(binary.pipe, X, np.ones(300, dtype=int), sensitive_features=s)
+    twice = pd.concat([s, s], axis=1)
+    with pytest.raises(ValueError, match="columns of one name"):
+        audit(binary.pipe, X, y, sensitive_features=twice)
+    alone = np.where(np.arange(300) == 0, 1, 0)
+    with pytest.raises(ValueError, match="has one row, and without a baseline"):
+        audit(binary.pipe, X, alone, sensitive_features=s)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"n_examples": 0},
+        {"n_decoded": -1},
+        {"n_bootstrap": 0},
+        {"confidence": 95},
+        {"target_probability": 1.0},
+        {"noise": "none"},
+    ],
+)
+def test__audit__says_what_is_out_of_range(binary, given):
+    with pytest.raises(ValueError, match=next(iter(given))):
+        audit(binary.pipe, binary.X, binary.y, sensitive_features=binary.s, **given)
