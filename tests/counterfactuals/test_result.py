@@ -101,7 +101,7 @@ def test__encoder_as_first_step__is_found(pictures, encoder):
         explainer = CounterfactualExplainer(model).fit(images, y, sensitive_features=s)
         result = explainer.explain_label(images[:4], strengths=[0.0]).decode()
         expected = encoder.inverse_transform(encoder.transform(images[:4]))
-        assert np.abs(result.images[:, 0].astype(int) - expected.astype(int)).max() <= 1
+        assert _difference(result.images[:, 0], expected) <= 1
 
 
 def test__embeddings_only__cannot_be_decoded_without_an_encoder(pipe, faces):
@@ -128,10 +128,16 @@ def test__diffae__noise_of_the_originals_brings_them_back():
     explainer = CounterfactualExplainer(model, encoder=encoder).fit(codes)
     noise = encoder.invert(images, codes)
     result = explainer.explain_label(codes, strengths=[0.0]).decode(x_T=noise)
-    assert (result.images[:, 0] == encoder.inverse_transform(codes, x_T=noise)).all()
+    expected = encoder.inverse_transform(codes, x_T=noise)
+    assert _difference(result.images[:, 0], expected) <= 1
     # Given the images themselves, it is found without being asked for.
     given = CounterfactualExplainer(make_pipeline(encoder, model)).fit(images)
     own = given.explain_label(list(images), strengths=[0.0])[1:3].decode()
-    assert (own.images == result.images[1:3]).all()
+    assert _difference(own.images, result.images[1:3]) <= 3  # inverted in other batches
     with pytest.raises(ValueError, match="x_T has 2 rows, and there are 4"):
         result.decode(x_T=noise[:2])
+
+
+def _difference(images, expected):
+    """Return the largest difference in levels of 255: kernels round differently by batch."""
+    return np.abs(images.astype(int) - expected.astype(int)).max()

@@ -105,7 +105,10 @@ def test__clip__is_an_estimator_that_clones_and_pickles(judge, images):
     with pytest.raises(NotFittedError):
         clone(judge).predict(images)
     restored = pickle.loads(pickle.dumps(judge))  # noqa: S301 - made one line ago
-    np.testing.assert_array_equal(restored.predict_proba(images), judge.predict_proba(images))
+    # Kernels round differently by how the unpickled tensors are aligned.
+    np.testing.assert_allclose(
+        restored.predict_proba(images), judge.predict_proba(images), atol=1e-5
+    )
 
 
 def test__clip__finds_a_name_in_the_hubs_cache_without_the_network(clip_folder, judge, tmp_path):
@@ -115,7 +118,7 @@ def test__clip__finds_a_name_in_the_hubs_cache_without_the_network(clip_folder, 
     (repository / "refs" / "main").write_text(revision)
     shutil.copytree(clip_folder, repository / "snapshots" / revision)
     cached = ClipJudge(PROMPTS, model="somebody/tiny", cache_dir=tmp_path).fit()
-    np.testing.assert_array_equal(cached.text_features_, judge.text_features_)
+    np.testing.assert_allclose(cached.text_features_, judge.text_features_, atol=1e-5)
 
 
 def test__clip__a_missing_name_says_what_to_download(tmp_path):

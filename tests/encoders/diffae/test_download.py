@@ -372,6 +372,8 @@ def test__download_weights__a_full_disk_keeps_what_has_come(server, target):
 
 
 def test__download_weights__can_be_interrupted_and_goes_on(server, target):
+    # A shell ignores Ctrl-C in what it starts with "&", and Python then leaves it ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     server.cuts = [CUT]
     server.hold.clear()
 
