@@ -133,10 +133,7 @@ class Counterfactuals:
         """
         space = self._known_reader().space
         if not space.can_decode:
-            raise TypeError(
-                "These embeddings cannot be decoded: no encoder with inverse_transform is known. "
-                "Give one, as CounterfactualExplainer(model, encoder=...)."
-            )
+            raise TypeError(_why_not_decoded(space))
         if x_T is None and self._given is not None and hasattr(space.encoder, "invert"):
             x_T = space.encoder.invert(self._given)
         if x_T is not None and len(x_T) != len(self):
@@ -275,6 +272,19 @@ class Reader:
             "sensitive_probabilities": {a: p[1].reshape(n, k, -1) for a, p in probes.items()},
             "original_sensitive_probabilities": {a: p[0] for a, p in probes.items()},
         }
+
+
+def _why_not_decoded(space: Space) -> str:
+    if hasattr(space.encoder, "inverse_transform"):
+        steps = [type(s).__name__ for s in space.undo if not hasattr(s, "inverse_transform")]
+        return (
+            f"These embeddings cannot be decoded: {', '.join(steps)}, between the encoder and "
+            "them, has no inverse_transform. Leave it out, or use a step that has one."
+        )
+    return (
+        "These embeddings cannot be decoded: no encoder with inverse_transform is known. "
+        "Give one, as CounterfactualExplainer(model, encoder=...)."
+    )
 
 
 # Fields that hold nothing for each row.

@@ -119,13 +119,13 @@ def _fair_space(steps: list[Any], at: int, decoder: Any, *, images: bool) -> Spa
     fair, before = steps[at], steps[:at]
     if at + 1 == len(steps):
         raise TypeError("No classifier comes after the FairLatentTransformer: add one.")
-    undo: tuple[Any, ...] = ()
+    # Of images, the first step makes codes, unless the transformer does; the others change them.
+    undo = tuple(before[1:] if images else before)
     if decoder is None and images:
-        # Either the transformer encodes, or the first step of the pipeline does.
         decoder = before[0] if before else image_encoder(fair.encoder, fair.device)
-        undo = tuple(before[1:])
     elif decoder is None and not isinstance(fair.encoder, str):
-        decoder = fair.encoder  # given on purpose, though the codes were computed before
+        # Given on purpose, though the codes were computed before: of what the transformer is given.
+        decoder, undo = fair.encoder, ()
     prepare = _chain(before)
     return Space(
         embed=lambda X: fair.embed(X if prepare is None else prepare.transform(X)),
@@ -162,7 +162,7 @@ def _plain_space(steps: list[Any], decoder: Any, *, images: bool) -> Space:
         input=everything,
         classifier=classifier,
         encoder=before[0] if decoder is None and images else decoder,
-        undo=tuple(before[1:start]) if images else (),
+        undo=tuple(before[1:start] if images else before[:start]),
     )
 
 

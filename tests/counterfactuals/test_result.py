@@ -5,7 +5,7 @@ import pytest
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import Normalizer, StandardScaler
 
 from skfairlatent import FairLatentTransformer
 from skfairlatent.counterfactuals import CounterfactualExplainer
@@ -117,6 +117,36 @@ def test__embeddings_of_an_encoder__decode_through_it(pictures, encoder):
     model = LogisticRegression().fit(codes, y)
     explainer = CounterfactualExplainer(model, encoder=encoder).fit(codes)
     assert explainer.explain_label(codes[:3]).decode().images.shape == (3, 1, 8, 8, 3)
+
+
+@pytest.mark.parametrize("of_images", [True, False])
+@pytest.mark.parametrize("is_fair", [True, False])
+def test__steps_after_the_encoder__are_undone_before_decoding(
+    pictures, encoder, is_fair, of_images
+):
+    images, y, s = pictures
+    codes = encoder.transform(images)
+    scaler = StandardScaler().fit(codes)
+    steps = [scaler]
+    if is_fair:
+        fair = FairLatentTransformer(None, max_iter=5, random_state=0)
+        steps.append(fair.fit(scaler.transform(codes), y, sensitive_features=s))
+    latents = make_pipeline(*steps).transform(codes)
+    steps.append(LogisticRegression().fit(latents, y))
+    model = make_pipeline(encoder, *steps) if of_images else make_pipeline(*steps)
+    X = images if of_images else codes
+    explainer = CounterfactualExplainer(model, encoder=encoder).fit(X, y, sensitive_features=s)
+    result = explainer.explain_label(X[:4], strengths=[0.0]).decode()
+    assert _difference(result.images[:, 0], encoder.inverse_transform(codes[:4])) <= 1
+    assert np.abs(result.reencode().original_embeddings - result.original_embeddings).max() < 0.2
+
+
+def test__step_that_cannot_be_undone__is_named(pictures, encoder):
+    codes, y = encoder.transform(pictures[0]), pictures[1]
+    model = make_pipeline(Normalizer(), LogisticRegression()).fit(codes, y)
+    explainer = CounterfactualExplainer(model, encoder=encoder).fit(codes)
+    with pytest.raises(TypeError, match="Normalizer, between the encoder and them, has no inv"):
+        explainer.explain_label(codes[:2]).decode()
 
 
 def test__diffae__noise_of_the_originals_brings_them_back():
