@@ -11,6 +11,8 @@ import numpy.typing as npt
 from scipy.special import log_softmax, softmax
 from sklearn.linear_model import LogisticRegression
 
+from ._names import nameless
+
 Floats = npt.NDArray[np.float64]
 
 # Log-probabilities below that of the smallest double are all the same to a search.
@@ -75,16 +77,19 @@ class Scores:
             return self.decision(Z)
         return np.asarray(np.log(np.maximum(self.probabilities(Z), SMALLEST)))
 
+    @nameless
     def predict(self, Z: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Return the decisions, shape (n,)."""
         return np.asarray(self.classifier.predict(Z))
 
+    @nameless
     def probabilities(self, Z: npt.NDArray[Any]) -> Floats:
         """Return the probabilities of the classes, shape (n, n_classes)."""
         if self.has_probabilities:
             return np.asarray(self.classifier.predict_proba(Z), dtype=np.float64)
         return np.asarray(np.exp(self.decision(Z)))
 
+    @nameless
     def decision(self, Z: npt.NDArray[Any]) -> Floats:
         """Return the log-softmax of the decision function, shape (n, n_classes)."""
         values = np.asarray(self.classifier.decision_function(Z), dtype=np.float64)

@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from sklearn.pipeline import Pipeline
-from sklearn.utils.validation import check_array, check_is_fitted
+from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from skfairlatent._embedding import image_encoder
+
+from ._names import nameless
 
 Array = npt.NDArray[Any]
 
@@ -52,6 +54,7 @@ class Space:
         """Whether embeddings can be turned into images."""
         return all(hasattr(step, "inverse_transform") for step in (self.encoder, *self.undo))
 
+    @nameless
     def decode(self, embeddings: Array, x_T: Any = None) -> Array:
         """Return the images that embeddings stand for, shape (n, height, width, channels)."""
         codes = embeddings
@@ -60,6 +63,7 @@ class Space:
         given = {} if x_T is None else {"x_T": x_T}
         return np.asarray(self.encoder.inverse_transform(codes, **given))
 
+    @nameless
     def encode(self, images: Array) -> Array:
         """Return the embeddings of images."""
         codes = self.encoder.transform(images)
@@ -124,13 +128,13 @@ def _fair_space(steps: list[Any], at: int, decoder: Any, *, images: bool) -> Spa
     if decoder is None and images:
         decoder = before[0] if before else image_encoder(fair.encoder, fair.device)
     elif decoder is None and not isinstance(fair.encoder, str):
-        # Given on purpose, though the codes were computed before: of what the transformer is given.
+        # Given on purpose, though codes were computed before: for what the transformer is given.
         decoder, undo = fair.encoder, ()
     prepare = _chain(before)
     return Space(
         embed=lambda X: fair.embed(X if prepare is None else prepare.transform(X)),
-        forward=fair.latent,
-        inverse=lambda Z: fair.inverse_transform(Z, decode=False),
+        forward=nameless(fair.latent),
+        inverse=nameless(lambda Z: fair.inverse_transform(Z, decode=False)),
         label=fair.label_slice_,
         sensitive=fair.sensitive_slice_,
         input=fair.label_slice_ if fair.output == "label" else slice(0, fair.n_features_in_),
@@ -154,9 +158,13 @@ def _plain_space(steps: list[Any], decoder: Any, *, images: bool) -> Space:
     prepare, latent = _chain(before[:start]), _chain(before[start:])
     everything = slice(0, int(classifier.n_features_in_))
     return Space(
-        embed=lambda X: _numbers(X if prepare is None else prepare.transform(X)),
-        forward=lambda E: E if latent is None else np.asarray(latent.transform(E)),
-        inverse=lambda Z: Z if latent is None else np.asarray(latent.inverse_transform(Z)),
+        embed=lambda X: _numbers(
+            _with_known_columns(X, steps[0]) if prepare is None else prepare.transform(X)
+        ),
+        forward=nameless(lambda E: E if latent is None else np.asarray(latent.transform(E))),
+        inverse=nameless(
+            lambda Z: Z if latent is None else np.asarray(latent.inverse_transform(Z))
+        ),
         label=everything,
         sensitive=everything,
         input=everything,
@@ -171,6 +179,13 @@ def _chain(steps: list[Any]) -> Any:
     if len(steps) == 1:
         return steps[0]
     return Pipeline([(str(i), step) for i, step in enumerate(steps)]) if steps else None
+
+
+def _with_known_columns(X: Any, first: Any) -> Any:
+    """Return X, after a comparison of its columns with those that the first step knows."""
+    if hasattr(first, "feature_names_in_"):
+        validate_data(first, X, reset=False, skip_check_array=True)
+    return X
 
 
 def _numbers(X: Any) -> Array:

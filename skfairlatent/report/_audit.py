@@ -43,8 +43,6 @@ from ._words import limits, summary, title_of
 
 UNCONVERGED = "A classifier that was trained for this audit did not converge within its max_iter."
 NOISES = ("inverted", "zero")
-# Embeddings are passed on without the names of their columns, which need not be told.
-NO_NAMES = "does not have valid feature names"
 
 
 class Settings(NamedTuple):
@@ -338,5 +336,5 @@ def _noting_warnings() -> Iterator[list[str]]:
             text = UNCONVERGED
         if not issubclass(each.category, UserWarning):
             warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
-        elif NO_NAMES not in text and text not in noted:
+        elif text not in noted:
             noted.append(text)
