@@ -197,6 +197,7 @@ class CounterfactualDisplay:
         *,
         attribute: str | None = None,
         strengths: Sequence[float] | None = None,
+        target: Any = None,
         target_probability: float | None = None,
         rows: Any = None,
         x_T: Any = None,
@@ -220,6 +221,10 @@ class CounterfactualDisplay:
 
         strengths : sequence of float, default=None
             Lengths of the edits.
+
+        target : object, default=None
+            Class of the label, or value of the attribute, to move to; the explainer's
+            ``target_class`` or ``target_value``. None for what the explainer chooses.
 
         target_probability : float, default=None
             Probability to reach instead; without both, the smallest edit that flips.
@@ -254,11 +259,11 @@ class CounterfactualDisplay:
         positions = np.arange(len(X))[slice(N_ROWS) if rows is None else rows]
         positions = np.atleast_1d(positions)
         part = _safe_indexing(X, positions)
-        edit = {"strengths": strengths, "target_probability": target_probability}
+        edit: dict[str, Any] = {"strengths": strengths, "target_probability": target_probability}
         if attribute is None:
-            result = explainer.explain_label(part, **edit)
+            result = explainer.explain_label(part, target_class=target, **edit)
         else:
-            result = explainer.explain_sensitive(part, attribute, **edit)
+            result = explainer.explain_sensitive(part, attribute, target_value=target, **edit)
         if holds_images(part):
             result = result.decode(None if x_T is None else np.asarray(x_T)[positions])
         return cls.from_counterfactuals(

@@ -24,6 +24,8 @@ MOST_CELLS = 48
 MOST_COLUMNS = 170
 # Smallest and largest share of the side that the label block takes, whatever its width.
 LABEL_SHARES = 0.3, 0.5
+# Below this width of the axes, in inches, the figures do not fit into the empty corner.
+CORNER_WIDTH = 4.2
 
 Floats = npt.NDArray[np.float64]
 
@@ -302,16 +304,22 @@ class LatentCovarianceDisplay:
 
     def _write_summary(self, border: float) -> None:
         lines = []
+        box = self.ax_.get_window_extent().width / self.figure_.dpi
+        is_small = box < CORNER_WIDTH
+        gap = ": " if is_small else "\n"
         for block, row in self.summary.iterrows():
             is_one = np.isnan(row["max"])
             figures = (
                 "one component" if is_one else f"mean {row['mean']:.2f}, max {row['max']:.2f}"
             )
             if self.statistic == "covariance" and row["variance"] >= 0:
-                figures += f"\nvariance {row['variance']:.2f}"
-            lines.append(f"{block}\n{figures}")
+                figures += f"{', ' if is_small else gap}variance {row['variance']:.2f}"
+            lines.append(f"{block}{gap}{figures}")
         if self.chance >= 0:
-            lines.append(f"by chance\nmean {self.chance:.3f}")
+            lines.append(f"by chance{gap}mean {self.chance:.3f}")
+        if is_small:
+            self.ax_.set_xlabel("\n".join(lines), color=DARK, fontsize="small", linespacing=1.3)
+            return
         self.ax_.text(
             border - 0.02,
             border + 0.04,

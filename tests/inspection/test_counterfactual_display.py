@@ -164,6 +164,18 @@ class TestProbabilities:
         expected = f"{before} {age.shown[0, 0]:.2f} → {after} {age.shown[0, 1]:.2f}"
         assert expected in texts(display.axes_[2])
 
+    @pytest.mark.parametrize(("attribute", "name"), [(None, "label"), ("age", "age")])
+    def test__from_estimator__moves_to_the_target(self, explainer, data, attribute, name):
+        values = explainer.classes_ if attribute is None else explainer.attributes_["age"].values
+        for target in values:
+            display = CounterfactualDisplay.from_estimator(
+                explainer, data.data, attribute=attribute, target=target
+            )
+            reading = next(r for r in display.readings if r.name == name)
+            reached = np.asarray(reading.values)[reading.decided[:, 1]]
+            assert (reached[display.reached[:, 0]] == str(target)).all()
+            assert display.reached.mean() > 0.5
+
     def test__plot__an_edit_that_was_not_reached_says_so(self, texts):
         display = CounterfactualDisplay(**FLIP, reached=[[True, False]]).plot()
         assert "0.20 → 0.40, not reached" in texts(display.axes_[0])

@@ -101,6 +101,17 @@ class TestPlot:
         turned = LatentCovarianceDisplay.from_latent(Z[:, ::-1], label_slice=LABEL)
         np.testing.assert_allclose(display.summary, turned.summary)
 
+    @pytest.mark.parametrize("statistic", ["correlation", "covariance"])
+    def test__small_axes__figures_stand_below(self, statistic):
+        figure, axes = plt.subplots(1, 2, figsize=(8, 4), layout="constrained")
+        display = LatentCovarianceDisplay.from_latent(
+            _latent(), label_slice=LABEL, statistic=statistic, ax=axes[0]
+        )
+        figure.draw_without_rendering()
+        assert "between blocks: mean" in display.ax_.get_xlabel()
+        below = display.ax_.xaxis.label.get_window_extent()
+        assert below.y1 < display.ax_.get_window_extent().y0
+
 
 class TestErrors:
     def test__from_estimator__refuses_a_pipeline(self, pipe, data):
