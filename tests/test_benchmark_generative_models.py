@@ -108,8 +108,9 @@ def test__counterfactuals__judges_edits_and_writes_tables(
     script = importlib.import_module("counterfactuals")
     given = {"--data": tiny_data, "--out": tmp_path / "out", "--cache": tmp_path / "cache"}
     given |= {"--encoders": "pca", "--labels": "Attractive", "--width": WIDTH, "--rows": 20}
-    given |= {"--judge-epochs": 15}
-    script.main([str(part) for pair in given.items() for part in pair])
+    given |= {"--judge-epochs": 12, "--components": 4}
+    arguments = [str(part) for pair in given.items() for part in pair]
+    script.main([*arguments, "--log-odds", "1", "6"])
     text = (tmp_path / "out" / "counterfactuals.rst").read_text(encoding="utf-8")
     assert "What judges see of label edits" in text
     found = pd.read_json(tmp_path / "out" / "counterfactuals.json").set_index("latent")
