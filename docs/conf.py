@@ -30,6 +30,7 @@ extensions = [
 templates_path = ["_templates"]
 exclude_patterns = ["_build", "auto_examples/**/*.md5", "auto_examples/**/*.ipynb"]
 html_theme = "pydata_sphinx_theme"
+html_static_path = ["_static"]  # audit pages and pictures that examples wrote
 html_title = "skfairlatent"
 html_show_sourcelink = False
 

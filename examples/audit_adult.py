@@ -12,7 +12,7 @@ if you like the file to write::
     python examples/audit_adult.py path/to/data docs/_static/audit_adult.html
 
 It takes a minute or two on two cores, and is therefore not among the examples that run with the
-documentation. The page it wrote is :download:`here <../_static/audit_adult.html>`. It holds
+documentation. The page it wrote is `here <../_static/audit_adult.html>`__. It holds
 counts, rates and the probabilities of six people for each attribute; no row of the table.
 """
 
