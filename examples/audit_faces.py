@@ -91,8 +91,8 @@ after.fit(X_train, y_train, sensitive_features=s_train)
 # %%
 # Audit
 # -----
-# Of the sampled faces those are shown whose decision depends most on what tells the gender. Edits go
-# far beyond where the groups meet, since the decoder weakens what it is given.
+# Of the sampled faces those are shown whose decision depends most on what tells the gender. Edits
+# go far beyond where the groups meet, since the decoder weakens what it is given.
 
 report = audit(
     after,

@@ -14,9 +14,10 @@ are convolutional networks that this script trains on the train images, each wit
 cells drawn equally. How strong an edit must be is found on faces of the train split; figures are
 of the valid split.
 
-Both models are trained on the first principal components of the codes, whitened. What hardly
-varies in the codes hardly outlasts decoding, and without this step a linear classifier leans on
-it: its normal in the codes of a VAE or of DiffAE is then a direction that no image shows.
+Both models are trained on the first principal components of the codes, whitened (a PCA's codes
+are such already). What hardly varies in the codes hardly outlasts decoding, and without this step
+a linear classifier leans on it: its normal in the codes of a VAE or of DiffAE is then a direction
+that no image shows.
 
 DiffAE decodes with the noise that its inversion finds in each image, which keeps the face, or
 with ``--noise zero``, so that all that is seen comes from the code; a PCA of the pixels and a
@@ -40,6 +41,7 @@ from sklearn.base import clone
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from skfairlatent import FairLatentTransformer
 from skfairlatent.counterfactuals import CounterfactualExplainer
@@ -51,7 +53,7 @@ SENSITIVE = "Male"
 # How wide codes are, and how many of their principal components are kept: as many as outlast
 # decoding, as seen on faces of the train split.
 WIDTHS = {"pca": 512, "vae": 128}
-COMPONENTS = {"pca": 512, "vae": 96, "diffae": 64}
+COMPONENTS = {"vae": 96, "diffae": 64}
 # Log-odds beyond the boundary that are tried in turn, until enough decisions or verdicts flip.
 LOG_ODDS = (0.5, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
 LABEL_FLIPS, SENSITIVE_FLIPS = 0.95, 0.90
@@ -86,7 +88,9 @@ def read_split(data, split, max_rows=None):
 
 def fit_models(codes, y, s, encoder, n_components):
     """Return the classifier on the raw latent and the one behind the fair transformer."""
-    kept = PCA(n_components, whiten=True, svd_solver="covariance_eigh")
+    kept = StandardScaler()
+    if n_components is not None:
+        kept = PCA(n_components, whiten=True, svd_solver="covariance_eigh")
     raw = make_pipeline(kept, LogisticRegression(max_iter=1000)).fit(codes, y)
     fair = make_pipeline(
         clone(kept), FairLatentTransformer(None, random_state=0), LogisticRegression()
@@ -215,7 +219,7 @@ def run(options):
         for label in options.labels:
             judges = judges_of(label, train, valid, options)
             y, s = train[1][label].to_numpy(), train[1][[SENSITIVE]]
-            n_components = options.components or COMPONENTS[encoder_name]
+            n_components = options.components or COMPONENTS.get(encoder_name)
             explainers = fit_models(codes["train"], y, s, encoder, n_components)
             held_out = codes["valid"], valid[1][label].to_numpy()
             table, comparison = measure(
