@@ -213,7 +213,7 @@ def run(options):
         codes = {"train": encoder.transform(train[0]), "valid": encoder.transform(valid[0])}
         rng = np.random.default_rng(0)
         splits = {}
-        for split, (images, _), size in (("train", train, n // 2), ("valid", valid, n)):
+        for split, (images, _), size in (("train", train, n), ("valid", valid, n)):
             rows = np.sort(rng.permutation(len(images))[:size])
             splits[split] = Faces(images[rows], codes[split][rows], encoder, options.noise)
         for label in options.labels:
