@@ -57,8 +57,9 @@ COMPONENTS = {"vae": 96, "diffae": 64}
 # Log-odds beyond the boundary that are tried in turn, until enough decisions or verdicts flip.
 LOG_ODDS = (0.5, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
 LABEL_FLIPS, SENSITIVE_FLIPS = 0.95, 0.90
-# So many more have to flip on the faces that strengths are found on: there are few of them.
-TO_BE_SAFE = 0.02
+# So many more have to flip on the faces that strengths are found on: about the standard error of
+# a share of 512.
+TO_BE_SAFE = 0.01
 
 
 class Faces:
@@ -118,14 +119,17 @@ def flips(kind, result, judge):
 
 
 def calibrate(explainer, kind, faces, judge, wanted, tried):
-    """Return the log-odds of the weakest edits tried that flip enough, or else of the best."""
+    """Return the log-odds of the weakest edits tried that flip enough, or else most that can be.
+
+    Beyond where more strength flips hardly more, edits only leave the data.
+    """
     shares = []
     for log_odds in tried:
         shares.append(flips(kind, edit(explainer, kind, faces, log_odds), judge))
         print(f"  {kind} edits {log_odds} beyond the boundary flip {shares[-1]:.3f}", flush=True)
         if shares[-1] >= wanted + TO_BE_SAFE:
             return log_odds
-    return tried[int(np.argmax(shares))]  # the weakest of equals: none that leaves the data
+    return tried[int(np.argmax(np.array(shares) >= max(shares) - TO_BE_SAFE))]
 
 
 def measure(encoder_name, label, explainers, splits, held_out, judges, options):
