@@ -254,3 +254,14 @@ def test__lottery_scores__are_those_of_sure_predictions(script):
 
     assert found == pytest.approx(script("_common").scores(y, predicted, rows.group))
     assert script("peers").lottery_scores(rows, np.full(200, 0.3))["eo"] == pytest.approx(0)
+
+
+def test__counterfactual_speed__times_each_part(script, tmp_path):
+    module = script("counterfactual_speed")
+    given = {"--rows": 200, "--width": 8, "--faces": 1, "--steps": 2, "--repeats": 1}
+    given["--out"] = tmp_path
+    module.main([str(part) for pair in given.items() for part in pair])
+    text = (tmp_path / "counterfactual_speed.rst").read_text(encoding="utf-8")
+    rows = {line.split("  ")[0]: line.split()[-3:] for line in text.splitlines() if "  " in line}
+    assert float(rows["label, smallest flip"][0]) == 1.0  # all rows are reached
+    assert float(rows["images: in the decoder"][-1]) > 0.5
