@@ -57,9 +57,10 @@ COMPONENTS = {"vae": 96, "diffae": 64}
 # Log-odds beyond the boundary that are tried in turn, until enough decisions or verdicts flip.
 LOG_ODDS = (0.5, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
 LABEL_FLIPS, SENSITIVE_FLIPS = 0.95, 0.90
-# So many more have to flip on the faces that strengths are found on: about the standard error of
-# a share of 512.
-TO_BE_SAFE = 0.01
+# So many more have to flip on the faces that strengths are found on, which judges were trained on.
+TO_BE_SAFE = 0.02
+# Where more strength flips no more than this beyond, edits only leave the data.
+HARDLY_MORE = 0.005
 
 
 class Faces:
@@ -119,17 +120,15 @@ def flips(kind, result, judge):
 
 
 def calibrate(explainer, kind, faces, judge, wanted, tried):
-    """Return the log-odds of the weakest edits tried that flip enough, or else most that can be.
-
-    Beyond where more strength flips hardly more, edits only leave the data.
-    """
+    """Return the log-odds of the weakest edits tried that flip enough, or hardly fewer than any."""
     shares = []
     for log_odds in tried:
         shares.append(flips(kind, edit(explainer, kind, faces, log_odds), judge))
         print(f"  {kind} edits {log_odds} beyond the boundary flip {shares[-1]:.3f}", flush=True)
         if shares[-1] >= wanted + TO_BE_SAFE:
-            return log_odds
-    return tried[int(np.argmax(np.array(shares) >= max(shares) - TO_BE_SAFE))]
+            break
+    enough = np.array(shares) >= min(wanted + TO_BE_SAFE, max(shares) - HARDLY_MORE)
+    return tried[int(enough.argmax())]
 
 
 def measure(encoder_name, label, explainers, splits, held_out, judges, options):
