@@ -120,7 +120,7 @@ def flips(kind, result, judge):
 
 
 def calibrate(explainer, kind, faces, judge, wanted, tried):
-    """Return the log-odds of the weakest edits tried that flip enough, or hardly fewer than any."""
+    """Return the log-odds of the weakest edits tried that flip enough, or about the most."""
     shares = []
     for log_odds in tried:
         shares.append(flips(kind, edit(explainer, kind, faces, log_odds), judge))
