@@ -16,6 +16,7 @@ from sklearn.utils import check_random_state
 
 from skfairlatent._embedding import holds_images
 from skfairlatent.counterfactuals import Counterfactuals
+from skfairlatent.counterfactuals._names import nameless
 from skfairlatent.counterfactuals._scores import Scores
 from skfairlatent.counterfactuals._space import find_space
 from skfairlatent.diagnostics import LatentDiagnostics, diagnose
@@ -292,7 +293,7 @@ def _diagnose(fair: Any, compared: Compared, rng: Any) -> LatentDiagnostics:
     rows, after = compared.rows, compared.sides["after"]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FairLatentWarning)  # what is found is in the result
-        return diagnose(
+        return nameless(diagnose)(
             fair,
             after.embeddings,
             rows.y,

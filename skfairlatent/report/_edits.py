@@ -21,6 +21,7 @@ from sklearn.utils import _safe_indexing
 
 from skfairlatent._embedding import holds_images
 from skfairlatent.counterfactuals import CounterfactualExplainer, Counterfactuals
+from skfairlatent.counterfactuals._names import nameless
 
 from ._models import Decoder, Side
 from ._moves import merged, to_another
@@ -153,6 +154,7 @@ class Explained:
                 yield chosen, to_another(part.explainer, given, attribute, self.target_probability)
 
 
+@nameless
 def explain_folds(
     rows: AuditedRows, side: Side, noise: Noise, folds: Array, target_probability: float
 ) -> Explained:
@@ -172,7 +174,8 @@ def explain_others(
 ) -> Explained:
     """Explain rows that are not among those audited, those of `noise`, by what these taught."""
     explainer = CounterfactualExplainer(side.model, encoder=side.decoder)
-    explainer.fit(side.embeddings, rows.y, sensitive_features=rows.sensitive_features)
+    teach = nameless(explainer.fit)  # but not `embed`: of what the user gives, names are checked
+    teach(side.embeddings, rows.y, sensitive_features=rows.sensitive_features)
     embeddings = side.embed(noise.X)
     parts = [Part(np.arange(len(embeddings)), explainer)]
     return Explained(noise, side, embeddings, parts, target_probability)

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from skfairlatent.counterfactuals import Counterfactuals
+from skfairlatent.counterfactuals._names import nameless
 from skfairlatent.inspection import (
     CounterfactualDisplay,
     FairnessAccuracyDisplay,
@@ -90,7 +91,7 @@ def draw_models(fair: Any, embeddings: Array, search: Any) -> "dict[str, Figure]
         ``"covariance"``, ``"training"`` and ``"search"``.
     """
     with _plain_style() as plt:
-        covariance = LatentCovarianceDisplay.from_estimator(fair, embeddings)
+        covariance = nameless(LatentCovarianceDisplay.from_estimator)(fair, embeddings)
         for mesh in covariance.ax_.collections:  # thousands of cells, whose edges say nothing
             mesh.set_rasterized(True)
         figures = {"covariance": _done(plt, covariance.figure_)}

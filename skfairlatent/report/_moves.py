@@ -11,12 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from skfairlatent.counterfactuals import CounterfactualExplainer, Counterfactuals
+from skfairlatent.counterfactuals._names import nameless
 from skfairlatent.counterfactuals._result import _WHOLE
 from skfairlatent.exceptions import FairLatentWarning
 
 Array = npt.NDArray[Any]
 
 
+@nameless
 def to_another(
     explainer: CounterfactualExplainer, E: Array, attribute: str, probability: float
 ) -> Counterfactuals:

@@ -39,6 +39,23 @@ def test__audit__before_is_the_baseline_that_is_given(multiclass):
     assert not any("No model before" in text for text in multiclass.report.limits)
 
 
+@pytest.mark.parametrize("is_given", [False, True])
+def test__audit__of_a_table_compares_the_names_of_the_users_columns_only(binary, is_given):
+    names = [f"column {i}" for i in range(8)]
+    (train, y, s), X = binary.train, pd.DataFrame(binary.X, columns=names)
+    train = pd.DataFrame(train, columns=names)
+    pipe = Pipeline([("fair", fair_transformer()), ("clf", LogisticRegression())])
+    pipe.fit(train, y, fair__sensitive_features=s)
+    given = {"baseline": LogisticRegression().fit(train, y) if is_given else None, **QUICK}
+    given["sensitive_features"] = binary.s
+    report = audit(pipe, X, binary.y, examples=X[:20], **given)
+    assert not any("feature names" in text for text in report.limits)
+    with pytest.raises(ValueError, match="feature names should match"):
+        audit(pipe, X[names[::-1]], binary.y, **given)
+    nameless = audit(pipe, binary.X, binary.y, **given)
+    assert any("feature names" in text for text in nameless.limits)
+
+
 def test__stand_in__judges_rows_that_it_has_not_seen(binary):
     tree = Pipeline([*binary.pipe.steps[:-1], ("clf", DecisionTreeClassifier(random_state=0))])
     tree["clf"].fit(tree["fair"].transform(binary.X), binary.y)
