@@ -83,7 +83,10 @@ def check_request(strengths: Any, target_probability: float | None) -> None:
     if strengths is not None:
         if target_probability is not None:
             raise ValueError("Give strengths or target_probability, not both.")
-        lengths = np.asarray(strengths, dtype=np.float64)
+        try:
+            lengths = np.asarray(strengths, dtype=np.float64)
+        except (TypeError, ValueError):
+            lengths = np.array(np.nan)
         if lengths.ndim != 1 or not len(lengths) or not np.isfinite(lengths).all():
             raise ValueError(
                 f"strengths={strengths!r}: expected a list of finite numbers, such as [-1, 0, 1]."

@@ -191,8 +191,9 @@ class CounterfactualExplainer(BaseEstimator):
             boundary, or, given a probability, the likeliest other.
 
         target_probability : float in (0, 1), optional
-            Probability that this class is to have. None for the smallest edit that changes the
-            decision to it.
+            Probability that this class is to have: rows below it are raised to it, rows above it
+            lowered to it, or to just above it if probabilities change in steps. None for the
+            smallest edit that changes the decision to it.
 
         Returns
         -------
@@ -300,11 +301,12 @@ class CounterfactualExplainer(BaseEstimator):
     def _class_codes(self, target_class: Any, rows: Floats, *, second: bool) -> Codes:
         """Return the class to move to: the one given, of two the second, or the runner-up."""
         if target_class is not None:
-            found = np.flatnonzero(self.classes_ == target_class)
-            if len(found) != 1:
+            is_one = np.ndim(target_class) == 0
+            found = np.flatnonzero(self.classes_ == target_class) if is_one else np.empty(0, int)
+            if not len(found):
                 raise ValueError(
                     f"target_class={target_class!r} is no class of the label: expected one of "
-                    f"{self.classes_.tolist()}."
+                    f"{self.classes_.tolist()}, for all rows."
                 )
             return np.full(len(rows), found[0])
         if second and len(self.classes_) == 2:

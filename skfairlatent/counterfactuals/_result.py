@@ -12,6 +12,7 @@ import pandas as pd
 from sklearn.utils import _safe_indexing
 
 from ._directions import Attribute
+from ._fidelity import warn_if_far
 from ._scores import Floats, Scores, softmax_of
 from ._space import Space
 
@@ -134,12 +135,15 @@ class Counterfactuals:
         space = self._known_reader().space
         if not space.can_decode:
             raise TypeError(_why_not_decoded(space))
-        if x_T is None and self._given is not None and hasattr(space.encoder, "invert"):
+        is_inverted = x_T is None and self._given is not None and hasattr(space.encoder, "invert")
+        if is_inverted:
             x_T = space.encoder.invert(self._given)
         if x_T is not None and len(x_T) != len(self):
             raise ValueError(f"x_T has {len(x_T)} rows, and there are {len(self)}: give one each.")
         # By way of the latent, as edits go: what that leaves out is missing from both.
         original = space.decode(space.inverse(self.original_latents), x_T)
+        if is_inverted:
+            warn_if_far(original, self._given, space.encoder)
         # One column of edits at a time: each then draws the same noise as the originals.
         edits = [space.decode(self.embeddings[:, j], x_T) for j in range(self.strengths.shape[1])]
         return replace(self, images=np.stack(edits, axis=1), original_images=original)
@@ -283,7 +287,8 @@ def _why_not_decoded(space: Space) -> str:
         )
     return (
         "These embeddings cannot be decoded: no encoder with inverse_transform is known. "
-        "Give one, as CounterfactualExplainer(model, encoder=...)."
+        "Give one, as CounterfactualExplainer(model, encoder=...). Tables have no images: use the "
+        "embeddings of the result."
     )
 
 

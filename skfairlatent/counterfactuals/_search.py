@@ -225,9 +225,13 @@ def along_line(
         middle = (low + high) / 2.0
         beyond = gap_at(middle) >= 0.0
         high, low = np.where(beyond, middle, high), np.where(beyond, low, middle)
-    if not isinstance(terrain.function, Affine):
-        high = high + BEYOND_A_STEP * terrain.reach
-    return np.where(crossed, high, 0.0), crossed
+    if isinstance(terrain.function, Affine):
+        return np.where(crossed, high, 0.0), crossed
+    # A step is crossed by those who have to rise, and not by those who have to fall: at the end
+    # nobody is below the goal.
+    margin = BEYOND_A_STEP * terrain.reach
+    lengths = np.where(goal.signs > 0.0, high + margin, np.maximum(low - margin, 0.0))
+    return np.where(crossed, lengths, 0.0), crossed
 
 
 def _gap_on_line(

@@ -17,6 +17,8 @@ from ._names import nameless
 
 Array = npt.NDArray[Any]
 
+IMAGE_DIMENSIONS = 4
+
 
 @dataclass(frozen=True)
 class Space:
@@ -61,7 +63,14 @@ class Space:
         for step in reversed(self.undo):
             codes = step.inverse_transform(codes)
         given = {} if x_T is None else {"x_T": x_T}
-        return np.asarray(self.encoder.inverse_transform(codes, **given))
+        images = np.asarray(self.encoder.inverse_transform(codes, **given))
+        if images.ndim != IMAGE_DIMENSIONS:
+            raise TypeError(
+                f"{type(self.encoder).__name__} decodes to arrays of shape {images.shape}, not to "
+                "images, (n, height, width, channels): give an encoder of images, or use the "
+                "embeddings of the result."
+            )
+        return images
 
     @nameless
     def encode(self, images: Array) -> Array:
@@ -156,12 +165,25 @@ def _plain_space(steps: list[Any], decoder: Any, *, images: bool) -> Space:
     while not all(hasattr(step, "inverse_transform") for step in before[start:]):
         start += 1
     prepare, latent = _chain(before[:start]), _chain(before[start:])
-    everything = slice(0, int(classifier.n_features_in_))
+    width = int(classifier.n_features_in_)
+
+    @nameless
+    def forward(E: Array) -> Array:
+        Z = E if latent is None else np.asarray(latent.transform(E))
+        if Z.shape[1] != width:
+            raise ValueError(
+                f"X has {Z.shape[1]} features, but {type(classifier).__name__} is expecting "
+                f"{width} features as input: give the columns that it was fitted on, or a "
+                "Pipeline of all that comes before it."
+            )
+        return Z
+
+    everything = slice(0, width)
     return Space(
         embed=lambda X: _numbers(
             _with_known_columns(X, steps[0]) if prepare is None else prepare.transform(X)
         ),
-        forward=nameless(lambda E: E if latent is None else np.asarray(latent.transform(E))),
+        forward=forward,
         inverse=nameless(
             lambda Z: Z if latent is None else np.asarray(latent.inverse_transform(Z))
         ),

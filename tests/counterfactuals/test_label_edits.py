@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.dummy import DummyClassifier
-from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.multioutput import MultiOutputClassifier
@@ -13,6 +13,7 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 from sklearn.svm import SVC, LinearSVC
+from sklearn.tree import DecisionTreeClassifier
 
 from skfairlatent import FairLatentTransformer
 from skfairlatent.counterfactuals import CounterfactualExplainer
@@ -142,6 +143,28 @@ def test__other_classifiers__flip_on_a_way_not_far_from_the_shortest(faces, fair
     assert np.quantile(result.strengths[:, 0] / gaps.min(axis=1), 0.9) < 1.5
 
 
+@pytest.mark.parametrize(
+    "classifier",
+    [
+        RandomForestClassifier(20, random_state=0),
+        HistGradientBoostingClassifier(max_iter=20),
+        DecisionTreeClassifier(max_depth=5, random_state=0),
+    ],
+    ids=lambda c: type(c).__name__,
+)
+@pytest.mark.filterwarnings("ignore:.*rows were left as they are")
+def test__probabilities_in_steps__nobody_ends_below_the_target(faces, fair, classifier):
+    X, y, _ = faces
+    explainer = CounterfactualExplainer(fair, classifier.fit(fair.transform(X), y)).fit(X)
+    result = explainer.explain_label(X[:300], target_class=1, target_probability=0.8)
+    above = result.original_probabilities[:, 1] > 0.8
+    assert above.sum() >= 10  # both ways are gone
+    reached = result.reached[:, 0]
+    assert reached[~above].mean() > 0.9
+    assert reached[above].mean() > 0.9
+    assert (result.probabilities[reached, 0, 1] >= 0.8 - PROBABILITY).all()
+
+
 @pytest.mark.filterwarnings("ignore:.*has no predict_proba")
 def test__calibrated_classifier__reaches_its_own_probability(faces, fair):
     X, y, _ = faces
@@ -210,7 +233,9 @@ def test__uncalibrated__is_said(faces, fair):
         ({"strengths": []}, "expected a list of finite numbers"),
         ({"strengths": [np.nan]}, "expected a list of finite numbers"),
         ({"target_probability": 1.0}, r"expected within \(0, 1\)"),
+        ({"strengths": "a"}, "expected a list of finite numbers"),
         ({"target_class": "maybe"}, r"no class of the label: expected one of \[0, 1\]"),
+        ({"target_class": [1, 0, 1]}, r"expected one of \[0, 1\], for all rows"),
     ],
 )
 def test__bad_requests__are_named(explainer, faces, how, message):
@@ -236,3 +261,12 @@ def test__bad_models__are_named(faces, fair):
         CounterfactualExplainer(
             fair, LogisticRegression().fit(fair.transform(X), y), sensitive_direction="up"
         ).fit(X)
+
+
+def test__classifier_of_other_columns__is_refused(faces):
+    X, y, _ = faces
+    narrow = LogisticRegression().fit(X[:, 5:8], y)
+    with pytest.raises(
+        ValueError, match="X has 12 features, but LogisticRegression is expecting 3"
+    ):
+        CounterfactualExplainer(narrow).fit(X)

@@ -10,6 +10,7 @@ from sklearn.preprocessing import Normalizer, StandardScaler
 from skfairlatent import FairLatentTransformer
 from skfairlatent.counterfactuals import CounterfactualExplainer
 from skfairlatent.encoders import DiffAEEncoder, PixelFlattener
+from skfairlatent.exceptions import FairLatentWarning
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +112,16 @@ def test__embeddings_only__cannot_be_decoded_without_an_encoder(pipe, faces):
         result.decode()
 
 
+def test__encoder_of_no_images__is_refused(faces):
+    X, y, _ = faces
+    model, narrow = LogisticRegression().fit(X, y), PCA(12).fit(X)
+    result = CounterfactualExplainer(model, encoder=narrow).fit(X).explain_label(X[:3])
+    with pytest.raises(
+        TypeError, match=r"PCA decodes to arrays of shape \(3, 12\), not to images"
+    ):
+        result.decode()
+
+
 def test__embeddings_of_an_encoder__decode_through_it(pictures, encoder):
     images, y, _ = pictures
     codes = encoder.transform(images)
@@ -162,7 +173,8 @@ def test__diffae__noise_of_the_originals_brings_them_back():
     assert _difference(result.images[:, 0], expected) <= 1
     # Given the images themselves, it is found without being asked for.
     given = CounterfactualExplainer(make_pipeline(encoder, model)).fit(images)
-    own = given.explain_label(list(images), strengths=[0.0])[1:3].decode()
+    with pytest.warns(FairLatentWarning, match=r"differ from those given .* n_steps .*now 4"):
+        own = given.explain_label(list(images), strengths=[0.0])[1:3].decode()
     assert _difference(own.images, result.images[1:3]) <= 3  # inverted in other batches
     with pytest.raises(ValueError, match="x_T has 2 rows, and there are 4"):
         result.decode(x_T=noise[:2])
