@@ -42,8 +42,8 @@ class AuditReport:
         When the audit was made, as YYYY-MM-DD.
 
     summary : tuple of str
-        The verdict in numbers: paragraphs on accuracy, on each attribute, and on what the
-        diagnostics warned of.
+        The verdict in numbers: paragraphs on models that decide everybody alike, if there are
+        any, on accuracy, on each attribute, and on what the diagnostics warned of.
 
     overall : pandas.DataFrame
         One row a metric, as fairlearn's ``MetricFrame.overall``: ``count``, ``accuracy``,

@@ -30,6 +30,11 @@ NOISES = {
 FEW_ROWS = 50
 MINUS = "\N{MINUS SIGN}"
 MOST_NAMED = 8
+# Instead of what became of a gap, which else would read as a success.
+ALIKE = (
+    "The two gaps cannot be compared: a model that decides everybody alike has none, whatever the "
+    "groups."
+)
 
 
 class Metric(NamedTuple):
@@ -120,24 +125,28 @@ def summary(
 ) -> list[str]:
     """Return the verdict in numbers.
 
-    A paragraph on accuracy, one on each attribute, and one on what diagnostics warned of.
+    A paragraph on models that decide everybody alike, if there are any, one on accuracy, one on
+    each attribute, and one on what diagnostics warned of.
     """
     audit = facts["audit"]
+    alike = _decided_alike(overall, audit["classes"])
     row = overall.loc["accuracy"]
     stand_in = "a stand-in for a model before mitigation"
     before = stand_in if audit["baseline"] is None else "the model before mitigation"
-    texts = [
+    texts = [_alike_in_short(alike)] if alike else []
+    texts.append(
         f"{audit['n_rows']:,} people were decided on by two models: {before}, and after it the "
         "audited pipeline. Accuracy is "
         f"{estimate(row, 'before')} before and {estimate(row, 'after')} after. In brackets are "
         f"{audit['confidence']:.0%} intervals."
-    ]
+    )
     metric = "equalized_odds_difference"
     for attribute in differences.index.unique("sensitive_feature"):
         row = differences.loc[(attribute, metric)]
         sentences = [
             f"Between groups by {attribute}, the equalised odds gap is {estimate(row, 'before')} "
-            f"before and {estimate(row, 'after')} after. {_verdict(row)}"
+            f"before and {estimate(row, 'after')} after. "
+            f"{ALIKE if alike else _verdict(row)}"
         ]
         if attribute in affected.index.unique("sensitive_feature"):
             sentences.append(_edits_in_short(affected, attribute, is_blind=audit["is_blind"]))
@@ -148,6 +157,25 @@ def summary(
             f"The latent is not all that it should be: {joined(list(kinds))}, see Limits."
         )
     return texts
+
+
+def _decided_alike(overall: pd.DataFrame, classes: Sequence[str]) -> dict[str, str]:
+    """Return the class that a model gives everybody, by model, of those that do so."""
+    is_binary = len(classes) == 2
+    found = {}
+    for model in ("before", "after"):
+        for k, label in enumerate(classes):
+            # Of two classes the table has the rate of the second only.
+            metric = "selection_rate" if is_binary else f"selection_rate of {label}"
+            if overall.loc[metric, model] == (0.0 if is_binary and k == 0 else 1.0):
+                found[model] = label
+    return found
+
+
+def _alike_in_short(alike: Mapping[str, str]) -> str:
+    texts = [f"{model} mitigation everybody is decided {label}" for model, label in alike.items()]
+    text = joined(texts)
+    return f"{text[0].upper()}{text[1:]}: a gap of 0 then says nothing."
 
 
 def _verdict(row: pd.Series) -> str:

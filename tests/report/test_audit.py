@@ -16,6 +16,7 @@ from skfairlatent.encoders import DiffAEEncoder
 from skfairlatent.report import audit
 from skfairlatent.report._edits import Noise
 from skfairlatent.report._models import N_FOLDS, Decoder, after_side, assign_folds, stand_in_side
+from skfairlatent.report._words import _alike_in_short, _decided_alike
 
 from .conftest import QUICK, fair_transformer
 
@@ -141,6 +142,57 @@ def test__audit__of_all_of_the_latent_and_a_classifier_without_probabilities(bin
     assert not any("it cannot" in text for text in found.summary)
     assert any("no predict_proba" in text for text in found.limits)
     assert found.to_dict() == again.to_dict()
+
+
+@pytest.fixture(scope="module")
+def alike(binary):
+    """An audit of a pipeline that decides everybody alike, after a baseline that does not."""
+    X, y, s = binary.train
+    rare = (np.arange(len(y)) % 5 == 0).astype(int)
+    pipe = Pipeline([("fair", fair_transformer()), ("clf", LogisticRegression(C=1e-9))])
+    pipe.fit(X, rare, fair__sensitive_features=s)
+    baseline = LogisticRegression().fit(X, y)
+    return audit(pipe, binary.X, binary.y, sensitive_features=binary.s, baseline=baseline, **QUICK)
+
+
+def test__summary__begins_with_a_model_that_decides_everybody_alike(alike, binary):
+    assert (
+        alike.summary[0]
+        == "After mitigation everybody is decided 0: a gap of 0 then says nothing."
+    )
+    gap = alike.differences.loc[("group", "equalized_odds_difference")]
+    assert gap["change_high"] < 0  # which would read as a success
+    assert not any("It became smaller" in text for text in alike.summary)
+    assert any("gaps cannot be compared" in text for text in alike.summary)
+    assert not any("everybody is decided" in text for text in binary.report.summary)
+
+
+@pytest.mark.parametrize(
+    ("classes", "rates", "expected"),
+    [
+        (["no", "yes"], {"selection_rate": [1.0, 0.4]}, {"before": "yes"}),
+        (["no", "yes"], {"selection_rate": [0.0, 1.0]}, {"before": "no", "after": "yes"}),
+        (
+            ["a", "b", "c"],
+            {
+                "selection_rate of a": [0.0, 0.0],
+                "selection_rate of b": [0.5, 1.0],
+                "selection_rate of c": [0.5, 0.0],
+            },
+            {"after": "b"},
+        ),
+    ],
+)
+def test__decided_alike__names_the_class_that_everybody_gets(classes, rates, expected):
+    overall = pd.DataFrame(rates, index=["before", "after"]).T
+    assert _decided_alike(overall, classes) == expected
+
+
+def test__alike_in_short__tells_of_both_models_at_once():
+    assert _alike_in_short({"before": "no", "after": "yes"}) == (
+        "Before mitigation everybody is decided no and after mitigation everybody is decided "
+        "yes: a gap of 0 then says nothing."
+    )
 
 
 def test__noise__is_that_of_the_rows_asked_for():
