@@ -3,6 +3,7 @@
 __all__ = ["MostAccurateWithin", "pareto_front"]
 
 import math
+import re
 import warnings
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass
@@ -190,11 +191,34 @@ def _candidates(cv_results: Mapping[str, Any], fairness: str, accuracy: str) -> 
     table = table[np.isfinite(scores) & np.isfinite(gaps)]
     if table.empty:
         raise ValueError(
-            f"No candidate has both {accuracy!r} and {fairness!r}: each of the {len(scores)} "
-            "has a NaN. A fold without rows in a (label, group) cell makes one: use fewer folds, "
-            "or stratify them by label and group. error_score='raise' shows fits that failed."
+            f"No candidate has both {accuracy!r} and {fairness!r}: "
+            f"{_why_nan(cv_results, fairness)} error_score='raise' shows what failed."
         )
     return table
+
+
+def _why_nan(cv_results: Mapping[str, Any], fairness: str) -> str:
+    """Say where the NaNs lie and what makes such, the likelier cause first."""
+    n_candidates = len(cv_results[_PREFIX + fairness])
+    cells = (
+        "fold without rows in a (label, group) cell makes a NaN: use fewer folds, or stratify "
+        "them by label and group."
+    )
+    if not _is_nan_everywhere(cv_results, fairness):
+        return f"each of the {n_candidates} has a NaN. A {cells}"
+    return (
+        f"each of the {n_candidates} has NaN for {fairness!r}. Probably its scorer got no "
+        "sensitive_features: call sklearn.set_config(enable_metadata_routing=True), then "
+        f"search.fit(X, y, sensitive_features=s). If it got them, a {cells}"
+    )
+
+
+def _is_nan_everywhere(cv_results: Mapping[str, Any], name: str) -> bool:
+    """Whether no candidate has the score in any fold; of the means, where there are no folds."""
+    fold = re.compile(rf"split\d+_test_{re.escape(name)}")
+    scores = [cv_results[key] for key in cv_results if fold.fullmatch(str(key))]
+    scores = scores or [cv_results[_PREFIX + name]]
+    return bool(np.isnan(np.asarray(scores, dtype=np.float64)).all())
 
 
 def _mean_scores(cv_results: Mapping[str, Any], name: str) -> FloatArray:

@@ -139,3 +139,37 @@ class TestErrors:
     def test__all_nan__is_an_error(self, choose):
         with pytest.raises(ValueError, match="No candidate has both 'accuracy' and 'equalized_od"):
             choose(_results([0.9, NAN], [NAN, 0.1]))
+
+    def test__nan_in_some_folds__names_empty_cells_only(self, choose):
+        folds = {
+            "split0_test_equalized_odds": np.array([NAN, NAN]),
+            "split1_test_equalized_odds": np.array([-0.1, -0.2]),
+        }
+        with pytest.raises(ValueError, match=r"A fold without rows in a \(label") as caught:
+            choose(_results([0.9, 0.8], [NAN, NAN]) | folds)
+        assert "sensitive_features" not in str(caught.value)
+
+    def test__fairness_nan_in_all_means__names_both_causes(self, choose):
+        message = r"got no sensitive_features.*If it got them, a fold without rows"
+        with pytest.raises(ValueError, match=message):
+            choose(_results([0.9, 0.8], [NAN, NAN]))
+
+
+@pytest.mark.parametrize("routing", [False, True])
+@pytest.mark.filterwarnings("ignore:Scoring failed", "ignore:One or more of the test scores")
+def test__grid_search__scorers_without_groups_says_how_to_pass_them(routing):
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(40, 2)), np.arange(40) % 2
+    search = GridSearchCV(
+        LogisticRegression(),
+        {"C": [0.1, 1.0]},
+        cv=2,
+        scoring=fairness_scorers(),
+        refit=MostAccurateWithin(0.1),
+    )
+    message = r"enable_metadata_routing=True\), then search\.fit\(X, y, sensitive_features=s\)"
+    with (
+        sklearn.config_context(enable_metadata_routing=routing),
+        pytest.raises(ValueError, match=message),
+    ):
+        search.fit(X, y)
