@@ -19,6 +19,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_array, check_random_state
 
+from ._groups import encode_columns
 from ._latent_warnings import collapse_warnings, leakage_warnings, plateau_warnings
 from ._probe_data import Floats, HeldOut, check_held_out
 from ._probes import ProbeSettings, group_leakage, probe_scores, undefined_message
@@ -193,9 +194,11 @@ def diagnose(
     """
     check_held_out(held_out)
     Z = _latent(transformer, X)
+    _check_lengths(("X", "y", "sensitive_features"), (Z, y, sensitive_features))
     test = held_out
     if isinstance(held_out, tuple):
         test = (_latent(transformer, held_out[0]), *held_out[1:])
+        _check_lengths(("held_out[0]", "held_out[1]", "held_out[2]"), test)
     found, skipped = _measure(transformer, (Z, y, sensitive_features), test, random_state)
     found = replace(found, blocks=pd.concat([found.blocks, _describe_input(X)]))
     advice = (
@@ -222,6 +225,20 @@ def _latent(transformer: FittedLatent, X: Any) -> Floats:
     dtypes = [np.float32, np.float64]
     Z: Floats = check_array(transformer.latent(X), dtype=dtypes, input_name="Z")
     return Z
+
+
+def _check_lengths(names: tuple[str, str, str], rows: HeldOut) -> None:
+    """Refuse labels or groups that are not one for each row, under the user's names for them."""
+    expected = len(rows[0])
+    # A y of None is refused, in words of its own, where labels are encoded.
+    n_labels = expected if rows[1] is None else len(rows[1])
+    lengths = n_labels, len(encode_columns(rows[2])[0].codes)
+    for name, given in zip(names[1:], lengths, strict=True):
+        if given != expected:
+            raise ValueError(
+                f"{name} has {given} rows and {names[0]} has {expected}: give one for each row of "
+                f"{names[0]}, in the same order."
+            )
 
 
 def _measure(

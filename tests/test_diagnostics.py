@@ -211,6 +211,25 @@ def test__diagnose__says_what_it_needs_of_a_transformer(transformer, error, mess
         diagnose(transformer, X, y, sensitive_features=group)
 
 
+@pytest.mark.parametrize(
+    ("short", "message"),
+    [
+        ({"sensitive_features": [0, 1]}, "sensitive_features has 2 rows and X has 60: give one"),
+        ({"y": [0, 1]}, "y has 2 rows and X has 60: give one for each row of X, in the same"),
+        (
+            {"held_out": (np.ones((4, 3)), [0, 0, 1, 1], [0, 1])},
+            r"held_out\[2\] has 2 rows and held_out\[0\] has 4",
+        ),
+    ],
+)
+def test__diagnose__names_what_has_another_length(short, message):
+    X, y, group = separated_rows(n_rows=60)
+    given = {"y": y, "sensitive_features": group} | short
+
+    with pytest.raises(ValueError, match=message):
+        diagnose(Selection(), X, **given)
+
+
 def test__latent_diagnostics__shows_everything_as_a_table_and_as_text():
     X, y, group = separated_rows(n_rows=400)
     with pytest.warns(FairLatentWarning, match="Leakage"):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.utils.validation import check_consistent_length, column_or_1d
+from sklearn.utils.validation import column_or_1d
 
 from skfairlatent._groups import cross_columns
 
@@ -115,7 +115,9 @@ class GroupScoresDisplay:
         self.scores = column_or_1d(scores, dtype=np.float64)
         self.selected = column_or_1d(selected).astype(bool)
         self.group_codes, self.group_names = cross_columns(groups)
-        check_consistent_length(y_true, self.scores, self.selected, self.group_codes)
+        given = {"scores": self.scores, "selected": self.selected, "groups": self.group_codes}
+        for name, values in given.items():
+            _check_length(name, len(values), "y_true", len(y_true))
         if not np.isfinite(self.scores).all():
             raise ValueError("scores hold NaN or infinite values: leave these rows out.")
         self.labels, self.label_codes = np.unique(y_true, return_inverse=True)
@@ -186,6 +188,9 @@ class GroupScoresDisplay:
                 f"{type(estimator).__name__} has neither predict_proba nor decision_function: "
                 "give a fitted classifier that has one, or scores to from_predictions."
             )
+        n_rows = len(scores)  # X may be anything that the estimator takes
+        _check_length("y", len(column_or_1d(y)), "X", n_rows)
+        _check_length("sensitive_features", _n_rows(sensitive_features), "X", n_rows)
         return cls.from_predictions(
             y,
             scores,
@@ -252,6 +257,8 @@ class GroupScoresDisplay:
         classes = np.unique(labels if classes is None else np.asarray(classes))
         scores = np.asarray(scores, dtype=np.float64)
         _check_scores(scores, labels, classes)
+        n_groups = _n_rows(sensitive_features)
+        _check_length("sensitive_features", n_groups, "y_true", len(labels))
         if len(classes) > 2:
             codes = np.searchsorted(classes, labels)
             display = cls(
@@ -356,6 +363,18 @@ class GroupScoresDisplay:
             return rate
         gap = f"{rate}, gap {np.ptp(self.shares[label][is_large]):.2f}"
         return gap if is_large.all() else f"{gap} where n ≥ {FEWEST_ROWS}"
+
+
+def _n_rows(sensitive_features: Any) -> int:
+    return len(cross_columns(sensitive_features)[0])
+
+
+def _check_length(name: str, given: int, other: str, expected: int) -> None:
+    if given != expected:
+        raise ValueError(
+            f"{name} has {given} rows and {other} has {expected}: give one for each row of "
+            f"{other}, in the same order."
+        )
 
 
 def _check_scores(scores: Array, labels: Array, classes: Array) -> None:

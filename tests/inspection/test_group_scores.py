@@ -171,6 +171,21 @@ class TestErrors:
         with pytest.raises(ValueError, match=r"expected \(400, 3\)"):
             GroupScoresDisplay.from_predictions(y, scores[:, 0], sensitive_features=group)
 
+    @pytest.mark.parametrize("short", ["y", "sensitive_features"])
+    def test__from_estimator__names_what_has_another_length(self, pipe, data, short):
+        given = {"y": data.target, "sensitive_features": data.sensitive_features}
+        given[short] = given[short][:5]
+        message = f"{short} has 5 rows and X has {len(data.data)}: give one for each row of X"
+        with pytest.raises(ValueError, match=message):
+            GroupScoresDisplay.from_estimator(pipe, data.data, **given)
+
+    def test__from_predictions__names_what_has_another_length(self):
+        y, scores, group = _draw()
+        with pytest.raises(ValueError, match="sensitive_features has 5 rows and y_true has 400"):
+            GroupScoresDisplay.from_predictions(y, scores, sensitive_features=group[:5])
+        with pytest.raises(ValueError, match="groups has 5 rows and y_true has 400"):
+            GroupScoresDisplay(y, scores, scores > 0.5, group[:5])
+
     def test__init__non_finite_scores(self):
         y, scores, group = _draw()
         scores[3] = np.nan
