@@ -82,10 +82,10 @@ def judge_edits(  # noqa: PLR0913 - all but the result are keywords
     Raises
     ------
     TypeError
-        If a judge cannot be asked.
+        If a judge cannot be asked, or answers with something other than numbers.
     ValueError
-        If the result has no images, a class is unknown or has to be named, or a judge returns
-        anything but probabilities.
+        If the result has no images, a class is unknown or has to be named, or a judge takes no
+        images or returns numbers that are no probabilities.
 
     Warns
     -----

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from sklearn.exceptions import NotFittedError
 
 from skfairlatent.encoders._chunks import map_chunks
 
@@ -69,9 +70,9 @@ def ask(
     Raises
     ------
     TypeError
-        If it cannot be asked.
+        If it cannot be asked, or answers with something other than numbers.
     ValueError
-        If its answers are no probabilities, or not of these classes.
+        If it takes no images, or its answers are no probabilities or not of these classes.
     """
     call = _callable_of(judge, name)
     n, k = edited.shape[:2]
@@ -134,16 +135,30 @@ def _probabilities(call: Any, images: npt.NDArray[np.uint8], name: str) -> Float
     return map_chunks(
         len(images),
         CHUNK,
-        lambda rows: _checked(call(images[rows]), rows.stop - rows.start, name),
+        lambda rows: _checked(_answer(call, images[rows], name), rows.stop - rows.start, name),
         desc=f"asking {name}",
     )
+
+
+def _answer(call: Any, images: npt.NDArray[np.uint8], name: str) -> Any:
+    """Ask, and say what judges are shown where one cannot take it."""
+    try:
+        return call(images)
+    except NotFittedError:
+        raise
+    except ValueError as error:
+        raise ValueError(
+            f"{name} refused images, uint8 of shape (n, height, width, channels), here "
+            f"{images.shape}: {error} If it takes flat rows, fit and give "
+            "make_pipeline(PixelFlattener(), classifier), from skfairlatent.encoders."
+        ) from error
 
 
 def _checked(answer: Any, n_rows: int, name: str) -> Floats:
     """Return an answer as float64 of shape (n_rows, n_classes), or say what is wrong with it."""
     if isinstance(answer, torch.Tensor):
         answer = answer.detach().cpu()
-    values = np.asarray(answer, dtype=np.float64)
+    values = _as_numbers(answer, name)
     if values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
     if values.ndim == 1:
@@ -158,6 +173,19 @@ def _checked(answer: Any, n_rows: int, name: str) -> Floats:
         raise ValueError(
             f"{name} returned numbers that are no probabilities (from {values.min():.4g} to "
             f"{values.max():.4g}, rows adding up to {values.sum(axis=1).min():.4g} and more). If "
-            "these are logits, apply a softmax over the classes."
+            "these are logits, apply a softmax over the classes; if predicted classes, pass "
+            "predict_proba instead of predict."
         )
     return values
+
+
+def _as_numbers(answer: Any, name: str) -> Floats:
+    values = np.asarray(answer)
+    if values.dtype == object:
+        values = np.array(values.tolist())  # numbers kept as objects are numbers all the same
+    if values.dtype.kind not in "biuf":  # text too that would read as numbers: classes "0", "1"
+        raise TypeError(
+            f"{name} returned values such as {values.ravel()[:1].tolist()}: expected "
+            "probabilities. Of a classifier pass predict_proba, not predict, or the classifier."
+        )
+    return values.astype(np.float64)

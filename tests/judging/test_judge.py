@@ -239,6 +239,7 @@ def test__judge_edits__judges_are_matched_by_the_names_of_their_classes(halves):
         lambda x: red(x)[:, None],
         lambda x: two(red(x)),
         lambda x: two(red(x)).tolist(),
+        lambda x: two(red(x)).astype(object),
         lambda x: torch.from_numpy(two(red(x)).astype(np.float32)).requires_grad_(),
     ],
 )
@@ -267,6 +268,10 @@ def test__judge_edits__judges_see_uint8_images_a_bounded_number_at_a_time():
         (3, TypeError, "cannot be asked"),
         (LogisticRegression, TypeError, "cannot be asked"),
         (lambda x: 5 * two(red(x)), ValueError, "apply a softmax"),
+        (lambda x: np.full(len(x), 2), ValueError, "if predicted classes, pass predict_proba"),
+        (lambda x: np.full(len(x), "neutral"), TypeError, r"\['neutral'\].*pass predict_proba"),
+        (lambda x: np.full(len(x), "1", dtype=object), TypeError, "pass predict_proba"),
+        (lambda _: None, TypeError, "expected probabilities"),
         (lambda x: two(red(x)) * np.nan, ValueError, "no probabilities"),
         (lambda x: two(red(x))[:1], ValueError, "expected probabilities of shape"),
         (lambda x: np.stack([two(red(x))] * 2), ValueError, "expected probabilities of shape"),
@@ -277,6 +282,20 @@ def test__judge_edits__judges_that_cannot_judge_are_refused(judge, error, messag
     result = rows_with_ratio(0.3, 5, seed=0)
     with pytest.raises(error, match=message):
         judge_edits(result, label_judge=judge, sensitive_judge=green)
+
+
+@pytest.mark.parametrize("as_function", [False, True])
+def test__judge_edits__a_classifier_of_flat_rows_is_told_to_flatten(as_function):
+    result = rows_with_ratio(0.3, 5, seed=0)
+    flat = result.original_images.reshape(5, -1)
+    judge = LogisticRegression().fit(flat, [0, 1, 0, 1, 0])
+    message = r"label_judge refused images.*make_pipeline\(PixelFlattener\(\), classifier\)"
+    with pytest.raises(ValueError, match=message):
+        judge_edits(
+            result,
+            label_judge=judge.predict_proba if as_function else judge,
+            sensitive_judge=green,
+        )
 
 
 def test__judge_edits__names_what_is_wrong_with_the_rest():
