@@ -87,6 +87,13 @@ def find_axes(
 
     caller : str
         Who draws, for messages.
+
+    Raises
+    ------
+    TypeError
+        If `ax` is, or holds, anything but Axes.
+    ValueError
+        If there are too many or too few, or one that stands in no grid would be divided.
     """
     plt = pyplot(caller)
     needed = math.prod(shape) if n_axes is None else n_axes
@@ -95,6 +102,8 @@ def find_axes(
         grid = figure.add_gridspec(*shape)
     elif isinstance(ax, list | tuple | np.ndarray):
         given = list(np.ravel(np.asarray(ax, dtype=object)))
+        for each in given:
+            _check_axes(each, plt.Axes)
         if len(given) != needed:
             raise ValueError(
                 f"ax holds {len(given)} Axes, and {caller} draws on {needed}: give so many, one "
@@ -102,6 +111,7 @@ def find_axes(
             )
         return given[0].figure, given
     else:
+        _check_axes(ax, plt.Axes)
         if needed == 1:
             return ax.figure, [ax]
         if ax.get_subplotspec() is None:
@@ -113,6 +123,14 @@ def find_axes(
         ax.set_axis_off()
         grid = ax.get_subplotspec().subgridspec(*shape)
     return figure, [figure.add_subplot(grid[divmod(i, shape[1])]) for i in range(needed)]
+
+
+def _check_axes(given: Any, kind: type) -> None:
+    if not isinstance(given, kind):
+        raise TypeError(
+            f"ax is, or holds, {given!r}: expected matplotlib Axes, as of plt.subplots, a list or "
+            "array of them, or None for a figure of its own."
+        )
 
 
 def balanced_grid(n: int, n_columns: int) -> tuple[int, int]:

@@ -58,6 +58,12 @@ class TestFindAxes:
         with pytest.raises(ValueError, match=r"ax holds 3 Axes, and Display draws on 2"):
             find_axes(given, (1, 2), (1, 1), caller="Display")
 
+    @pytest.mark.parametrize("given", [3, "left", [3, 4], plt.Figure()])
+    @pytest.mark.parametrize("n", [1, 2])
+    def test__find_axes__refuses_what_is_no_axes(self, given, n):
+        with pytest.raises(TypeError, match=r"ax is, or holds, .*: expected matplotlib Axes"):
+            find_axes(given, (1, n), (1, 1), caller="Display")
+
     def test__find_axes__divides_axes_outside_a_grid(self):
         ax = plt.figure().add_axes((0.1, 0.1, 0.8, 0.8))
         with pytest.raises(ValueError, match=r"plt\.subplots"):
