@@ -3,6 +3,7 @@
 __all__ = ["make_faces"]
 
 from importlib.resources import files
+from numbers import Integral
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,13 @@ def make_faces(n_samples: int = 2000, *, random_state: int | None = 0) -> Bunch:
         ``frame``, DataFrame with the columns ``Attractive``, ``Male``, ``Smiling`` and ``Young``
         of 0 and 1.
 
+    Raises
+    ------
+    TypeError
+        If `n_samples` is no integer.
+    ValueError
+        If it is below 1.
+
     See Also
     --------
     DiffAEEncoder : Decodes them.
@@ -56,6 +64,8 @@ def make_faces(n_samples: int = 2000, *, random_state: int | None = 0) -> Bunch:
     >>> bool(rates[0] > rates[1] + 0.2)
     True
     """
+    if not isinstance(n_samples, Integral) or isinstance(n_samples, bool):
+        raise TypeError(f"{n_samples=}: expected how many faces, an integer.")
     if n_samples < 1:
         raise ValueError(f"{n_samples=}: expected >= 1.")
     generator = np.random.default_rng(random_state)
