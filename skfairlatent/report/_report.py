@@ -58,8 +58,8 @@ class AuditReport:
     differences : pandas.DataFrame
         ``equalized_odds_difference`` (worst case), ``demographic_parity_difference`` and
         ``worst_group_accuracy`` of each sensitive feature. The same columns, ``change`` (after
-        less before, on the same rows) with its interval, and ``note``, which says why a value is
-        NaN.
+        less before, on the same rows) with its interval, and ``note``, which says why a value or
+        an interval is NaN.
 
     affected : pandas.DataFrame
         How many decisions change when what tells a sensitive feature is edited, for each

@@ -75,10 +75,21 @@ def _differences(decisions: Decisions, grouping: Grouping, confidence: float) ->
             for model in MODELS
             if np.isnan(draws[model][metric][0]) and (reason := sources[model].empty_cells())
         }
-        note = f"Undefined: {'; '.join(sorted(reasons))}." if reasons else ""
-        rows[grouping.name, metric] = [*(x for each in estimates for x in each), note]
+        notes = [f"Undefined: {'; '.join(sorted(reasons))}."] if reasons else []
+        if any(np.isfinite(value) and np.isnan(low) for value, low, _ in estimates):
+            notes.append(_no_interval(metric, tables["before"][0]))
+        rows[grouping.name, metric] = [*(x for each in estimates for x in each), " ".join(notes)]
     change = ["change", "change_low", "change_high", "note"]
     return _frame(rows, [*COLUMNS, *change], ["sensitive_feature", "metric"])
+
+
+def _no_interval(metric: str, table: Floats) -> str:
+    """Say why too many draws have no value: they lack the rows of the smallest cell, or others."""
+    of_groups = metric == "demographic_parity_difference"
+    counts = table.sum(axis=(0, 1) if of_groups else 1)
+    fewest = int(counts[counts > 0].min())
+    part = "group" if of_groups else "(label, group) cell"
+    return f"No interval: in some draws a {part} of {fewest} row{'s'[: fewest > 1]} is empty."
 
 
 def _estimate(draws: Floats, confidence: float) -> tuple[float, float, float]:

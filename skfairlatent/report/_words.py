@@ -179,9 +179,11 @@ def _alike_in_short(alike: Mapping[str, str]) -> str:
 
 
 def _verdict(row: pd.Series) -> str:
-    if np.isnan(row["change_low"]):
-        return "The change cannot be measured on these rows."
     change = estimate(row, "change", signed=True)
+    if np.isnan(row["change"]):
+        return f"The change cannot be measured on these rows. {row['note']}"
+    if np.isnan(row["change_low"]):
+        return f"Whether the change, {change}, is chance cannot be told. {row['note']}"
     if row["change_low"] <= 0 <= row["change_high"]:
         return f"The change, {change}, may be chance."
     became = "smaller" if row["change"] < 0 else "larger"

@@ -14,6 +14,7 @@ from skfairlatent import metrics
 from skfairlatent.report._rates import resample
 from skfairlatent.report._rows import Grouping
 from skfairlatent.report._tables import rate_tables
+from skfairlatent.report._words import _verdict
 
 EXACT = 1e-12
 N = 500
@@ -131,10 +132,35 @@ def test__empty_cells__give_nan_and_say_which():
     row = differences.loc[("s", "equalized_odds_difference")]
     assert np.isnan([row["before"], row["after_low"], row["change"]]).all()
     assert "(label 1, group 'g1')" in row["note"]
+    assert _verdict(row) == f"The change cannot be measured on these rows. {row['note']}"
     assert np.isnan(by_group.loc[("s", "g1", "true_positive_rate"), "before"])
     known = differences.loc[("s", "demographic_parity_difference")]
     assert np.isfinite(known["before_low"])
     assert known["note"] == ""
+
+
+@pytest.mark.parametrize(("n_rows", "size"), [(3, "3 rows"), (1, "1 row")])
+def test__small_cells__have_a_value_and_say_why_it_has_no_interval(n_rows, size):
+    y, before, after, group = drawn(2, 2)
+    y[group == 1] = 0
+    y[np.flatnonzero(group == 1)[:n_rows]] = 1
+    found = tables_of(y, before, after, group, 2, n_bootstrap=1000)[2].loc["s"]
+    row = found.loc["equalized_odds_difference"]
+    assert np.isfinite([row["before"], row["after"], row["change"]]).all()
+    assert np.isnan([row["before_low"], row["after_low"], row["change_low"]]).all()
+    why = f"No interval: in some draws a (label, group) cell of {size} is empty."
+    assert row["note"] == found.loc["worst_group_accuracy", "note"] == why
+    assert found.loc["demographic_parity_difference", "note"] == ""
+    assert _verdict(row).endswith(f"is chance cannot be told. {why}")
+
+
+def test__small_groups__say_why_there_is_no_interval():
+    y, before, after, _ = drawn(2, 2)
+    group = (np.arange(N) < 2).astype(int)
+    found = tables_of(y, before, after, group, 2, n_bootstrap=1000)[2].loc["s"]
+    row = found.loc["demographic_parity_difference"]
+    assert np.isfinite(row["change"])
+    assert row["note"] == "No interval: in some draws a group of 2 rows is empty."
 
 
 def test__labels_that_do_not_occur__are_no_empty_cells():
