@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from sklearn.utils import check_array, check_consistent_length
+from sklearn.utils import check_array
 
 from ._groups import cross_columns, encode_columns
 
@@ -90,8 +90,13 @@ def _encode(Z: Any, y: Any, sensitive_features: Any) -> tuple[Floats, Coding, li
     Z = check_array(Z, dtype=[np.float32, np.float64], input_name="Z")
     if pd.isna(np.asarray(y, dtype=object)).any():
         raise ValueError("y has missing values: drop these rows before measuring leakage.")
-    check_consistent_length(Z, y, sensitive_features)
     columns = encode_columns(sensitive_features)
+    for name, given in (("y", len(y)), ("sensitive_features", len(columns[0].codes))):
+        if given != len(Z):
+            raise ValueError(
+                f"{name} has {given} rows and Z has {len(Z)}: give one for each row of Z, in the "
+                "same order."
+            )
     for index, column in enumerate(columns):
         if len(column.values) < 2:
             raise ValueError(
