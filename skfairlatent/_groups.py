@@ -1,6 +1,6 @@
 """Sensitive features, one column or several, as groups with codes and names."""
 
-__all__ = ["SensitiveColumn", "cross_columns", "encode_columns"]
+__all__ = ["SensitiveColumn", "check_length", "cross_columns", "encode_columns"]
 
 from typing import Any, NamedTuple
 
@@ -28,6 +28,16 @@ class SensitiveColumn(NamedTuple):
     name: str | None
     codes: npt.NDArray[np.int64]
     values: list[str]
+
+
+def check_length(name: str, given: int, expected: int, other: str = "X") -> None:
+    """Raise ValueError unless there is one label or group for each row, by the user's names."""
+    if given != expected:
+        raise ValueError(
+            f"Found input variables with inconsistent numbers of samples: {other} has {expected} "
+            f"rows and {name} has {given}. Give {name} one value (or row) for each row of "
+            f"{other}, in the same order."
+        )
 
 
 def cross_columns(sensitive_features: Any) -> tuple[npt.NDArray[np.int64], list[str]]:

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import pandas as pd
 from sklearn.utils import check_array
 
-from ._groups import cross_columns, encode_columns
+from ._groups import check_length, cross_columns, encode_columns
 
 Floats: TypeAlias = npt.NDArray[np.floating[Any]]
 Codes: TypeAlias = npt.NDArray[np.int64]
@@ -91,12 +91,8 @@ def _encode(Z: Any, y: Any, sensitive_features: Any) -> tuple[Floats, Coding, li
     if pd.isna(np.asarray(y, dtype=object)).any():
         raise ValueError("y has missing values: drop these rows before measuring leakage.")
     columns = encode_columns(sensitive_features)
-    for name, given in (("y", len(y)), ("sensitive_features", len(columns[0].codes))):
-        if given != len(Z):
-            raise ValueError(
-                f"{name} has {given} rows and Z has {len(Z)}: give one for each row of Z, in the "
-                "same order."
-            )
+    check_length("y", len(y), len(Z), "Z")
+    check_length("sensitive_features", len(columns[0].codes), len(Z), "Z")
     for index, column in enumerate(columns):
         if len(column.values) < 2:
             raise ValueError(

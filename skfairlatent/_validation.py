@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 from sklearn.utils.multiclass import type_of_target
 
-from skfairlatent._groups import SensitiveColumn, cross_columns, encode_columns
+from skfairlatent._groups import SensitiveColumn, check_length, cross_columns, encode_columns
 from skfairlatent.exceptions import FairLatentWarning
 
 Codes = npt.NDArray[np.int64]
@@ -91,7 +91,7 @@ def encode_annotations(X: Any, y: Any, sensitive_features: Any) -> Annotations:
         If `sensitive_features` is None, or some (label, group) cells have too few rows.
     """
     columns, single_target = _label_columns(y)
-    _check_length("y", len(columns[0]), len(X))
+    check_length("y", len(columns[0]), len(X))
     encoded = [_encode_labels(column, index) for index, column in enumerate(columns)]
     classes = [uniques for uniques, _ in encoded]
     label_codes = np.stack([codes for _, codes in encoded], axis=1)
@@ -138,15 +138,6 @@ def _holds_numbers(column: Any) -> bool:
     except (TypeError, ValueError):
         return False
     return bool(column.dtype == object)
-
-
-def _check_length(name: str, given: int, expected: int) -> None:
-    if given != expected:
-        raise ValueError(
-            f"Found input variables with inconsistent numbers of samples: X has {expected} rows "
-            f"and {name} has {given}. Give {name} one value (or row) for each row of X, in the "
-            "same order."
-        )
 
 
 def _label_columns(y: Any) -> tuple[list[npt.NDArray[Any]], bool]:
@@ -210,7 +201,7 @@ def _encode_groups(
         )
         return [], np.zeros(n_samples, dtype=np.int64), [""]
     attributes = encode_columns(sensitive_features)
-    _check_length("sensitive_features", len(attributes[0].codes), n_samples)
+    check_length("sensitive_features", len(attributes[0].codes), n_samples)
     for index, attribute in enumerate(attributes):
         if len(attribute.values) < 2:
             name = index if attribute.name is None else repr(attribute.name)

@@ -19,7 +19,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_array, check_random_state
 
-from ._groups import encode_columns
+from ._groups import check_length, encode_columns
 from ._latent_warnings import collapse_warnings, leakage_warnings, plateau_warnings
 from ._probe_data import Floats, HeldOut, check_held_out
 from ._probes import ProbeSettings, group_leakage, probe_scores, undefined_message
@@ -232,13 +232,8 @@ def _check_lengths(names: tuple[str, str, str], rows: HeldOut) -> None:
     expected = len(rows[0])
     # A y of None is refused, in words of its own, where labels are encoded.
     n_labels = expected if rows[1] is None else len(rows[1])
-    lengths = n_labels, len(encode_columns(rows[2])[0].codes)
-    for name, given in zip(names[1:], lengths, strict=True):
-        if given != expected:
-            raise ValueError(
-                f"{name} has {given} rows and {names[0]} has {expected}: give one for each row of "
-                f"{names[0]}, in the same order."
-            )
+    check_length(names[1], n_labels, expected, names[0])
+    check_length(names[2], len(encode_columns(rows[2])[0].codes), expected, names[0])
 
 
 def _measure(

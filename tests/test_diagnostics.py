@@ -214,11 +214,11 @@ def test__diagnose__says_what_it_needs_of_a_transformer(transformer, error, mess
 @pytest.mark.parametrize(
     ("short", "message"),
     [
-        ({"sensitive_features": [0, 1]}, "sensitive_features has 2 rows and X has 60: give one"),
-        ({"y": [0, 1]}, "y has 2 rows and X has 60: give one for each row of X, in the same"),
+        ({"sensitive_features": [0, 1]}, "X has 60 rows and sensitive_features has 2"),
+        ({"y": [0, 1]}, "X has 60 rows and y has 2. Give y one value"),
         (
             {"held_out": (np.ones((4, 3)), [0, 0, 1, 1], [0, 1])},
-            r"held_out\[2\] has 2 rows and held_out\[0\] has 4",
+            r"held_out\[0\] has 4 rows and held_out\[2\] has 2",
         ),
     ],
 )

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from skfairlatent._groups import SensitiveColumn, encode_columns
+from skfairlatent._groups import SensitiveColumn, check_length, encode_columns
 
 from ._scores import Affine, Floats, fit_affine
 
@@ -59,11 +59,7 @@ def find_attributes(
     found = {}
     for position, column in enumerate(encode_columns(sensitive_features)):
         name = f"attribute{position}" if column.name is None else column.name
-        if len(column.codes) != len(Z):
-            raise ValueError(
-                f"sensitive_features has {len(column.codes)} rows and X has {len(Z)}: give one "
-                "for each row of X, in the same order."
-            )
+        check_length("sensitive_features", len(column.codes), len(Z))
         if len(column.values) < 2:
             raise ValueError(
                 f"sensitive feature {name!r} has one value only ({column.values[0]!r}): nothing "

@@ -9,9 +9,10 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 from sklearn.base import BaseEstimator
-from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d
+from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from skfairlatent._embedding import holds_images, reject_near_images
+from skfairlatent._groups import check_length
 from skfairlatent.exceptions import FairLatentWarning
 
 from ._directions import Attribute, find_attributes
@@ -154,7 +155,7 @@ class CounterfactualExplainer(BaseEstimator):
         Z = space.forward(space.embed(X)).astype(np.float64)
         if y is not None:
             y = column_or_1d(y)
-            check_consistent_length(Z, y)
+            check_length("y", len(y), len(Z))
         sensitive = Z[:, space.sensitive]
         self.attributes_ = (
             {} if sensitive_features is None else find_attributes(sensitive, y, sensitive_features)

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.utils.validation import column_or_1d
 
-from skfairlatent._groups import cross_columns
+from skfairlatent._groups import check_length, cross_columns
 
 from ._drawing import DARK, balanced_grid, find_axes, plain_axes, pyplot, set_titles, shortened
 from ._group_panels import FEWEST_ROWS, draw_scores, write_share
@@ -117,7 +117,7 @@ class GroupScoresDisplay:
         self.group_codes, self.group_names = cross_columns(groups)
         given = {"scores": self.scores, "selected": self.selected, "groups": self.group_codes}
         for name, values in given.items():
-            _check_length(name, len(values), "y_true", len(y_true))
+            check_length(name, len(values), len(y_true), "y_true")
         if not np.isfinite(self.scores).all():
             raise ValueError("scores hold NaN or infinite values: leave these rows out.")
         self.labels, self.label_codes = np.unique(y_true, return_inverse=True)
@@ -189,8 +189,8 @@ class GroupScoresDisplay:
                 "give a fitted classifier that has one, or scores to from_predictions."
             )
         n_rows = len(scores)  # X may be anything that the estimator takes
-        _check_length("y", len(column_or_1d(y)), "X", n_rows)
-        _check_length("sensitive_features", _n_rows(sensitive_features), "X", n_rows)
+        check_length("y", len(column_or_1d(y)), n_rows)
+        check_length("sensitive_features", _n_rows(sensitive_features), n_rows)
         return cls.from_predictions(
             y,
             scores,
@@ -258,7 +258,7 @@ class GroupScoresDisplay:
         scores = np.asarray(scores, dtype=np.float64)
         _check_scores(scores, labels, classes)
         n_groups = _n_rows(sensitive_features)
-        _check_length("sensitive_features", n_groups, "y_true", len(labels))
+        check_length("sensitive_features", n_groups, len(labels), "y_true")
         if len(classes) > 2:
             codes = np.searchsorted(classes, labels)
             display = cls(
@@ -367,14 +367,6 @@ class GroupScoresDisplay:
 
 def _n_rows(sensitive_features: Any) -> int:
     return len(cross_columns(sensitive_features)[0])
-
-
-def _check_length(name: str, given: int, other: str, expected: int) -> None:
-    if given != expected:
-        raise ValueError(
-            f"{name} has {given} rows and {other} has {expected}: give one for each row of "
-            f"{other}, in the same order."
-        )
 
 
 def _check_scores(scores: Array, labels: Array, classes: Array) -> None:

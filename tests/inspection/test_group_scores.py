@@ -175,15 +175,15 @@ class TestErrors:
     def test__from_estimator__names_what_has_another_length(self, pipe, data, short):
         given = {"y": data.target, "sensitive_features": data.sensitive_features}
         given[short] = given[short][:5]
-        message = f"{short} has 5 rows and X has {len(data.data)}: give one for each row of X"
+        message = f"X has {len(data.data)} rows and {short} has 5. Give {short} one value"
         with pytest.raises(ValueError, match=message):
             GroupScoresDisplay.from_estimator(pipe, data.data, **given)
 
     def test__from_predictions__names_what_has_another_length(self):
         y, scores, group = _draw()
-        with pytest.raises(ValueError, match="sensitive_features has 5 rows and y_true has 400"):
+        with pytest.raises(ValueError, match="y_true has 400 rows and sensitive_features has 5"):
             GroupScoresDisplay.from_predictions(y, scores, sensitive_features=group[:5])
-        with pytest.raises(ValueError, match="groups has 5 rows and y_true has 400"):
+        with pytest.raises(ValueError, match="y_true has 400 rows and groups has 5"):
             GroupScoresDisplay(y, scores, scores > 0.5, group[:5])
 
     def test__init__non_finite_scores(self):
