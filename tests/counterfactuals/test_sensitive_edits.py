@@ -107,7 +107,8 @@ def test__no_sensitive_features__says_what_to_do(pipe, faces):
 
 
 @pytest.mark.parametrize(
-    ("rows", "message"), [(slice(3), "rows and sensitive_features has 3"), (None, "one value only")]
+    ("rows", "message"),
+    [(slice(3), "rows and sensitive_features has 3"), (None, "one value only")],
 )
 def test__bad_sensitive_features__are_named(pipe, faces, rows, message):
     X, y, s = faces
