@@ -10,13 +10,14 @@ from torch.nn import functional as F
 
 from skfairlatent.encoders.diffae._config import GROUPS
 from skfairlatent.encoders.diffae._convolution import Conv3x3
+from skfairlatent.encoders.diffae._normalization import GroupNorm
 
 Module = TypeVar("Module", bound=nn.Module)
 
 
 def normalization(channels: int, groups: int = GROUPS) -> nn.GroupNorm:
     """Return the group normalisation used throughout."""
-    return nn.GroupNorm(min(groups, channels), channels)
+    return GroupNorm(min(groups, channels), channels)
 
 
 def activated(x: Tensor) -> Tensor:
