@@ -27,6 +27,7 @@ VAE have no such noise.
 import argparse
 import json
 import os
+import shlex
 import time
 from pathlib import Path
 
@@ -61,6 +62,8 @@ LABEL_FLIPS, SENSITIVE_FLIPS = 0.95, 0.90
 TO_BE_SAFE = 0.02
 # Where more strength flips no more than this beyond, edits only leave the data.
 HARDLY_MORE = 0.005
+# Where things lie, which is not part of what was measured.
+FOLDERS = {"data", "cache", "out", "pictures"}
 
 
 class Faces:
@@ -245,6 +248,16 @@ def summary(comparison):
     return pd.DataFrame(columns | {"ssim": comparison["ssim"].round(3)})
 
 
+def command_of(options, parser):
+    """Return the command with all that differs from the defaults, but for folders."""
+    words = ["python", "examples/benchmarks/counterfactuals.py"]
+    for name, value in vars(options).items():
+        if name not in FOLDERS and value != parser.get_default(name):
+            values = value if isinstance(value, list) else [value]
+            words += [f"--{name.replace('_', '-')}", *(f"{each}" for each in values)]
+    return shlex.join(words)
+
+
 def main(arguments=None):
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -277,17 +290,11 @@ def main(arguments=None):
     if not options.data:
         parser.error(f"give the folder of the data as --data, or in ${DATA_VARIABLE}")
     table, comparison = run(options)
-    shown = [f"--encoders {' '.join(options.encoders)} --labels {' '.join(options.labels)}"]
-    changed = {"components": options.components, "width": options.width}
-    shown += [f"--{name} {value}" for name, value in changed.items() if value]
-    if "diffae" in options.encoders:
-        shown.append(f"--noise {options.noise}")
+    n_faces = f"{options.rows}, with DiffAE {options.diffae_rows}"
     text = "\n".join(
         [
-            f"``python examples/benchmarks/counterfactuals.py {' '.join(shown)}`` "
-            f"({pd.Timestamp.now():%Y-%m-%d}, {options.rows} faces of the valid split, "
-            f"{options.diffae_rows} with DiffAE at {options.steps} steps; "
-            f"code {code_fingerprint()})\n",
+            f"``{command_of(options, parser)}`` ({pd.Timestamp.now():%Y-%m-%d}, faces of the "
+            f"valid split: {n_faces}; code {code_fingerprint()})\n",
             rst_table("Edits that flip", table.round(3)),
             rst_table("What judges see of label edits", summary(comparison)),
         ]

@@ -303,33 +303,35 @@ class LatentCovarianceDisplay:
         self.ax_.plot([border, border, 1], [0, border, border], color=DARK, lw=1)
 
     def _write_summary(self, border: float) -> None:
-        lines = []
-        box = self.ax_.get_window_extent().width / self.figure_.dpi
-        is_small = box < CORNER_WIDTH
-        gap = ": " if is_small else "\n"
-        for block, row in self.summary.iterrows():
-            is_one = np.isnan(row["max"])
-            figures = (
-                "one component" if is_one else f"mean {row['mean']:.2f}, max {row['max']:.2f}"
-            )
-            if self.statistic == "covariance" and row["variance"] >= 0:
-                figures += f"{', ' if is_small else gap}variance {row['variance']:.2f}"
-            lines.append(f"{block}{gap}{figures}")
-        if self.chance >= 0:
-            lines.append(f"by chance{gap}mean {self.chance:.3f}")
-        if is_small:
-            self.ax_.set_xlabel("\n".join(lines), color=DARK, fontsize="small", linespacing=1.3)
+        if self.ax_.get_window_extent().width / self.figure_.dpi < CORNER_WIDTH:
+            lines = "\n".join(self._lines(": ", ", "))
+            self.ax_.set_xlabel(lines, color=DARK, fontsize="small", linespacing=1.3)
             return
         self.ax_.text(
             border - 0.02,
             border + 0.04,
-            "\n\n".join(lines),
+            "\n\n".join(self._lines("\n", "\n")),
             ha="right",
             va="top",
             color=DARK,
             fontsize="small",
             linespacing=1.3,
         )
+
+    def _lines(self, after_name: str, between: str) -> list[str]:
+        """Return the figures of each block, with what is to stand after its name and between."""
+        lines = []
+        for block, row in self.summary.iterrows():
+            is_one = np.isnan(row["max"])
+            figures = [
+                "one component" if is_one else f"mean {row['mean']:.2f}, max {row['max']:.2f}"
+            ]
+            if self.statistic == "covariance" and row["variance"] >= 0:
+                figures.append(f"variance {row['variance']:.2f}")
+            lines.append(f"{block}{after_name}{between.join(figures)}")
+        if self.chance >= 0:
+            lines.append(f"by chance{after_name}mean {self.chance:.3f}")
+        return lines
 
 
 def _as_correlation(covariance: Floats, is_constant: npt.NDArray[np.bool_]) -> Floats:
