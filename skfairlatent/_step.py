@@ -2,8 +2,6 @@
 
 __all__ = ["TrainingStep"]
 
-import logging
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -11,14 +9,10 @@ from torch import Tensor
 
 from skfairlatent._device import autocast_dtype
 from skfairlatent._objective import TERMS, Objective
+from skfairlatent._replay import Replayed
 from skfairlatent.flows import Glow
 
-_logger = logging.getLogger(__name__)
-
 MAX_GRADIENT_NORM = 1.0
-# CUDA wants a few eager steps before it can record one: lazily created handles, workspaces and
-# the optimizer's state must exist. They are ordinary training steps.
-N_EAGER_STEPS = 3
 
 
 class TrainingStep:
@@ -65,8 +59,7 @@ class TrainingStep:
             fused=data.device.type in ("cpu", "cuda"),
             capturable=self._on_cuda,
         )
-        self._graph: torch.cuda.CUDAGraph | None = None
-        self._eager_steps_left = N_EAGER_STEPS if self._on_cuda else -1
+        self._replayed = Replayed(self._compute, data.device)
 
     def __call__(self, rows: Tensor) -> Tensor:
         """Train on the batch of row numbers `rows` and return its loss terms, shape (5,).
@@ -74,14 +67,7 @@ class TrainingStep:
         The returned tensor is overwritten by the next call.
         """
         self._rows.copy_(rows, non_blocking=True)
-        if self._graph is not None:
-            self._graph.replay()
-            return self._terms
-        if self._eager_steps_left == 0:
-            self._graph = self._capture(self._compute)
-            return self(rows)
-        self._eager_steps_left -= 1
-        self._compute()
+        self._replayed()
         return self._terms
 
     def set_learning_rate(self, value: float) -> None:
@@ -127,14 +113,3 @@ class TrainingStep:
         torch.nn.utils.clip_grad_norm_(self.parameters, MAX_GRADIENT_NORM)
         self.optimizer.step()
         self._terms.copy_(terms.detach())
-
-    def _capture(self, compute: Callable[[], None]) -> torch.cuda.CUDAGraph | None:
-        graph = torch.cuda.CUDAGraph()
-        try:
-            with torch.cuda.graph(graph):
-                compute()
-        except RuntimeError as error:
-            _logger.warning("CUDA graph not recorded, training without it: %s", error)
-            self._eager_steps_left = -1
-            return None
-        return graph

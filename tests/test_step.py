@@ -8,7 +8,8 @@ import torch
 
 from skfairlatent._layout import CellLayout
 from skfairlatent._objective import LossWeights, Objective
-from skfairlatent._step import MAX_GRADIENT_NORM, N_EAGER_STEPS, TrainingStep
+from skfairlatent._replay import N_EAGER_CALLS, Replayed
+from skfairlatent._step import MAX_GRADIENT_NORM, TrainingStep
 from skfairlatent.flows import Glow
 
 N_FEATURES = 4
@@ -209,7 +210,8 @@ class _Recorder:
 
 def as_on_cuda(step):
     """Let a step on the CPU go the way of CUDA."""
-    step._on_cuda, step._eager_steps_left = True, N_EAGER_STEPS
+    step._on_cuda = True
+    step._replayed = Replayed(step._compute, torch.device("cuda"))
     step.optimizer.param_groups[0]["lr"] = step._learning_rate
     return step
 
@@ -217,10 +219,10 @@ def as_on_cuda(step):
 class TestGraph:
     def test__graph__is_recorded_once_after_a_few_eager_steps(self, monkeypatch):
         recorder = _Recorder(monkeypatch)
-        train(as_on_cuda(make_step()), N_EAGER_STEPS + 4)
+        train(as_on_cuda(make_step()), N_EAGER_CALLS + 4)
         assert recorder.captures == 1
         assert recorder.replays == 4
-        assert recorder.steps_done == N_EAGER_STEPS + 4
+        assert recorder.steps_done == N_EAGER_CALLS + 4
 
     def test__graph__trains_as_eager_steps_do(self, monkeypatch):
         eager = make_step(input_noise=0.5)
@@ -233,7 +235,7 @@ class TestGraph:
     def test__graph__reads_the_rows_and_the_rate_of_each_call(self, monkeypatch):
         _Recorder(monkeypatch)
         step = as_on_cuda(make_step())
-        train(step, N_EAGER_STEPS + 1)
+        train(step, N_EAGER_CALLS + 1)
         terms = step(all_rows(step)).clone()
         assert not torch.equal(step(all_rows(step).flip(0)), terms)
         step.set_learning_rate(0.0)
@@ -246,7 +248,7 @@ class TestGraph:
         step = as_on_cuda(make_step())
         train(step, 1)
         places = [p.grad.data_ptr() for p in step.parameters]
-        train(step, N_EAGER_STEPS + 2)
+        train(step, N_EAGER_CALLS + 2)
         assert [p.grad.data_ptr() for p in step.parameters] == places
 
     def test__graph__that_cannot_be_recorded_leaves_eager_training(self, monkeypatch, caplog):
@@ -256,7 +258,7 @@ class TestGraph:
             losses = train(as_on_cuda(make_step()), 8)
         assert losses == pytest.approx(expected, rel=GRAPH_TOLERANCE)
         assert recorder.captures == 1
-        assert "training without it: operation not permitted" in caplog.text
+        assert "going on without it: operation not permitted" in caplog.text
 
     def test__restore_optimizer__keeps_the_rate_a_graph_reads(self):
         saved = make_step(learning_rate=0.5)
@@ -276,18 +278,18 @@ class TestGraph:
         monkeypatch.setattr("skfairlatent._step.autocast_dtype", lambda _: None)
         recorded = make_step("cuda")
         found = train(recorded, 12)
-        assert recorded._graph is not None
-        monkeypatch.setattr(TrainingStep, "_capture", lambda *_: None)
+        assert recorded._replayed.is_recorded
+        monkeypatch.setattr(Replayed, "_record", lambda _: None)
         eager = make_step("cuda")
         expected = train(eager, 12)
-        assert eager._graph is None
+        assert not eager._replayed.is_recorded
         assert found == pytest.approx(expected, rel=KERNEL_TOLERANCE)
 
     @pytest.mark.gpu
     def test__graph__on_a_gpu_reads_rows_noise_and_rate_of_each_call(self):
         step = make_step("cuda", input_noise=0.5)
-        losses = train(step, N_EAGER_STEPS + 4)
-        assert step._graph is not None
+        losses = train(step, N_EAGER_CALLS + 4)
+        assert step._replayed.is_recorded
         assert len(set(losses)) == len(losses)
         before = weights(step)
         step.set_learning_rate(0.0)
@@ -300,6 +302,6 @@ class TestGraph:
         train(saved, 2)
         step = make_step("cuda")
         step.restore_optimizer(saved.optimizer.state_dict())
-        losses = train(step, N_EAGER_STEPS + 10)
-        assert step._graph is not None
+        losses = train(step, N_EAGER_CALLS + 10)
+        assert step._replayed.is_recorded
         assert losses[-1] < losses[0]

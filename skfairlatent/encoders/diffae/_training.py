@@ -1,4 +1,4 @@
-"""Training a diffusion autoencoder: loss, phases, moving average, resuming."""
+"""Training a diffusion autoencoder: phases, moving average, recovery, resuming."""
 
 __all__ = ["Phase", "Trainer", "TrainingPlan"]
 
@@ -12,30 +12,29 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
-from torch.optim.swa_utils import AveragedModel
+from torch import Tensor
 from tqdm.auto import tqdm
 
 from skfairlatent._checkpoint import Checkpoint
-from skfairlatent._device import autocast_dtype, seed_rng
-from skfairlatent.encoders.diffae._ddim import alphas_cumprod
+from skfairlatent._device import seed_rng
 from skfairlatent.encoders.diffae._linear_head import LinearHead
 from skfairlatent.encoders.diffae._networks import DiffusionAutoencoder
+from skfairlatent.encoders.diffae._step import LOSSES, DiffusionStep, images_of
 from skfairlatent.exceptions import TrainingDivergedError
 
-MAX_GRADIENT_NORM = 1.0
 # Steps over which the step size rises, and the share of it that is left at the end.
 WARM_UP_STEPS = 200
 LAST_RATE = 0.05
 RECOVERY_FACTOR = 0.1
-# The history has a row for so many steps.
+# The history has a row for so many steps, after which their losses are read: reading them waits
+# for a GPU.
 STEPS_OF_RECORD = 20
-# Weight of the noise loss at high noise: that of a loss on the image itself, bounded by this.
-MAX_EXTRA_WEIGHT = 200.0
 # Images that the linear head's components are computed from.
 HEAD_IMAGES = 8192
+READ_AT_ONCE = 1024
 SECONDS_BETWEEN_CHECKPOINTS = 60.0
+# Images are kept on a GPU if they take at most this share of its free memory.
+RESIDENT_SHARE = 0.25
 
 # Images with the given rows: uint8, shape (n, size, size, 3).
 ReadImages = Callable[[npt.NDArray[np.int64]], npt.NDArray[np.uint8]]
@@ -119,15 +118,14 @@ class _State:
     factor: float = 1.0
     history: list[dict[str, float]] = field(default_factory=list)
 
-    def record(self, losses: dict[str, float]) -> None:
-        """Count a step, and average its losses into the last row of the history."""
-        n_before = self.step % STEPS_OF_RECORD
-        self.step += 1
+    def record(self, losses: dict[str, float], n_steps: int) -> None:
+        """Average losses of the last steps into the last row of the history."""
+        n_before = (self.step - n_steps) % STEPS_OF_RECORD
         if n_before == 0:
             self.history.append({"step": 0.0, **losses})
         row = self.history[-1]
         for name, value in losses.items():
-            row[name] += (value - row[name]) / (n_before + 1)
+            row[name] += (value - row[name]) * n_steps / (n_before + n_steps)
         row["step"] = float(self.step)
 
 
@@ -165,16 +163,21 @@ class Trainer:
         self.verbose, self.on_checkpoint = verbose, on_checkpoint
         self.device = next(network.parameters()).device
         self.batches = _Batches(read, n_images, plan, self.device)
-        config = network.config
         sample = self.batches.draw(0, min(n_images, HEAD_IMAGES))
-        self.head = LinearHead(sample, config.embed_channels, plan.seed).to(self.device)
-        self.average = AveragedModel(network, multi_avg_fn=_moving_average(plan.ema_decay))
-        self.parameters = [*network.parameters(), *self.head.parameters()]
-        fused = self.device.type in ("cpu", "cuda")
-        self.optimizer = torch.optim.Adam(self.parameters, lr=plan.learning_rate, fused=fused)
-        alphas = torch.from_numpy(alphas_cumprod(config.T)).to(self.device, torch.float32)
-        self.loss = _DiffusionLoss(alphas, high_noise=plan.high_noise)
+        sample = images_of(sample, flip=plan.flip)
+        self.step = DiffusionStep(
+            network,
+            LinearHead(sample, network.config.embed_channels, plan.seed).to(self.device),
+            batch_size=self.batches.size,
+            learning_rate=plan.learning_rate,
+            high_noise=plan.high_noise,
+            linear_weight=plan.linear_weight,
+            flip=plan.flip,
+        )
+        self.average = _MovingAverage(network, plan.ema_decay)
         self.state = _State()
+        self._unread = torch.zeros(len(LOSSES), device=self.device)
+        self._n_unread = 0
         if checkpoint is not None and (saved := checkpoint.read(self.device)) is not None:
             self._restore(saved)
 
@@ -188,55 +191,49 @@ class Trainer:
             disable=not self.verbose,
         ) as bar:  # fmt: skip
             while self.state.step < self.plan.n_steps and time.monotonic() - start < max_seconds:
-                record = self._step()
-                if not math.isfinite(record["loss"]):
-                    self._recover(good)
-                    continue
+                self._train_step()
                 bar.update()
-                if time.monotonic() - kept > SECONDS_BETWEEN_CHECKPOINTS:
-                    bar.set_postfix({k: f"{v:.3f}" for k, v in record.items()}, refresh=False)
+                if self.state.step % STEPS_OF_RECORD and self.state.step < self.plan.n_steps:
+                    continue
+                if not self._read_losses():
+                    self._recover(good)
+                    bar.update(self.state.step - bar.n)
+                elif time.monotonic() - kept > SECONDS_BETWEEN_CHECKPOINTS:
+                    row = self.state.history[-1]
+                    bar.set_postfix({k: f"{row[k]:.3f}" for k in LOSSES}, refresh=False)
                     good = self._keep()
                     kept = time.monotonic()
+        if not self._read_losses():
+            # Out of time, and there is none left to go back and try again.
+            self._restore(good)
         self._keep()
         return self.averaged()
 
     def averaged(self) -> DiffusionAutoencoder:
         """Return a copy of the averaged network, ready for use."""
-        network = copy.deepcopy(self.network)
-        network.load_state_dict(self.average.module.state_dict())
-        return network.eval().requires_grad_(False)
+        return copy.deepcopy(self.average.network).eval()
 
-    def _step(self) -> dict[str, float]:
+    def _train_step(self) -> None:
         step, plan = self.state.step, self.plan
         # Seeding every step makes an interrupted training go on exactly as it would have.
         seed_rng(plan.seed + step, self.device)
-        for group in self.optimizer.param_groups:
-            group["lr"] = plan.rate_at(step) * self.state.factor
-        images = self.batches.draw(step)
-        losses = self._losses(images, plan.phase_at(step))
-        total = losses["loss_noise"] + plan.linear_weight * losses["loss_linear"]
-        self.optimizer.zero_grad()
-        total.backward()
-        nn.utils.clip_grad_norm_(self.parameters, MAX_GRADIENT_NORM)
-        self.optimizer.step()
-        self.average.update_parameters(self.network)
-        # One transfer for all numbers: each one waits for the device.
-        values = torch.stack([total.detach(), *losses.values()]).tolist()
-        record = dict(zip(("loss", *losses), values, strict=True))
-        if math.isfinite(record["loss"]):
-            self.state.record(record)
-        return record
+        self.step.set_learning_rate(plan.rate_at(step) * self.state.factor)
+        self._unread += self.step(self.batches.draw(step), plan.phase_at(step).shrink)
+        self._n_unread += 1
+        self.average.update(self.network, step)
+        self.state.step += 1
 
-    def _losses(self, images: Tensor, phase: Phase) -> dict[str, Tensor]:
-        half = autocast_dtype(self.device)
-        with torch.autocast(self.device.type, dtype=half, enabled=half is not None):
-            code = self.network.encoder(images).float()
-            noise_loss = code.new_zeros(())
-            if phase.shrink:
-                small = F.avg_pool2d(images, phase.shrink) if phase.shrink > 1 else images
-                noise_loss = self.loss(self.network, small, code)
-        linear_loss = self.head(code, images) if self.plan.linear_weight else noise_loss.detach()
-        return {"loss_noise": noise_loss, "loss_linear": linear_loss}
+    def _read_losses(self) -> bool:
+        """Put the losses since the last time into the history; tell whether they are finite."""
+        n_steps, self._n_unread = self._n_unread, 0
+        if n_steps == 0:
+            return True
+        values = (self._unread / n_steps).tolist()
+        self._unread.zero_()
+        if not math.isfinite(values[0]):
+            return False
+        self.state.record(dict(zip(LOSSES, values, strict=True)), n_steps)
+        return True
 
     def _keep(self) -> dict[str, Any]:
         snapshot = self._snapshot()
@@ -249,7 +246,7 @@ class Trainer:
     def _recover(self, good: dict[str, Any]) -> None:
         if self.state.factor < 1:
             raise TrainingDivergedError(
-                f"The loss is not finite at step {self.state.step + 1}, also after going back to "
+                f"The loss is not finite up to step {self.state.step}, also after going back to "
                 "the last good weights and a tenth of the learning rate. Set a smaller "
                 "learning_rate_init."
             )
@@ -259,86 +256,70 @@ class Trainer:
     def _snapshot(self) -> dict[str, Any]:
         return copy.deepcopy(
             {
-                "network": self.network.state_dict(),
-                "average": self.average.state_dict(),
-                "head": self.head.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
+                **self.step.state_dict(),
+                "average": self.average.network.state_dict(),
                 "state": dict(vars(self.state)),
             }
         )
 
     def _restore(self, saved: dict[str, Any]) -> None:
-        self.network.load_state_dict(saved["network"])
-        self.average.load_state_dict(saved["average"])
-        self.head.load_state_dict(saved["head"])
-        self.optimizer.load_state_dict(saved["optimizer"])
+        self.step.load_state_dict(saved)
+        self.average.network.load_state_dict(saved["average"])
         self.state = _State(**saved["state"])
 
 
 class _Batches:
-    """Draws batches: every epoch a new order, known from the step alone."""
+    """Draws batches: every epoch a new order, known from the step alone.
+
+    On a GPU all images lie in its memory, where there is room for them.
+    """
 
     def __init__(
         self, read: ReadImages, n_images: int, plan: TrainingPlan, device: torch.device
     ) -> None:
         self.read, self.n_images, self.device = read, n_images, device
-        self.size, self.flip, self.seed = min(plan.batch_size, n_images), plan.flip, plan.seed
+        self.size, self.seed = min(plan.batch_size, n_images), plan.seed
         self.per_epoch = n_images // self.size
-        self._epoch, self._order = -1, np.empty(0, dtype=np.int64)
+        self._epoch, self._order = -1, torch.empty(0, dtype=torch.int64)
+        self._resident = self._all_images() if device.type == "cuda" else None
 
     def draw(self, step: int, size: int | None = None) -> Tensor:
-        """Return a batch of images in [-1, 1], channels last in memory."""
+        """Return a batch of images, uint8, (n, size, size, 3)."""
         epoch, index = divmod(step, self.per_epoch)
         if epoch != self._epoch:
             order = np.random.default_rng((self.seed, epoch)).permutation(self.n_images)
-            self._epoch, self._order = epoch, order
+            self._epoch, self._order = epoch, torch.from_numpy(order)
+            if self._resident is not None:
+                self._order = self._order.to(self.device)
         start = index * self.size
         rows = self._order[start : start + (size or self.size)]
-        pixels = torch.from_numpy(self.read(rows)).to(self.device)
-        # A permuted view of (n, h, w, c) is what channels_last means.
-        images = pixels.permute(0, 3, 1, 2).float() / 127.5 - 1
-        if self.flip:
-            mirrored = torch.rand(len(images), 1, 1, 1, device=self.device) < 0.5
-            images = torch.where(mirrored, images.flip(3), images)
-        return images.contiguous(memory_format=torch.channels_last)
+        if self._resident is not None:
+            return self._resident[rows]
+        return torch.from_numpy(self.read(rows.numpy())).to(self.device)
+
+    def _all_images(self) -> Tensor | None:
+        first = torch.from_numpy(self.read(np.arange(1)))
+        free, _ = torch.cuda.mem_get_info(self.device)
+        if self.n_images * first.nbytes > RESIDENT_SHARE * free:
+            return None
+        images = first.new_empty((self.n_images, *first.shape[1:]), device=self.device)
+        for start in range(0, self.n_images, READ_AT_ONCE):
+            rows = np.arange(start, min(start + READ_AT_ONCE, self.n_images))
+            images[start : start + READ_AT_ONCE] = torch.from_numpy(self.read(rows))
+        return images
 
 
-class _DiffusionLoss:
-    r"""Squared error of the predicted noise at random steps.
+class _MovingAverage:
+    """Average of the weights over the last 1 / (1 - decay) steps, over fewer at first."""
 
-    Uniform steps and weights are the official loss (Ho et al., 2020, equation 14). For high
-    noise, steps are drawn in proportion to the square root of t / T and weigh
-    :math:`1 + \min((1 - \bar\alpha_t) / \bar\alpha_t, 200)`: the second summand makes it the
-    squared error of the predicted image, to which the code matters.
-    """
-
-    def __init__(self, alphas: Tensor, *, high_noise: bool) -> None:
-        self.alphas, self.high_noise = alphas, high_noise
-
-    def __call__(self, network: nn.Module, images: Tensor, code: Tensor) -> Tensor:
-        """Return the mean loss of a batch."""
-        n_steps = len(self.alphas)
-        uniform = torch.rand(len(images), device=images.device)
-        # The inverse of the distribution function of a density in proportion to sqrt(u).
-        share = uniform ** (2 / 3) if self.high_noise else uniform
-        t = (share * n_steps).long().clamp_(max=n_steps - 1)
-        alpha = self.alphas[t]
-        noise = torch.randn_like(images)
-        noisy = alpha.sqrt()[:, None, None, None] * images
-        noisy = noisy + (1 - alpha).sqrt()[:, None, None, None] * noise
-        error = (network(noisy, t, code).float() - noise).square().mean(dim=(1, 2, 3))
-        if self.high_noise:
-            error = error * (1 + ((1 - alpha) / alpha).clamp(max=MAX_EXTRA_WEIGHT))
-        mean: Tensor = error.mean()
-        return mean
-
-
-def _moving_average(decay: float) -> Callable[..., None]:
-    """Average over the last 1 / (1 - decay) steps, over fewer while there are fewer."""
+    def __init__(self, network: DiffusionAutoencoder, decay: float) -> None:
+        self.network = copy.deepcopy(network).requires_grad_(False)
+        self.decay = decay
 
     @torch.no_grad()
-    def update(averages: list[Tensor], current: list[Tensor], n_averaged: Tensor) -> None:
-        n = float(n_averaged)
-        torch._foreach_lerp_(averages, current, 1 - min(decay, (1 + n) / (10 + n)))
-
-    return update
+    def update(self, network: DiffusionAutoencoder, n_before: int) -> None:
+        """Take in the weights after step number `n_before`, counted from 0."""
+        averages = list(self.network.parameters())
+        current = [parameter.detach() for parameter in network.parameters()]
+        share = 1 - min(self.decay, (1 + n_before) / (10 + n_before))
+        torch._foreach_lerp_(averages, current, share if n_before else 1.0)

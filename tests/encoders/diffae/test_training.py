@@ -8,7 +8,8 @@ from PIL import Image
 from skfairlatent.encoders import DiffAEEncoder, DiffAETraining
 from skfairlatent.encoders.diffae._ddim import alphas_cumprod
 from skfairlatent.encoders.diffae._networks import DiffusionAutoencoder
-from skfairlatent.encoders.diffae._training import Trainer, _DiffusionLoss
+from skfairlatent.encoders.diffae._step import DiffusionLoss
+from skfairlatent.encoders.diffae._training import Trainer
 from skfairlatent.exceptions import CheckpointError, TrainingDivergedError
 
 
@@ -72,16 +73,17 @@ def test__fit__interrupted_training_goes_on_bit_for_bit(tiny_config, pictures, t
 
     whole = encoder_for(tiny_config).fit(pictures)
     broken = encoder_for(tiny_config, checkpoint_dir=tmp_path)
-    step = Trainer._step
+    step = Trainer._train_step
 
     def stop_at_seven(self):
         if self.state.step == 7:
+            self._read_losses()
             self._keep()
             raise StopError
         return step(self)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Trainer, "_step", stop_at_seven)
+        patch.setattr(Trainer, "_train_step", stop_at_seven)
         with pytest.raises(StopError):
             broken.fit(pictures)
     assert not hasattr(broken, "model_")
@@ -118,14 +120,14 @@ def test__trainer__goes_back_once_after_a_loss_that_is_not_finite(tiny_config, p
     plan = DiffAETraining(max_iter=2, batch_size=16).plan(len(pictures), 0)
     network = DiffusionAutoencoder(tiny_config)
     trainer = Trainer(network, pictures.__getitem__, len(pictures), plan)
-    loss = trainer.loss
+    loss = trainer.step.loss
     calls = iter(range(100))
 
     def broken_once(*arguments):
         value = loss(*arguments)
         return value * float("nan") if next(calls) == 4 else value
 
-    trainer.loss = broken_once
+    trainer.step.loss = broken_once
     trainer.run()
     assert trainer.state.step == plan.n_steps
     assert trainer.state.factor == pytest.approx(0.1)
@@ -135,7 +137,7 @@ def test__trainer__goes_back_once_after_a_loss_that_is_not_finite(tiny_config, p
 def test__trainer__gives_up_after_a_second_one_and_says_what_to_change(tiny_config, pictures):
     plan = DiffAETraining(max_iter=2, batch_size=16).plan(len(pictures), 0)
     trainer = Trainer(DiffusionAutoencoder(tiny_config), pictures.__getitem__, len(pictures), plan)
-    trainer.loss = lambda _network, _images, code: code.sum() * float("nan")
+    trainer.step.loss = lambda _network, _images, code: code.sum() * float("nan")
     with pytest.raises(TrainingDivergedError, match="smaller learning_rate_init"):
         trainer.run()
 
@@ -143,7 +145,7 @@ def test__trainer__gives_up_after_a_second_one_and_says_what_to_change(tiny_conf
 def test__diffusion_loss__of_a_network_that_predicts_nothing_is_one():
     """Noise has variance 1, so the uniform loss of predicting zero is 1."""
     alphas = torch.from_numpy(alphas_cumprod(1000)).float()
-    loss = _DiffusionLoss(alphas, high_noise=False)
+    loss = DiffusionLoss(alphas, high_noise=False)
     images = torch.zeros(64, 3, 16, 16)
     value = loss(lambda x, _t, _code: torch.zeros_like(x), images, torch.zeros(64, 4))
     assert float(value) == pytest.approx(1, abs=0.02)  # 49,152 squares: standard error 0.006
@@ -158,8 +160,8 @@ def test__diffusion_loss__high_noise_draws_late_steps_more_often_and_weighs_them
         return torch.zeros_like(x)
 
     images = torch.zeros(2048, 3, 2, 2)
-    high = _DiffusionLoss(alphas, high_noise=True)(record, images, images)
-    uniform = _DiffusionLoss(alphas, high_noise=False)(record, images, images)
+    high = DiffusionLoss(alphas, high_noise=True)(record, images, images)
+    uniform = DiffusionLoss(alphas, high_noise=False)(record, images, images)
     # A density in proportion to sqrt(u) on [0, 1] has mean 3 / 5.
     assert float(seen[0].float().mean()) / 1000 == pytest.approx(0.6, abs=0.02)
     assert float(seen[1].float().mean()) / 1000 == pytest.approx(0.5, abs=0.02)

@@ -1,0 +1,60 @@
+"""The same work over and over: on CUDA launched as one recorded graph."""
+
+__all__ = ["N_EAGER_CALLS", "Replayed"]
+
+import logging
+from collections.abc import Callable
+
+import torch
+
+_logger = logging.getLogger(__name__)
+
+# CUDA wants a few eager calls before it can record one: lazily created handles, workspaces and
+# an optimizer's state must exist.
+N_EAGER_CALLS = 3
+
+
+class Replayed:
+    """A function that reads and writes fixed tensors; on CUDA it is recorded and replayed.
+
+    A step of training is hundreds of small kernels, and launching them can take longer than
+    running them. A graph launches them all at once, with the addresses they had when they were
+    recorded: inputs must be written into the same tensors each time.
+
+    Parameters
+    ----------
+    compute : callable
+        Without arguments and result. It must not wait for the GPU.
+    device : torch.device
+        Where it computes. Anywhere but on CUDA it is just called.
+    """
+
+    def __init__(self, compute: Callable[[], None], device: torch.device) -> None:
+        self._compute = compute
+        self._graph: torch.cuda.CUDAGraph | None = None
+        self._eager_calls_left = N_EAGER_CALLS if device.type == "cuda" else -1
+
+    @property
+    def is_recorded(self) -> bool:
+        """Whether calls replay a graph."""
+        return self._graph is not None
+
+    def __call__(self) -> None:
+        """Do the work once."""
+        if self._eager_calls_left == 0:
+            self._record()
+        self._eager_calls_left -= 1
+        if self._graph is None:
+            self._compute()
+        else:
+            self._graph.replay()
+
+    def _record(self) -> None:
+        graph = torch.cuda.CUDAGraph()
+        try:
+            with torch.cuda.graph(graph):
+                self._compute()
+        except RuntimeError as error:
+            _logger.warning("CUDA graph not recorded, going on without it: %s", error)
+        else:
+            self._graph = graph

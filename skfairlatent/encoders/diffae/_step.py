@@ -1,0 +1,186 @@
+"""One optimisation step of a diffusion autoencoder."""
+
+__all__ = ["DiffusionStep"]
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from skfairlatent._device import autocast_dtype
+from skfairlatent._replay import Replayed
+from skfairlatent.encoders.diffae._ddim import alphas_cumprod
+from skfairlatent.encoders.diffae._linear_head import LinearHead
+from skfairlatent.encoders.diffae._networks import DiffusionAutoencoder
+
+MAX_GRADIENT_NORM = 1.0
+# Weight of the noise loss at high noise: that of a loss on the image itself, bounded by this.
+MAX_EXTRA_WEIGHT = 200.0
+LOSSES = ("loss", "loss_noise", "loss_linear")
+
+
+class DiffusionStep:
+    """Forward, backward, clipping and update for one batch of images.
+
+    Inputs and outputs live in fixed tensors, so that on CUDA the step is replayed as one graph.
+
+    Parameters
+    ----------
+    network : DiffusionAutoencoder
+    head : LinearHead
+    batch_size : int
+    learning_rate : float
+        Step size before any schedule.
+    high_noise : bool
+        Draw noisy steps more often and weigh them more.
+    linear_weight : float
+        Weight of the loss of the linear head.
+    flip : bool
+        Mirror every second image.
+    """
+
+    def __init__(
+        self,
+        network: DiffusionAutoencoder,
+        head: LinearHead,
+        *,
+        batch_size: int,
+        learning_rate: float,
+        high_noise: bool,
+        linear_weight: float,
+        flip: bool,
+    ) -> None:
+        self.network, self.head = network, head
+        self.linear_weight, self.flip = linear_weight, flip
+        self.device = next(network.parameters()).device
+        self.parameters = [*network.parameters(), *head.parameters()]
+        self._half = autocast_dtype(self.device)
+        self._on_cuda = self.device.type == "cuda"
+        size = network.config.image_size
+        self._pixels = torch.zeros(
+            (batch_size, size, size, 3), dtype=torch.uint8, device=self.device
+        )
+        self._losses = torch.zeros(len(LOSSES), device=self.device)
+        alphas = torch.from_numpy(alphas_cumprod(network.config.T))
+        self.loss = DiffusionLoss(alphas.to(self.device, torch.float32), high_noise=high_noise)
+        # A graph replays with the tensors it was recorded with: the step size must be one.
+        self._learning_rate = torch.tensor(learning_rate, device=self.device)
+        self.optimizer = torch.optim.Adam(
+            self.parameters,
+            lr=self._learning_rate if self._on_cuda else learning_rate,
+            fused=self.device.type in ("cpu", "cuda"),
+            capturable=self._on_cuda,
+        )
+        self._shrink = 1
+        self._replayed = Replayed(self._compute, self.device)
+
+    def __call__(self, pixels: Tensor, shrink: int) -> Tensor:
+        """Train on a batch.
+
+        Parameters
+        ----------
+        pixels : Tensor of shape (batch_size, size, size, 3), uint8
+        shrink : int
+            The U-Net denoises images of 1 / shrink of the size; 0 trains the encoder alone.
+
+        Returns
+        -------
+        Tensor of shape (3,)
+            Total loss, noise loss and loss of the linear head; overwritten by the next call.
+        """
+        if shrink != self._shrink:
+            self._shrink = shrink
+            self._replayed = Replayed(self._compute, self.device)
+        self._pixels.copy_(pixels, non_blocking=True)
+        self._replayed()
+        return self._losses
+
+    def set_learning_rate(self, value: float) -> None:
+        """Set the step size of the next calls."""
+        if self._on_cuda:
+            self._learning_rate.fill_(value)
+        else:
+            self.optimizer.param_groups[0]["lr"] = value
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what training changes: weights and moments."""
+        return {
+            "network": self.network.state_dict(),
+            "head": self.head.state_dict(),
+            "optimizer": self.optimizer.state_dict()["state"],
+        }
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        """Take over what `state_dict` returned, maybe on another device."""
+        self.network.load_state_dict(saved["network"])
+        self.head.load_state_dict(saved["head"])
+        # The options stay this device's; a graph goes on reading the same step size.
+        rate = self.optimizer.param_groups[0]["lr"]
+        options = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": saved["optimizer"], "param_groups": options})
+        self.optimizer.param_groups[0]["lr"] = rate
+        # Loading puts moments into new tensors, which a graph recorded before does not know.
+        self._replayed = Replayed(self._compute, self.device)
+
+    def _compute(self) -> None:
+        images = images_of(self._pixels, flip=self.flip)
+        noise_loss, linear_loss = self._forward(images)
+        total = noise_loss + self.linear_weight * linear_loss
+        # Gradients stay allocated: a graph writes to the addresses that it was recorded with.
+        self.optimizer.zero_grad(set_to_none=not self._on_cuda)
+        total.backward()
+        nn.utils.clip_grad_norm_(self.parameters, MAX_GRADIENT_NORM)
+        self.optimizer.step()
+        self._losses.copy_(torch.stack((total, noise_loss, linear_loss)).detach())
+
+    def _forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        half, shrink = self._half, self._shrink
+        with torch.autocast(self.device.type, dtype=half, enabled=half is not None):
+            code = self.network.encoder(images).float()
+            noise_loss = code.new_zeros(())
+            if shrink:
+                small = F.avg_pool2d(images, shrink) if shrink > 1 else images
+                noise_loss = self.loss(self.network, small, code)
+        linear_loss = self.head(code, images) if self.linear_weight else noise_loss.detach()
+        return noise_loss, linear_loss
+
+
+def images_of(pixels: Tensor, *, flip: bool) -> Tensor:
+    """Scale pixels (n, size, size, 3) to [-1, 1], channels last; mirror half of them at random."""
+    # A permuted view of (n, h, w, c) is what channels_last means.
+    images = pixels.permute(0, 3, 1, 2).float() / 127.5 - 1
+    if flip:
+        mirrored = torch.rand(len(images), 1, 1, 1, device=images.device) < 0.5
+        images = torch.where(mirrored, images.flip(3), images)
+    return images.contiguous(memory_format=torch.channels_last)
+
+
+class DiffusionLoss:
+    r"""Squared error of the predicted noise at random steps.
+
+    Uniform steps and weights are the official loss (Ho et al., 2020, equation 14). For high
+    noise, steps are drawn in proportion to the square root of t / T and weigh
+    :math:`1 + \min((1 - \bar\alpha_t) / \bar\alpha_t, 200)`: the second summand makes it the
+    squared error of the predicted image, to which the code matters.
+    """
+
+    def __init__(self, alphas: Tensor, *, high_noise: bool) -> None:
+        self.alphas, self.high_noise = alphas, high_noise
+
+    def __call__(self, network: nn.Module, images: Tensor, code: Tensor) -> Tensor:
+        """Return the mean loss of a batch."""
+        n_steps = len(self.alphas)
+        uniform = torch.rand(len(images), device=images.device)
+        # The inverse of the distribution function of a density in proportion to sqrt(u).
+        share = uniform ** (2 / 3) if self.high_noise else uniform
+        t = (share * n_steps).long().clamp_(max=n_steps - 1)
+        alpha = self.alphas[t]
+        noise = torch.randn_like(images)
+        noisy = alpha.sqrt()[:, None, None, None] * images
+        noisy = noisy + (1 - alpha).sqrt()[:, None, None, None] * noise
+        error = (network(noisy, t, code).float() - noise).square().mean(dim=(1, 2, 3))
+        if self.high_noise:
+            error = error * (1 + ((1 - alpha) / alpha).clamp(max=MAX_EXTRA_WEIGHT))
+        mean: Tensor = error.mean()
+        return mean
