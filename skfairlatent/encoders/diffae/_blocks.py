@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from skfairlatent.encoders.diffae import _fused
 from skfairlatent.encoders.diffae._config import GROUPS
 from skfairlatent.encoders.diffae._convolution import Conv3x3
-from skfairlatent.encoders.diffae._normalization import GroupNorm
+from skfairlatent.encoders.diffae._normalization import GroupNorm, normalized
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -20,17 +21,8 @@ def normalization(channels: int, groups: int = GROUPS) -> nn.GroupNorm:
     return GroupNorm(min(groups, channels), channels)
 
 
-def activated(x: Tensor) -> Tensor:
-    """Apply SiLU to features that nothing else needs, which it overwrites unless differentiating.
-
-    A new tensor of some megabytes costs more than the function itself: the system hands
-    out its memory page by page.
-    """
-    return F.silu(x, inplace=not torch.is_grad_enabled())
-
-
 def added(x: Tensor, change: Tensor) -> Tensor:
-    """Return `x + change`; `change`, which nothing else needs, is overwritten likewise."""
+    """Return `x + change`; `change`, which nothing else needs, is overwritten if it may be."""
     if torch.is_grad_enabled() or change.dtype != torch.result_type(x, change):
         return x + change
     return change.add_(x)
@@ -48,6 +40,8 @@ class UpSample(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (n, c, h, w) to (n, c, 2h, 2w)."""
+        if _fused.fusible(x):
+            return _fused.doubled(x)
         return F.interpolate(x, scale_factor=2, mode="nearest")
 
 
@@ -56,6 +50,8 @@ class DownSample(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (n, c, h, w) to (n, c, h/2, w/2)."""
+        if _fused.fusible(x):
+            return _fused.halved(x)
         return F.avg_pool2d(x, 2)
 
 
@@ -114,7 +110,7 @@ class ResBlock(nn.Module):
     def forward(self, x: Tensor, time: Tensor | None = None, code: Tensor | None = None) -> Tensor:
         """Map features of shape (n, c, h, w); `time` and `code` are (n, embed_channels)."""
         norm, _, convolution = self.in_layers
-        h = activated(norm(x))
+        h = normalized(norm, x)
         if self.resample is not None:
             h, x = self.resample(h), self.resample(x)
         h = convolution(h)
@@ -129,14 +125,8 @@ class ResBlock(nn.Module):
         by_code = 1 + self.cond_emb_layers(code)
         # Both modulations as one: a multiplication and an addition over the features.
         scale, shift = (1 + scale) * by_code, shift * by_code
-        scale, shift = scale[..., None, None], shift[..., None, None]
         norm, _, dropout, convolution = self.out_layers
-        h = norm(h)
-        if torch.is_grad_enabled():
-            h = torch.addcmul(shift, h, scale)
-        else:
-            h = h.mul_(scale).add_(shift)
-        convolved: Tensor = convolution(dropout(activated(h)))
+        convolved: Tensor = convolution(dropout(normalized(norm, h, scale, shift)))
         return convolved
 
 
@@ -163,7 +153,7 @@ class Attention(nn.Module):
         """Map features of shape (n, c, h, w)."""
         n, c, height, width = x.shape
         # Pixels as rows: with channels last in memory this is a view, and so are the heads.
-        pixels = self.norm(x).flatten(2).transpose(1, 2)
+        pixels = normalized(self.norm, x, silu=False).flatten(2).transpose(1, 2)
         qkv = F.linear(pixels, self.qkv.weight.squeeze(2), self.qkv.bias)
         heads = qkv.view(n, height * width, self.num_heads, 3, c // self.num_heads)
         queries, keys, values = heads.permute(3, 0, 2, 1, 4)

@@ -13,11 +13,11 @@ from skfairlatent.encoders.diffae._blocks import (
     DownSample,
     ResBlock,
     UpSample,
-    activated,
     normalization,
     zeroed,
 )
 from skfairlatent.encoders.diffae._config import DiffAEConfig
+from skfairlatent.encoders.diffae._normalization import normalized
 from skfairlatent.encoders.diffae._pieces import bytes_per_image, in_pieces
 
 MAX_PERIOD = 10_000
@@ -70,7 +70,7 @@ class SemanticEncoder(nn.Module):
         for block in self.input_blocks:
             x = block(x)
         norm, _, pool, projection, flatten = self.out
-        pooled = pool(activated(norm(self.middle_block(x))))
+        pooled = pool(normalized(norm, self.middle_block(x)))
         code: Tensor = flatten(projection(pooled))
         return code
 
@@ -208,5 +208,5 @@ class DiffusionAutoencoder(nn.Module):
         for block in self.output_blocks:
             x = block(torch.cat((x, laterals.pop()), dim=1), time, code)
         norm, _, convolution = self.out
-        noise: Tensor = convolution(activated(norm(x)))
+        noise: Tensor = convolution(normalized(norm, x))
         return noise

@@ -1,14 +1,52 @@
-"""Group normalisation that is not slow where groups are narrow and images small."""
+"""Group normalisation, with the modulation and the activation that follow it."""
 
-__all__ = ["GroupNorm"]
+__all__ = ["GroupNorm", "normalized"]
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
+
+from skfairlatent.encoders.diffae import _fused
 
 # torch walks through small feature maps group by group, and through groups of fewer numbers than
 # a vector register holds one number at a time.
 SMALL_MAP = 16 * 16
 NARROW_GROUP = 8
+
+
+def normalized(
+    norm: nn.GroupNorm,
+    x: Tensor,
+    scale: Tensor | None = None,
+    shift: Tensor | None = None,
+    *,
+    silu: bool = True,
+) -> Tensor:
+    """Return SiLU of ``scale * norm(x) + shift``.
+
+    Parameters
+    ----------
+    norm : GroupNorm
+    x : Tensor of shape (n, c, h, w)
+    scale, shift : Tensor of shape (n, c), or None
+        None for no modulation.
+    silu : bool, default=True
+        False leaves the activation out.
+    """
+    if _fused.fusible(x):
+        return _fused.normalized(norm, x, scale, shift, silu=silu)
+    h: Tensor = norm(x)
+    if scale is not None and shift is not None:
+        h = _modulated(h, scale[..., None, None], shift[..., None, None])
+    # What nothing else needs is overwritten, unless it is differentiated: a new tensor of some
+    # megabytes costs more than the function itself, as memory is handed out page by page.
+    return F.silu(h, inplace=not torch.is_grad_enabled()) if silu else h
+
+
+def _modulated(h: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    if torch.is_grad_enabled():
+        return torch.addcmul(shift, h, scale)
+    return h.mul_(scale).add_(shift)
 
 
 class GroupNorm(nn.GroupNorm):
