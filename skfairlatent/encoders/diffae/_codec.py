@@ -5,7 +5,7 @@ __all__ = ["Codec"]
 import copy
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 
 import numpy as np
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from skfairlatent._device import autocast_dtype
+from skfairlatent._replay import Replayed
 from skfairlatent.encoders.diffae._ddim import Schedule, decode, invert
 from skfairlatent.encoders.diffae._networks import DiffusionAutoencoder, SemanticEncoder
 
@@ -55,6 +56,7 @@ class Codec:
         self.unet = placed if isinstance(placed, DiffusionAutoencoder) else None
         self.encoder = placed if self.unet is None else self.unet.encoder
         self.image_size, self.device = image_size, device
+        self._recorded: _RecordedEncoder | None = None
         self._half = self._unet_half = HALVES.get(precision)
         if precision == "auto" and (half := _fast_half(device)) is not None:
             self._choose(half)
@@ -67,14 +69,17 @@ class Codec:
 
     def encode(self, pixels: Pixels) -> Array:
         """Map images (n, size, size, 3) to codes (n, d)."""
+        placed = self._tensor(pixels)
         with self._inference(self._half):
-            return _to_numpy(self.encoder(self._images(pixels)))
+            if self._recorded is None or self._recorded.key != (placed.shape, self._half):
+                self._recorded = _RecordedEncoder(self.encoder, placed, self._half)
+            return _to_numpy(self._recorded(placed))
 
     def invert(self, pixels: Pixels, codes: Array, n_steps: int) -> Array:
         """Map images and their codes to the noise x_T, shape (n, size, size, 3)."""
         with self._inference(self._unet_half):
             predict, schedule = self._predictor(codes, n_steps)
-            noise = invert(predict, self._images(pixels), schedule)
+            noise = invert(predict, _images(self._tensor(pixels)), schedule)
             return _to_numpy(noise.permute(0, 2, 3, 1))
 
     def decode(self, codes: Array, x_T: Array, n_steps: int) -> Pixels:
@@ -84,11 +89,6 @@ class Codec:
             images = decode(predict, self._tensor(x_T).permute(0, 3, 1, 2), schedule)
             levels = ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
             return levels.permute(0, 2, 3, 1).cpu().numpy()
-
-    def _images(self, pixels: Pixels) -> Tensor:
-        """Scale to [-1, 1]; a permuted view of (n, h, w, c) is already channels last."""
-        images = self._tensor(pixels).permute(0, 3, 1, 2)
-        return images.float().div_(127.5).sub_(1)
 
     def _tensor(self, values: Array | Pixels) -> Tensor:
         """Place an array; copy it first where torch cannot share its memory."""
@@ -104,9 +104,11 @@ class Codec:
 
     @contextmanager
     def _inference(self, half: torch.dtype | None) -> Iterator[None]:
+        on_cuda = self.device.type == "cuda"
         with (
             torch.inference_mode(),
             torch.autocast(self.device.type, dtype=half, enabled=half is not None),
+            _exact_float32() if on_cuda and half is None else nullcontext(),
         ):
             yield
 
@@ -127,9 +129,42 @@ class Codec:
 
         def noise(half: torch.dtype | None) -> Array:
             with self._inference(half):
-                return _to_numpy(_predict(unet, code, self._images(probes), t).flatten(1))
+                return _to_numpy(_predict(unet, code, _images(self._tensor(probes)), t).flatten(1))
 
         self._unet_half = _if_harmless(half, noise)
+
+
+def _exact_float32() -> AbstractContextManager[None]:
+    """Stop cuDNN from rounding what it multiplies in float32 to eleven bits, its default."""
+    context: AbstractContextManager[None] = torch.backends.cudnn.flags(
+        enabled=True, allow_tf32=False
+    )
+    return context
+
+
+class _RecordedEncoder:
+    """The semantic encoder for chunks of one shape, on CUDA as one graph from the fourth on."""
+
+    def __init__(self, encoder: torch.nn.Module, pixels: Tensor, half: torch.dtype | None) -> None:
+        self.key = pixels.shape, half
+        self._encoder = encoder
+        self._pixels = torch.empty_like(pixels)
+        self._codes = torch.empty(0)
+        self._replayed = Replayed(self._compute, pixels.device)
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        self._pixels.copy_(pixels)
+        self._replayed()
+        return self._codes
+
+    def _compute(self) -> None:
+        # What is assigned while a graph is recorded is what its replays write to.
+        self._codes = self._encoder(_images(self._pixels))
+
+
+def _images(pixels: Tensor) -> Tensor:
+    """Scale to [-1, 1]; a permuted view of (n, h, w, c) is already channels last."""
+    return pixels.permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
 
 
 def _fast_half(device: torch.device) -> torch.dtype | None:

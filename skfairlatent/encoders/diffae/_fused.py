@@ -44,7 +44,7 @@ def normalized(
     scale, shift : Tensor of shape (n, c), or None
     silu : bool
     """
-    features: Tensor = _Normalized.apply(
+    features: Tensor = _Normalized.apply(  # type: ignore[no-untyped-call]
         x, norm.weight, norm.bias, scale, shift, norm.num_groups, norm.eps, silu
     )
     return features
@@ -52,14 +52,12 @@ def normalized(
 
 def halved(x: Tensor) -> Tensor:
     """Average squares of 2 x 2 pixels: (n, c, h, w) to (n, c, h/2, w/2)."""
-    y: Tensor = _Resized.apply(x, "sum_of_four", "spread_to_four", 0.25)
-    return y
+    return _resized(x, "sum_of_four", "spread_to_four", 0.25)
 
 
 def doubled(x: Tensor) -> Tensor:
     """Copy each pixel to four: (n, c, h, w) to (n, c, 2h, 2w)."""
-    y: Tensor = _Resized.apply(x, "spread_to_four", "sum_of_four", 1.0)
-    return y
+    return _resized(x, "spread_to_four", "sum_of_four", 1.0)
 
 
 class _Normalized(torch.autograd.Function):
@@ -138,7 +136,13 @@ class _Resized(torch.autograd.Function):
 
 def _between_sizes(kernel: str, x: Tensor, factor: float) -> Tensor:
     y: Tensor = getattr(_kernels(), kernel)(x.permute(0, 2, 3, 1).contiguous(), factor)
-    return y.permute(0, 3, 1, 2)
+    features: Tensor = y.permute(0, 3, 1, 2)
+    return features
+
+
+def _resized(x: Tensor, kernel: str, opposite: str, factor: float) -> Tensor:
+    y: Tensor = _Resized.apply(x, kernel, opposite, factor)  # type: ignore[no-untyped-call]
+    return y
 
 
 def _pixels(x: Tensor) -> Tensor:
@@ -148,7 +152,8 @@ def _pixels(x: Tensor) -> Tensor:
 
 def _features(pixels: Tensor, shape: torch.Size) -> Tensor:
     """View (n, h * w, c) as features (n, c, h, w)."""
-    return pixels.unflatten(1, shape[2:]).permute(0, 3, 1, 2)
+    n, channels, height, width = shape
+    return pixels.view(n, height, width, channels).permute(0, 3, 1, 2)
 
 
 def _per_channel(values: Tensor, channels: int) -> Tensor:

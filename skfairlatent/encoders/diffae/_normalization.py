@@ -2,6 +2,8 @@
 
 __all__ = ["GroupNorm", "normalized"]
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -15,7 +17,7 @@ NARROW_GROUP = 8
 
 
 def normalized(
-    norm: nn.GroupNorm,
+    norm: nn.Module,
     x: Tensor,
     scale: Tensor | None = None,
     shift: Tensor | None = None,
@@ -34,7 +36,7 @@ def normalized(
         False leaves the activation out.
     """
     if _fused.fusible(x):
-        return _fused.normalized(norm, x, scale, shift, silu=silu)
+        return _fused.normalized(cast(nn.GroupNorm, norm), x, scale, shift, silu=silu)
     h: Tensor = norm(x)
     if scale is not None and shift is not None:
         h = _modulated(h, scale[..., None, None], shift[..., None, None])

@@ -319,7 +319,7 @@ class _MovingAverage:
     @torch.no_grad()
     def update(self, network: DiffusionAutoencoder, n_before: int) -> None:
         """Take in the weights after step number `n_before`, counted from 0."""
-        averages = list(self.network.parameters())
-        current = [parameter.detach() for parameter in network.parameters()]
+        averages: list[Tensor] = list(self.network.parameters())
+        current: list[Tensor] = [parameter.detach() for parameter in network.parameters()]
         share = 1 - min(self.decay, (1 + n_before) / (10 + n_before))
         torch._foreach_lerp_(averages, current, share if n_before else 1.0)
