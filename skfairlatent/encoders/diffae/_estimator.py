@@ -170,6 +170,10 @@ class DiffAEEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         ------
         ValueError
             For images that cannot be read or do not fit, before training starts.
+        TypeError
+            If ``training.initial_weights`` hold the semantic encoder only.
+        CheckpointError
+            If they are damaged, or of other sizes than `config`.
         TrainingDivergedError
             If the loss stays non-finite at a lower learning rate.
         """
@@ -177,12 +181,17 @@ class DiffAEEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         if self.weights is not None:
             self._source(X)
             return self
-        config = self.config or DiffAEConfig()
+        training = self.training or DiffAETraining()
+        initial, config = None, self.config or DiffAEConfig()
+        if training.initial_weights is not None:
+            initial = load_model(training.initial_weights, self.config, None)
+            config = initial.config
         self.model_, self.history_ = fit_network(
             ImageSource(X, config.image_size),
             config,
-            self.training or DiffAETraining(),
+            training,
             resolve_device(self.device),
+            initial=initial,
             seed=self.random_state,
             verbose=bool(self.verbose),
         )

@@ -34,6 +34,7 @@ def fit_network(
     training: DiffAETraining,
     device: torch.device,
     *,
+    initial: Model | None,
     seed: int,
     verbose: bool,
 ) -> tuple[Model, pd.DataFrame]:
@@ -46,6 +47,8 @@ def fit_network(
     config : DiffAEConfig
     training : DiffAETraining
     device : torch.device
+    initial : Model or None
+        Where to start from, of the same sizes; None for random weights.
     seed : int
     verbose : bool
 
@@ -58,16 +61,23 @@ def fit_network(
     """
     if len(source) < MIN_IMAGES:
         raise ValueError(f"X holds {len(source)} image: training needs {MIN_IMAGES} or more.")
+    if initial is not None:
+        initial.require_decoder()
     plan = training.plan(len(source), seed)
     checkpoint = None
     if training.checkpoint_dir is not None:
         identity = [asdict(plan), config.to_dict(), len(source), source.digests(slice(0, CHUNK))]
+        if initial is not None:
+            identity.append(initial.fingerprint)
         checkpoint = Checkpoint(training.checkpoint_dir, joblib.hash(identity))
     pictures = None
     if training.sample_dir is not None:
         pictures = ProgressPictures(training.sample_dir, source, device)
     with isolated_rng(seed, device):
-        network = DiffusionAutoencoder(config).to(device)
+        network = DiffusionAutoencoder(config)
+        if initial is not None:
+            network.load_state_dict(initial.network.state_dict())
+        network.to(device)
         channels_last(network)
         trainer = Trainer(
             network,

@@ -49,6 +49,11 @@ class DiffAETraining:
     flip : bool, default=True
         Mirror every second image.
 
+    initial_weights : str, path-like or None, default=None
+        Weights of a whole model that training starts from, by name or path as those of
+        ``DiffAEEncoder``, whose sizes are taken where it has no `config`: ``"faces64"`` for faces
+        of your own. None starts from random ones.
+
     max_seconds : float or None, default=None
         Stop after this time; what is there is kept, and with `checkpoint_dir` the next fit of the
         same images and settings goes on.
@@ -81,6 +86,7 @@ class DiffAETraining:
     high_noise: bool = True
     linear_weight: float = 1.0
     flip: bool = True
+    initial_weights: str | os.PathLike[str] | None = None
     max_seconds: float | None = None
     checkpoint_dir: str | os.PathLike[str] | None = None
     sample_dir: str | os.PathLike[str] | None = None

@@ -1,4 +1,5 @@
 import copy
+import dataclasses
 
 import numpy as np
 import pytest
@@ -194,3 +195,39 @@ def test__trainer__average_lags_behind_the_weights(tiny_config, pictures):
 def test__training_options__are_checked(settings, message):
     with pytest.raises(ValueError, match=message):
         DiffAETraining(**settings)
+
+
+class TestInitialWeights:
+    def test__fit__goes_on_from_them_with_their_sizes(self, trained, pictures, tmp_path):
+        path = tmp_path / "start.safetensors"
+        trained.save_weights(path)
+        training = DiffAETraining(max_iter=0, initial_weights=path)
+        same = DiffAEEncoder(None, training=training, device="cpu").fit(pictures)
+        np.testing.assert_array_equal(same.transform(pictures), trained.transform(pictures))
+        training = DiffAETraining(
+            max_iter=1, batch_size=16, learning_rate_init=1e-6, initial_weights=path
+        )
+        near = DiffAEEncoder(None, training=training, device="cpu").fit(pictures)
+        moved = near.transform(pictures) - trained.transform(pictures)
+        assert 0 < np.linalg.norm(moved) < 0.01 * np.linalg.norm(trained.transform(pictures))
+
+    def test__fit__others_are_another_training(self, trained, tiny_config, pictures, tmp_path):
+        path, state = tmp_path / "start.safetensors", tmp_path / "state"
+        trained.save_weights(path)
+        encoder_for(tiny_config, checkpoint_dir=state).fit(pictures)
+        with pytest.raises(CheckpointError, match="other data or other parameters"):
+            encoder_for(tiny_config, checkpoint_dir=state, initial_weights=path).fit(pictures)
+
+    def test__fit__of_the_encoder_alone_are_refused(self, trained, pictures, tmp_path):
+        path = tmp_path / "encoder.safetensors"
+        trained.save_weights(path, encoder_only=True)
+        encoder = DiffAEEncoder(None, training=DiffAETraining(initial_weights=path), device="cpu")
+        with pytest.raises(TypeError, match="semantic encoder only"):
+            encoder.fit(pictures)
+
+    def test__fit__of_other_sizes_are_refused(self, trained, tiny_config, pictures, tmp_path):
+        path = tmp_path / "start.safetensors"
+        trained.save_weights(path)
+        other = dataclasses.replace(tiny_config, embed_channels=8)
+        with pytest.raises(CheckpointError, match=r"sizes|shape"):
+            encoder_for(other, initial_weights=path).fit(pictures)
