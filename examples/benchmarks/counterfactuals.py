@@ -54,7 +54,7 @@ SENSITIVE = "Male"
 # How wide codes are, and how many of their principal components are kept: as many as outlast
 # decoding, as seen on faces of the train split.
 WIDTHS = {"pca": 512, "vae": 128}
-COMPONENTS = {"vae": 96, "diffae": 64}
+COMPONENTS = {"vae": 96, "diffae": 256}
 # Log-odds beyond the boundary that are tried in turn, until enough decisions or verdicts flip.
 LOG_ODDS = (0.5, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
 LABEL_FLIPS, SENSITIVE_FLIPS = 0.95, 0.90

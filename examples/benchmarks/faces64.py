@@ -137,7 +137,7 @@ def main(arguments=None):
     parser.add_argument("--steps", type=int, default=50, help="of inversion and decoding")
     parser.add_argument("--out", type=Path, help="folder for faces64.rst")
     parser.add_argument("--pictures", type=Path, help="folder for grids of real and sampled faces")
-    parser.add_argument("--temperature", type=float, default=0.7, help="of the sampled faces")
+    parser.add_argument("--temperature", type=float, default=0.85, help="of the sampled faces")
     parser.add_argument("--attributes", type=Path, help="write what make_faces needs here, only")
     options = parser.parse_args(arguments)
     if not options.data:

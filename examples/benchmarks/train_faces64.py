@@ -8,8 +8,8 @@ WORK/faces64.safetensors. Once they are good, copy them into the package
 (skfairlatent/encoders/diffae/weights/). ``faces64.py`` measures them.
 
 Two plans: ``cpu`` spends most steps on the semantic encoder alone and on images of half the size,
-which are many times cheaper; ``gpu`` trains whole images from the first step, as the official code
-does, for as long as it is let.
+which are many times cheaper; ``gpu`` is what the weights that ship were trained by, in eight
+minutes on an H200: a third of the time on images of half the size.
 """
 
 import argparse
@@ -47,10 +47,12 @@ PLANS = {
     },
     "gpu": {
         "encoder_epochs": 2,
-        "max_iter": 150,
+        "half_size_epochs": 47.1,
+        "max_iter": 59.1,
         "batch_size": 256,
         "learning_rate_init": 1e-3,
         "ema_decay": 0.9995,
+        "linear_weight": 0.5,
     },
 }
 

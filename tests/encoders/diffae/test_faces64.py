@@ -53,10 +53,19 @@ def test__codes__tell_more_than_the_briefly_trained_ones(data_dir):
         assert accuracy(found, name) > accuracy(given, name) + 0.025
 
 
+def psnr(images, others):
+    error = np.mean((images.astype(float) - others) ** 2, axis=(1, 2, 3))
+    return np.mean(10 * np.log10(255**2 / error))
+
+
 @pytest.mark.data
 @pytest.mark.slow
-def test__reconstruction__with_inverted_noise_is_close(data_dir):
+def test__reconstruction__is_close_with_inverted_noise_and_of_the_code_alone_a_likeness(data_dir):
     faces = load_image_folder(data_dir / "celeba64", split="valid", max_images=8).images
     encoder = DiffAEEncoder(n_steps=20, device="cpu")
-    error = np.mean((encoder.reconstruct(faces).astype(float) - faces) ** 2, axis=(1, 2, 3))
-    assert np.mean(10 * np.log10(255**2 / error)) > 22
+    codes = encoder.transform(faces)
+    assert psnr(encoder.reconstruct(faces), faces) > 26
+    found = encoder.inverse_transform(codes, x_T=np.zeros((1, 64, 64, 3)))
+    assert psnr(found, faces) > 20
+    # Another's code gives another face.
+    assert psnr(found[::-1], faces) < 15
