@@ -4,8 +4,8 @@ What does a decision rest on?
 
 A face is edited in its latent and decoded again: along the label, to see *why* a decision was
 made, and along the sensitive attribute, to see *whether it was fair*. The faces are of nobody:
-embeddings drawn from the encoder that ships with the package. It was trained briefly, on a CPU, so
-they are smooth; official checkpoints of 256 pixels take its place by one argument.
+embeddings drawn from the encoder that ships with the package. Official checkpoints of 256 pixels
+take its place by one argument.
 """
 
 # %%

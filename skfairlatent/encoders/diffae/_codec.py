@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from skfairlatent._device import autocast_dtype
-from skfairlatent._replay import Replayed
+from skfairlatent._replay import Recorded
 from skfairlatent.encoders.diffae._ddim import Schedule, decode, invert
 from skfairlatent.encoders.diffae._networks import DiffusionAutoencoder, SemanticEncoder
 
@@ -56,7 +56,8 @@ class Codec:
         self.unet = placed if isinstance(placed, DiffusionAutoencoder) else None
         self.encoder = placed if self.unet is None else self.unet.encoder
         self.image_size, self.device = image_size, device
-        self._recorded: _RecordedEncoder | None = None
+        self._encode = Recorded(self._code_of, device)
+        self._predict = Recorded(self._noise_in, device)
         self._half = self._unet_half = HALVES.get(precision)
         if precision == "auto" and (half := _fast_half(device)) is not None:
             self._choose(half)
@@ -69,11 +70,8 @@ class Codec:
 
     def encode(self, pixels: Pixels) -> Array:
         """Map images (n, size, size, 3) to codes (n, d)."""
-        placed = self._tensor(pixels)
         with self._inference(self._half):
-            if self._recorded is None or self._recorded.key != (placed.shape, self._half):
-                self._recorded = _RecordedEncoder(self.encoder, placed, self._half)
-            return _to_numpy(self._recorded(placed))
+            return _to_numpy(self._encode(self._tensor(pixels)))
 
     def invert(self, pixels: Pixels, codes: Array, n_steps: int) -> Array:
         """Map images and their codes to the noise x_T, shape (n, size, size, 3)."""
@@ -95,12 +93,22 @@ class Codec:
         return torch.from_numpy(np.require(values, requirements=("C", "W"))).to(self.device)
 
     def _predictor(self, codes: Array, n_steps: int) -> tuple[partial[Tensor], Schedule]:
+        predict = partial(self._predict, self._tensor(codes))
+        return predict, Schedule.spaced(self._decoder().config.T, n_steps)
+
+    def _decoder(self) -> DiffusionAutoencoder:
         if self.unet is None:
             raise TypeError("a semantic encoder alone predicts no noise")
-        code = self._tensor(codes)
-        schedule = Schedule.spaced(self.unet.config.T, n_steps)
-        # Noise is added to and subtracted from images in float32, whatever predicts it.
-        return partial(_predict, self.unet, code), schedule
+        return self.unet
+
+    def _code_of(self, pixels: Tensor) -> Tensor:
+        code: Tensor = self.encoder(_images(pixels))
+        return code
+
+    def _noise_in(self, code: Tensor, x: Tensor, t: Tensor) -> Tensor:
+        """Predict in float32, in which noise is added and subtracted, whatever computes it."""
+        noise: Tensor = self._decoder()(x, t, code)
+        return noise.float()
 
     @contextmanager
     def _inference(self, half: torch.dtype | None) -> Iterator[None]:
@@ -123,13 +131,13 @@ class Codec:
         self._half = _if_harmless(half, codes)
         if self.unet is None:
             return
-        unet, steps = self.unet, self.unet.config.T
+        steps = self.unet.config.T
         code = self._tensor(self.encode(probes))
         t = torch.linspace(0, steps - 1, N_PROBES, device=self.device).long()
 
         def noise(half: torch.dtype | None) -> Array:
             with self._inference(half):
-                return _to_numpy(_predict(unet, code, _images(self._tensor(probes)), t).flatten(1))
+                return _to_numpy(self._predict(code, _images(self._tensor(probes)), t).flatten(1))
 
         self._unet_half = _if_harmless(half, noise)
 
@@ -140,26 +148,6 @@ def _exact_float32() -> AbstractContextManager[None]:
         enabled=True, allow_tf32=False
     )
     return context
-
-
-class _RecordedEncoder:
-    """The semantic encoder for chunks of one shape, on CUDA as one graph from the fourth on."""
-
-    def __init__(self, encoder: torch.nn.Module, pixels: Tensor, half: torch.dtype | None) -> None:
-        self.key = pixels.shape, half
-        self._encoder = encoder
-        self._pixels = torch.empty_like(pixels)
-        self._codes = torch.empty(0)
-        self._replayed = Replayed(self._compute, pixels.device)
-
-    def __call__(self, pixels: Tensor) -> Tensor:
-        self._pixels.copy_(pixels)
-        self._replayed()
-        return self._codes
-
-    def _compute(self) -> None:
-        # What is assigned while a graph is recorded is what its replays write to.
-        self._codes = self._encoder(_images(self._pixels))
 
 
 def _images(pixels: Tensor) -> Tensor:
@@ -184,11 +172,6 @@ def _if_harmless(
     # Written so that NaN and infinity are no small moves.
     harmless = (moved <= MAX_RELATIVE_MOVE * np.linalg.norm(exact, axis=1)).all()
     return half if harmless else None
-
-
-def _predict(unet: DiffusionAutoencoder, code: Tensor, x: Tensor, t: Tensor) -> Tensor:
-    noise: Tensor = unet(x, t, code)
-    return noise.float()
 
 
 def _smooth_noise(size: int) -> Pixels:

@@ -1,0 +1,84 @@
+"""Work that is recorded on CUDA: here with a stand-in for its graphs."""
+
+import logging
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from skfairlatent._replay import N_EAGER_CALLS, Recorded, Replayed
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+
+
+@pytest.fixture
+def graphs(monkeypatch):
+    """Let recording do the work once, and replaying do it again; return what was recorded."""
+    recorded = []
+
+    def record(replayed):
+        compute = replayed._compute
+        compute()
+        replayed._graph = SimpleNamespace(replay=compute)
+        recorded.append(replayed)
+
+    monkeypatch.setattr(Replayed, "_record", record)
+    return recorded
+
+
+def test__replayed__is_just_called_on_a_cpu(graphs):
+    calls = []
+    replayed = Replayed(lambda: calls.append(1), CPU)
+    for _ in range(N_EAGER_CALLS + 3):
+        replayed()
+    assert len(calls) == N_EAGER_CALLS + 3
+    assert not graphs
+
+
+def test__replayed__is_recorded_once_on_cuda(graphs):
+    replayed = Replayed(lambda: None, CUDA)
+    for n_calls in range(1, N_EAGER_CALLS + 4):
+        replayed()
+        assert replayed.is_recorded == (n_calls > N_EAGER_CALLS)
+    assert len(graphs) == 1
+
+
+def test__replayed__that_cannot_be_recorded_goes_on(monkeypatch, caplog):
+    def refuse():
+        raise RuntimeError("no graphs here")
+
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: None)
+    monkeypatch.setattr(torch.cuda, "graph", lambda _: refuse())
+    calls = []
+    replayed = Replayed(lambda: calls.append(1), CUDA)
+    with caplog.at_level(logging.WARNING, "skfairlatent"):
+        for _ in range(N_EAGER_CALLS + 3):
+            replayed()
+    assert len(calls) == N_EAGER_CALLS + 3
+    assert caplog.text.count("no graphs here") == 1
+
+
+@pytest.mark.parametrize("device", [CPU, CUDA])
+def test__recorded__gives_the_value_of_each_call(graphs, device):
+    recorded = Recorded(lambda x, y: 2 * x + y, device)
+    for n in [*range(6), 6, 7]:
+        x, y = torch.full((2, 3), float(n)), torch.ones(3)
+        torch.testing.assert_close(recorded(x, y), 2 * x + y)
+    assert len(graphs) == (device.type == "cuda")
+
+
+def test__recorded__records_anew_for_another_shape(graphs):
+    recorded = Recorded(lambda x: x.sum(1), CUDA)
+    for rows in (4, 4, 4, 4, 4, 2, 4, 4, 4, 4):
+        x = torch.rand(rows, 3)
+        torch.testing.assert_close(recorded(x), x.sum(1))
+    assert len(graphs) == 2
+
+
+@pytest.mark.gpu
+def test__recorded__on_a_gpu_gives_the_value_of_each_call():
+    recorded = Recorded(lambda x: (x @ x).relu(), CUDA)
+    for _ in range(N_EAGER_CALLS + 3):
+        x = torch.rand(8, 8, device="cuda")
+        torch.testing.assert_close(recorded(x), (x @ x).relu())
+    assert recorded._replayed.is_recorded
