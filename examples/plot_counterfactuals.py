@@ -6,11 +6,15 @@ A face is edited in its latent and decoded again: along the label, to see *why* 
 made, and along the sensitive attribute, to see *whether it was fair*. The faces are of nobody:
 embeddings drawn from the encoder that ships with the package. Official checkpoints of 256 pixels
 take its place by one argument.
+
+To keep the second figure, name a file: ``python examples/plot_counterfactuals.py genders.png``.
 """
 
 # %%
 # Embeddings of faces, a label, a sensitive attribute
 # ---------------------------------------------------
+import sys
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -51,10 +55,12 @@ explainers = {
 # -----------------------
 # Each row is one face, edited in the label block by so many units along the classifier's unit
 # normal. The sensitive block is held. The decoder starts from no noise, so that all that is seen
-# comes from the embedding; of real images, their own noise is found and kept.
-shown = [1, 7, 13]
+# comes from the embedding; of real images, their own noise is found and kept. These are three of
+# the better faces among those drawn. The edits smooth faces, make them smile and lighten their skin:
+# that goes with the label in CelebA, and only gender was to be left out.
+shown = [8, 17, 31]
 noise = np.zeros((len(shown), 64, 64, 3))
-labels = explainers["fair"].explain_label(X_test[shown], strengths=[-2, -1, 1, 2])
+labels = explainers["fair"].explain_label(X_test[shown], strengths=[-4, -2, 2, 4])
 labels.decode(x_T=noise).plot(label_name="Attractive")
 plt.show()
 
@@ -63,7 +69,9 @@ plt.show()
 # ----------------------------------------
 # The gender changes in the picture; the decision of the fair pipeline stays.
 genders = explainers["fair"].explain_sensitive(X_test[shown], strengths=[-8, -4, 4, 8])
-genders.decode(x_T=noise).plot(label_name="Attractive")
+display = genders.decode(x_T=noise).plot(label_name="Attractive")
+if len(sys.argv) > 1:
+    display.figure_.savefig(sys.argv[1], dpi=75)
 plt.show()
 
 # %%
