@@ -56,8 +56,8 @@ explainers = {
 # Each row is one face, edited in the label block by so many units along the classifier's unit
 # normal. The sensitive block is held. The decoder starts from no noise, so that all that is seen
 # comes from the embedding; of real images, their own noise is found and kept. These are three of
-# the better faces among those drawn. The edits smooth faces, make them smile and lighten their skin:
-# that goes with the label in CelebA, and only gender was to be left out.
+# the better faces among those drawn. Edits upwards smooth faces, make them smile and lighten their
+# skin: that goes with the label in CelebA, and only gender was to be left out.
 shown = [8, 17, 31]
 noise = np.zeros((len(shown), 64, 64, 3))
 labels = explainers["fair"].explain_label(X_test[shown], strengths=[-4, -2, 2, 4])
