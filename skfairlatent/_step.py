@@ -9,7 +9,7 @@ from torch import Tensor
 
 from skfairlatent._device import autocast_dtype
 from skfairlatent._objective import TERMS, Objective
-from skfairlatent._replay import Replayed
+from skfairlatent._replay import Replayed, restore_moments
 from skfairlatent.flows import Glow
 
 MAX_GRADIENT_NORM = 1.0
@@ -84,15 +84,9 @@ class TrainingStep:
             return terms
 
     def restore_optimizer(self, saved: dict[str, Any]) -> None:
-        """Take over the moments of a saved optimizer, which may have run on another device.
-
-        The options stay: they are this device's, and the step size that a graph reads must go
-        on being the tensor that `set_learning_rate` fills.
-        """
-        rate = self.optimizer.param_groups[0]["lr"]
-        options = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": saved["state"], "param_groups": options})
-        self.optimizer.param_groups[0]["lr"] = rate
+        """Take over the moments of a saved optimizer, which may have run on another device."""
+        restore_moments(self.optimizer, saved["state"])
+        self._replayed = Replayed(self._compute, self.data.device)
 
     def reset_optimizer(self) -> None:
         """Forget the optimizer's moments, which non-finite gradients have spoilt."""

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from skfairlatent._device import autocast_dtype
-from skfairlatent._replay import Replayed
+from skfairlatent._replay import Replayed, restore_moments
 from skfairlatent.encoders.diffae._ddim import alphas_cumprod
 from skfairlatent.encoders.diffae._linear_head import LinearHead
 from skfairlatent.encoders.diffae._networks import DiffusionAutoencoder
@@ -115,12 +115,7 @@ class DiffusionStep:
         """Take over what `state_dict` returned, maybe on another device."""
         self.network.load_state_dict(saved["network"])
         self.head.load_state_dict(saved["head"])
-        # The options stay this device's; a graph goes on reading the same step size.
-        rate = self.optimizer.param_groups[0]["lr"]
-        options = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": saved["optimizer"], "param_groups": options})
-        self.optimizer.param_groups[0]["lr"] = rate
-        # Loading puts moments into new tensors, which a graph recorded before does not know.
+        restore_moments(self.optimizer, saved["optimizer"])
         self._replayed = Replayed(self._compute, self.device)
 
     def _compute(self) -> None:

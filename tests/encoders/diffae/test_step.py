@@ -1,0 +1,149 @@
+"""One step of training: what it computes, and the same recorded and replayed."""
+
+import copy
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from skfairlatent._replay import N_EAGER_CALLS, Replayed
+from skfairlatent.encoders.diffae._linear_head import LinearHead
+from skfairlatent.encoders.diffae._networks import DiffusionAutoencoder
+from skfairlatent.encoders.diffae._step import MAX_GRADIENT_NORM, DiffusionStep, images_of
+from skfairlatent.encoders.diffae._training import _Batches
+
+CUDA = torch.device("cuda")
+# The same steps with the step size in float32 instead of float64.
+GRAPH_TOLERANCE = 1e-4
+# A GPU may choose other kernels for a graph, and half precision has three digits.
+KERNEL_TOLERANCE = 0.02
+
+
+@pytest.fixture
+def pixels(pictures):
+    return torch.from_numpy(pictures[:16])
+
+
+@pytest.fixture
+def make_step(tiny_config, pixels):
+    def make(device="cpu", **changes):
+        torch.manual_seed(0)
+        network = DiffusionAutoencoder(tiny_config)
+        head = LinearHead(images_of(pixels, flip=False), tiny_config.embed_channels, 0)
+        settings = {
+            "batch_size": len(pixels), "learning_rate": 1e-3, "high_noise": True,
+            "linear_weight": 1.0, "flip": True,
+        } | changes  # fmt: skip
+        return DiffusionStep(network.to(device), head.to(device), **settings)
+
+    return make
+
+
+@pytest.fixture
+def recorded(monkeypatch):
+    """Let recording do nothing, and replaying do the work; return what was recorded."""
+    found = []
+
+    def record(replayed):
+        replayed._graph = SimpleNamespace(replay=replayed._compute)
+        found.append(replayed)
+
+    monkeypatch.setattr(Replayed, "_record", record)
+    return found
+
+
+def as_on_cuda(step):
+    """Let a step on the CPU go the way of CUDA."""
+    step._on_cuda, step._replayed = True, Replayed(step._compute, CUDA)
+    step.optimizer.param_groups[0]["lr"] = step._learning_rate
+    return step
+
+
+def train(step, pixels, phases):
+    losses = []
+    for number, shrink in enumerate(phases):
+        torch.manual_seed(number)
+        losses.append(step(pixels.to(step.device), shrink).tolist())
+    return torch.tensor(losses)
+
+
+def test__step__total_is_the_weighted_sum(make_step, pixels):
+    losses = train(make_step(linear_weight=0.5), pixels, [1, 2, 0])
+    torch.testing.assert_close(losses[:, 0], losses[:, 1] + 0.5 * losses[:, 2])
+    assert losses[2, 1] == 0
+    assert (losses[:2, 1] > 0).all()
+
+
+def test__step__clips_gradients(make_step, pixels):
+    step = make_step()
+    train(step, pixels, [1])
+    norm = torch.cat([p.grad.flatten() for p in step.parameters if p.grad is not None]).norm()
+    assert float(norm) <= MAX_GRADIENT_NORM * 1.001
+
+
+def test__step__recorded_trains_as_eager_steps_do(make_step, pixels, recorded):
+    phases = [0] * 6 + [2] * 6 + [1] * 6
+    expected = train(make_step(), pixels, phases)
+    step = as_on_cuda(make_step())
+    # A phase makes a recorder of its own, which asks the device of the network.
+    step.device = SimpleNamespace(type="cuda")
+    found = torch.tensor([])
+    for number, shrink in enumerate(phases):
+        torch.manual_seed(number)
+        found = torch.cat((found, step(pixels, shrink).clone()[None]))
+    torch.testing.assert_close(found, expected, rtol=GRAPH_TOLERANCE, atol=GRAPH_TOLERANCE)
+    assert len(recorded) == 3
+
+
+def test__step__recorded_reads_the_rate_of_each_call(make_step, pixels, recorded):
+    step = as_on_cuda(make_step())
+    train(step, pixels, [1] * (N_EAGER_CALLS + 1))
+    assert recorded
+    step.set_learning_rate(0.0)
+    before = [p.detach().clone() for p in step.parameters]
+    train(step, pixels, [1])
+    assert all(torch.equal(p, q) for p, q in zip(step.parameters, before, strict=True))
+
+
+@pytest.mark.usefixtures("recorded")
+def test__step__restored_on_cuda_is_recorded_anew(make_step, pixels):
+    whole, step = make_step(), as_on_cuda(make_step())
+    train(whole, pixels, [1] * 6)
+    train(step, pixels, [1] * 6)
+    step.load_state_dict(copy.deepcopy(whole.state_dict()))
+    assert not step._replayed.is_recorded
+    assert step.optimizer.param_groups[0]["lr"] is step._learning_rate
+    after = train(whole, pixels, [1] * 6)
+    torch.testing.assert_close(
+        train(step, pixels, [1] * 6), after, rtol=GRAPH_TOLERANCE, atol=GRAPH_TOLERANCE
+    )
+
+
+class TestResident:
+    @pytest.fixture
+    def batches(self, pictures):
+        plan = SimpleNamespace(batch_size=16, seed=0)
+        return _Batches(pictures.__getitem__, len(pictures), plan, torch.device("cpu"))
+
+    def test__draw__of_images_kept_on_the_device_is_the_same(self, batches, monkeypatch):
+        expected = [batches.draw(step) for step in range(9)]
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (2**30, 2**30))
+        batches._resident, batches._epoch = batches._all_images(), -1
+        monkeypatch.setattr(batches, "read", None)
+        for step, images in enumerate(expected):
+            assert torch.equal(batches.draw(step), images)
+
+    def test__all_images__are_not_kept_where_there_is_little_memory(self, batches, monkeypatch):
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (2**14, 2**30))
+        assert batches._all_images() is None
+
+
+@pytest.mark.gpu
+def test__step__on_a_gpu_trains_as_eager_steps_do(make_step, pixels, monkeypatch):
+    phases = [0] * 6 + [2] * 6 + [1] * 6
+    step = make_step("cuda")
+    found = train(step, pixels, phases)
+    assert step._replayed.is_recorded
+    monkeypatch.setattr(Replayed, "_record", lambda _: None)
+    expected = train(make_step("cuda"), pixels, phases)
+    torch.testing.assert_close(found, expected, rtol=KERNEL_TOLERANCE, atol=KERNEL_TOLERANCE)
