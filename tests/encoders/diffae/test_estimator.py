@@ -253,7 +253,7 @@ def test__inverse_transform__bad_input(encoder, codes, noise, message):
         ({"weights": "face64"}, FileNotFoundError),
         ({"weights": Path("nowhere/last.ckpt")}, FileNotFoundError),
         ({"n_steps": 0}, ValueError),
-        ({"precision": "float16"}, ValueError),
+        ({"precision": "float64"}, ValueError),
         ({"device": "gpu"}, ValueError),
         ({"training": {"max_iter": 3}}, ValueError),
     ],
