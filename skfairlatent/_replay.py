@@ -1,10 +1,9 @@
 """The same work over and over: on CUDA launched as one recorded graph."""
 
-__all__ = ["N_EAGER_CALLS", "Recorded", "Replayed", "restore_moments"]
+__all__ = ["N_EAGER_CALLS", "Recorded", "Replayed"]
 
 import logging
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -95,15 +94,3 @@ class Recorded:
     def _compute(self) -> None:
         # What is assigned while a graph is recorded is what its replays write to.
         self._result = self._function(*self._inputs)
-
-
-def restore_moments(optimizer: torch.optim.Optimizer, moments: dict[Any, Any]) -> None:
-    """Give an optimizer of one group the moments of a saved one, maybe of another device.
-
-    The options stay: they are this device's, and the step size that a graph reads must go on
-    being the same tensor. Moments lie in new tensors, so a graph must be recorded anew.
-    """
-    rate = optimizer.param_groups[0]["lr"]
-    options = optimizer.state_dict()["param_groups"]
-    optimizer.load_state_dict({"state": moments, "param_groups": options})
-    optimizer.param_groups[0]["lr"] = rate

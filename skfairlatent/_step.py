@@ -9,10 +9,9 @@ from torch import Tensor
 
 from skfairlatent._device import autocast_dtype
 from skfairlatent._objective import TERMS, Objective
-from skfairlatent._replay import Replayed, restore_moments
+from skfairlatent._optimizer import RecordableAdam
+from skfairlatent._replay import Replayed
 from skfairlatent.flows import Glow
-
-MAX_GRADIENT_NORM = 1.0
 
 
 class TrainingStep:
@@ -46,19 +45,11 @@ class TrainingStep:
         self.input_noise = input_noise
         self.parameters = [*flow.parameters(), *objective.parameters()]
         self._half = autocast_dtype(data.device)
-        self._on_cuda = data.device.type == "cuda"
         self._rows = torch.zeros(
             objective.layout.batch_size, dtype=torch.int64, device=data.device
         )
         self._terms = torch.zeros(len(TERMS), device=data.device)
-        # A graph replays with the tensors it was recorded with: the step size must be one.
-        self._learning_rate = torch.tensor(learning_rate, device=data.device)
-        self.optimizer = torch.optim.Adam(
-            self.parameters,
-            lr=self._learning_rate if self._on_cuda else learning_rate,
-            fused=data.device.type in ("cpu", "cuda"),
-            capturable=self._on_cuda,
-        )
+        self.optimizer = RecordableAdam(self.parameters, learning_rate, data.device)
         self._replayed = Replayed(self._compute, data.device)
 
     def __call__(self, rows: Tensor) -> Tensor:
@@ -72,10 +63,7 @@ class TrainingStep:
 
     def set_learning_rate(self, value: float) -> None:
         """Set the step size of the next calls."""
-        if self._on_cuda:
-            self._learning_rate.fill_(value)
-        else:
-            self.optimizer.param_groups[0]["lr"] = value
+        self.optimizer.set_learning_rate(value)
 
     def terms(self, rows: Tensor, data: Tensor) -> Tensor:
         """Return the loss terms of rows of `data` without noise and without training."""
@@ -85,7 +73,7 @@ class TrainingStep:
 
     def restore_optimizer(self, saved: dict[str, Any]) -> None:
         """Take over the moments of a saved optimizer, which may have run on another device."""
-        restore_moments(self.optimizer, saved["state"])
+        self.optimizer.restore_moments(saved["state"])
         self._replayed = Replayed(self._compute, self.data.device)
 
     def reset_optimizer(self) -> None:
@@ -101,9 +89,5 @@ class TrainingStep:
         with torch.autocast(x.device.type, dtype=self._half, enabled=self._half is not None):
             z, log_det = self.flow(x)
         terms = self.objective(z, log_det)
-        # Gradients stay allocated: a graph writes to the addresses that it was recorded with.
-        self.optimizer.zero_grad(set_to_none=not self._on_cuda)
-        self.objective.total(terms).backward()
-        torch.nn.utils.clip_grad_norm_(self.parameters, MAX_GRADIENT_NORM)
-        self.optimizer.step()
+        self.optimizer.minimize(self.objective.total(terms))
         self._terms.copy_(terms.detach())

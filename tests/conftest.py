@@ -2,8 +2,11 @@
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+
+from skfairlatent._replay import Replayed
 
 
 @pytest.fixture(scope="session")
@@ -16,3 +19,16 @@ def data_dir() -> Path:
     if not path.is_dir():
         pytest.skip(f"SKFAIRLATENT_DATA={given!r} is not a folder")
     return path
+
+
+@pytest.fixture
+def graphs(monkeypatch) -> list[Replayed]:
+    """Stand for CUDA's graphs: record nothing, do the work when replaying; list what records."""
+    recorded = []
+
+    def record(replayed):
+        replayed._graph = SimpleNamespace(replay=replayed._compute)
+        recorded.append(replayed)
+
+    monkeypatch.setattr(Replayed, "_record", record)
+    return recorded

@@ -1,7 +1,6 @@
 """Work that is recorded on CUDA: here with a stand-in for its graphs."""
 
 import logging
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,19 +8,6 @@ import torch
 from skfairlatent._replay import N_EAGER_CALLS, Recorded, Replayed
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
-
-
-@pytest.fixture
-def graphs(monkeypatch):
-    """Let recording do nothing, and replaying do the work; return what was recorded."""
-    recorded = []
-
-    def record(replayed):
-        replayed._graph = SimpleNamespace(replay=replayed._compute)
-        recorded.append(replayed)
-
-    monkeypatch.setattr(Replayed, "_record", record)
-    return recorded
 
 
 def test__replayed__is_just_called_on_a_cpu(graphs):

@@ -8,8 +8,9 @@ import torch
 
 from skfairlatent._layout import CellLayout
 from skfairlatent._objective import LossWeights, Objective
+from skfairlatent._optimizer import MAX_GRADIENT_NORM
 from skfairlatent._replay import N_EAGER_CALLS, Replayed
-from skfairlatent._step import MAX_GRADIENT_NORM, TrainingStep
+from skfairlatent._step import TrainingStep
 from skfairlatent.flows import Glow
 
 N_FEATURES = 4
@@ -210,9 +211,9 @@ class _Recorder:
 
 def as_on_cuda(step):
     """Let a step on the CPU go the way of CUDA."""
-    step._on_cuda = True
     step._replayed = Replayed(step._compute, torch.device("cuda"))
-    step.optimizer.param_groups[0]["lr"] = step._learning_rate
+    group = step.optimizer.param_groups[0]
+    group["lr"] = torch.tensor(group["lr"])
     return step
 
 

@@ -38,7 +38,8 @@ from skfairlatent._device import autocast_dtype
 from skfairlatent._layout import CellLayout
 from skfairlatent._losses import density_loss
 from skfairlatent._objective import LossWeights, Objective
-from skfairlatent._step import MAX_GRADIENT_NORM, TrainingStep
+from skfairlatent._optimizer import MAX_GRADIENT_NORM
+from skfairlatent._step import TrainingStep
 from skfairlatent.datasets import load_embeddings
 from skfairlatent.flows import Glow
 

@@ -6,7 +6,7 @@ import copy
 import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 import numpy.typing as npt
@@ -58,9 +58,7 @@ class Codec:
         self.image_size, self.device = image_size, device
         self._encode = Recorded(self._code_of, device)
         self._predict = Recorded(self._noise_in, device)
-        self._half = self._unet_half = HALVES.get(precision)
-        if precision == "auto" and (half := _fast_half(device)) is not None:
-            self._choose(half)
+        self._wanted = precision
 
     @property
     def precision(self) -> str:
@@ -120,26 +118,36 @@ class Codec:
         ):
             yield
 
-    def _choose(self, half: torch.dtype) -> None:
-        """Take half precision for each network that it moves little."""
-        probes = _smooth_noise(self.image_size)
+    @cached_property
+    def _half(self) -> torch.dtype | None:
+        """What the encoder multiplies in, or None for float32."""
 
         def codes(half: torch.dtype | None) -> Array:
-            self._half = half
-            return self.encode(probes)
+            with self._inference(half):
+                return _to_numpy(self._encode(self._tensor(_smooth_noise(self.image_size))))
 
-        self._half = _if_harmless(half, codes)
-        if self.unet is None:
-            return
-        steps = self.unet.config.T
-        code = self._tensor(self.encode(probes))
-        t = torch.linspace(0, steps - 1, N_PROBES, device=self.device).long()
+        return self._chosen(codes)
+
+    @cached_property
+    def _unet_half(self) -> torch.dtype | None:
+        """The same of the U-Net, found out when it is first asked for noise."""
 
         def noise(half: torch.dtype | None) -> Array:
+            pixels = _smooth_noise(self.image_size)
+            code, images = self._tensor(self.encode(pixels)), _images(self._tensor(pixels))
+            last = self._decoder().config.T - 1
+            t = torch.linspace(0, last, N_PROBES, device=self.device).long()
             with self._inference(half):
-                return _to_numpy(self._predict(code, _images(self._tensor(probes)), t).flatten(1))
+                return _to_numpy(self._predict(code, images, t).flatten(1))
 
-        self._unet_half = _if_harmless(half, noise)
+        return self._chosen(noise)
+
+    def _chosen(self, compute: Callable[[torch.dtype | None], Array]) -> torch.dtype | None:
+        """Return the precision asked for; for "auto", half precision if it moves little."""
+        if self._wanted != "auto":
+            return HALVES.get(self._wanted)
+        half = _fast_half(self.device)
+        return None if half is None else _if_harmless(half, compute)
 
 
 def _exact_float32() -> AbstractContextManager[None]:

@@ -9,12 +9,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from skfairlatent._device import autocast_dtype
-from skfairlatent._replay import Replayed, restore_moments
+from skfairlatent._optimizer import RecordableAdam
+from skfairlatent._replay import Replayed
 from skfairlatent.encoders.diffae._ddim import alphas_cumprod
 from skfairlatent.encoders.diffae._linear_head import LinearHead
 from skfairlatent.encoders.diffae._networks import DiffusionAutoencoder
 
-MAX_GRADIENT_NORM = 1.0
 # Weight of the noise loss at high noise: that of a loss on the image itself, bounded by this.
 MAX_EXTRA_WEIGHT = 200.0
 LOSSES = ("loss", "loss_noise", "loss_linear")
@@ -56,7 +56,6 @@ class DiffusionStep:
         self.device = next(network.parameters()).device
         self.parameters = [*network.parameters(), *head.parameters()]
         self._half = autocast_dtype(self.device)
-        self._on_cuda = self.device.type == "cuda"
         size = network.config.image_size
         self._pixels = torch.zeros(
             (batch_size, size, size, 3), dtype=torch.uint8, device=self.device
@@ -64,14 +63,7 @@ class DiffusionStep:
         self._losses = torch.zeros(len(LOSSES), device=self.device)
         alphas = torch.from_numpy(alphas_cumprod(network.config.T))
         self.loss = DiffusionLoss(alphas.to(self.device, torch.float32), high_noise=high_noise)
-        # A graph replays with the tensors it was recorded with: the step size must be one.
-        self._learning_rate = torch.tensor(learning_rate, device=self.device)
-        self.optimizer = torch.optim.Adam(
-            self.parameters,
-            lr=self._learning_rate if self._on_cuda else learning_rate,
-            fused=self.device.type in ("cpu", "cuda"),
-            capturable=self._on_cuda,
-        )
+        self.optimizer = RecordableAdam(self.parameters, learning_rate, self.device)
         self._shrink = 1
         self._replayed = Replayed(self._compute, self.device)
 
@@ -98,10 +90,7 @@ class DiffusionStep:
 
     def set_learning_rate(self, value: float) -> None:
         """Set the step size of the next calls."""
-        if self._on_cuda:
-            self._learning_rate.fill_(value)
-        else:
-            self.optimizer.param_groups[0]["lr"] = value
+        self.optimizer.set_learning_rate(value)
 
     def state_dict(self) -> dict[str, Any]:
         """Return what training changes: weights and moments."""
@@ -115,18 +104,14 @@ class DiffusionStep:
         """Take over what `state_dict` returned, maybe on another device."""
         self.network.load_state_dict(saved["network"])
         self.head.load_state_dict(saved["head"])
-        restore_moments(self.optimizer, saved["optimizer"])
+        self.optimizer.restore_moments(saved["optimizer"])
         self._replayed = Replayed(self._compute, self.device)
 
     def _compute(self) -> None:
         images = images_of(self._pixels, flip=self.flip)
         noise_loss, linear_loss = self._forward(images)
         total = noise_loss + self.linear_weight * linear_loss
-        # Gradients stay allocated: a graph writes to the addresses that it was recorded with.
-        self.optimizer.zero_grad(set_to_none=not self._on_cuda)
-        total.backward()
-        nn.utils.clip_grad_norm_(self.parameters, MAX_GRADIENT_NORM)
-        self.optimizer.step()
+        self.optimizer.minimize(total)
         self._losses.copy_(torch.stack((total, noise_loss, linear_loss)).detach())
 
     def _forward(self, images: Tensor) -> tuple[Tensor, Tensor]:

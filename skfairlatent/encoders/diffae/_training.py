@@ -220,7 +220,7 @@ class Trainer:
         self.step.set_learning_rate(plan.rate_at(step) * self.state.factor)
         self._unread += self.step(self.batches.draw(step), plan.phase_at(step).shrink)
         self._n_unread += 1
-        self.average.update(self.network, step)
+        self.average.update(step)
         self.state.step += 1
 
     def _read_losses(self) -> bool:
@@ -315,11 +315,11 @@ class _MovingAverage:
     def __init__(self, network: DiffusionAutoencoder, decay: float) -> None:
         self.network = copy.deepcopy(network).requires_grad_(False)
         self.decay = decay
+        self._averages: list[Tensor] = list(self.network.parameters())
+        self._current: list[Tensor] = [parameter.detach() for parameter in network.parameters()]
 
     @torch.no_grad()
-    def update(self, network: DiffusionAutoencoder, n_before: int) -> None:
+    def update(self, n_before: int) -> None:
         """Take in the weights after step number `n_before`, counted from 0."""
-        averages: list[Tensor] = list(self.network.parameters())
-        current: list[Tensor] = [parameter.detach() for parameter in network.parameters()]
         share = 1 - min(self.decay, (1 + n_before) / (10 + n_before))
-        torch._foreach_lerp_(averages, current, share if n_before else 1.0)
+        torch._foreach_lerp_(self._averages, self._current, share if n_before else 1.0)

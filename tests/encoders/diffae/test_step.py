@@ -6,10 +6,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from skfairlatent._optimizer import MAX_GRADIENT_NORM
 from skfairlatent._replay import N_EAGER_CALLS, Replayed
 from skfairlatent.encoders.diffae._linear_head import LinearHead
 from skfairlatent.encoders.diffae._networks import DiffusionAutoencoder
-from skfairlatent.encoders.diffae._step import MAX_GRADIENT_NORM, DiffusionStep, images_of
+from skfairlatent.encoders.diffae._step import DiffusionStep, images_of
 from skfairlatent.encoders.diffae._training import _Batches
 
 CUDA = torch.device("cuda")
@@ -39,23 +40,11 @@ def make_step(tiny_config, pixels):
     return make
 
 
-@pytest.fixture
-def recorded(monkeypatch):
-    """Let recording do nothing, and replaying do the work; return what was recorded."""
-    found = []
-
-    def record(replayed):
-        replayed._graph = SimpleNamespace(replay=replayed._compute)
-        found.append(replayed)
-
-    monkeypatch.setattr(Replayed, "_record", record)
-    return found
-
-
 def as_on_cuda(step):
     """Let a step on the CPU go the way of CUDA."""
-    step._on_cuda, step._replayed = True, Replayed(step._compute, CUDA)
-    step.optimizer.param_groups[0]["lr"] = step._learning_rate
+    step._replayed = Replayed(step._compute, CUDA)
+    group = step.optimizer.param_groups[0]
+    group["lr"] = torch.tensor(group["lr"])
     return step
 
 
@@ -81,7 +70,7 @@ def test__step__clips_gradients(make_step, pixels):
     assert float(norm) <= MAX_GRADIENT_NORM * 1.001
 
 
-def test__step__recorded_trains_as_eager_steps_do(make_step, pixels, recorded):
+def test__step__recorded_trains_as_eager_steps_do(make_step, pixels, graphs):
     phases = [0] * 6 + [2] * 6 + [1] * 6
     expected = train(make_step(), pixels, phases)
     step = as_on_cuda(make_step())
@@ -92,27 +81,28 @@ def test__step__recorded_trains_as_eager_steps_do(make_step, pixels, recorded):
         torch.manual_seed(number)
         found = torch.cat((found, step(pixels, shrink).clone()[None]))
     torch.testing.assert_close(found, expected, rtol=GRAPH_TOLERANCE, atol=GRAPH_TOLERANCE)
-    assert len(recorded) == 3
+    assert len(graphs) == 3
 
 
-def test__step__recorded_reads_the_rate_of_each_call(make_step, pixels, recorded):
+def test__step__recorded_reads_the_rate_of_each_call(make_step, pixels, graphs):
     step = as_on_cuda(make_step())
     train(step, pixels, [1] * (N_EAGER_CALLS + 1))
-    assert recorded
+    assert graphs
     step.set_learning_rate(0.0)
     before = [p.detach().clone() for p in step.parameters]
     train(step, pixels, [1])
     assert all(torch.equal(p, q) for p, q in zip(step.parameters, before, strict=True))
 
 
-@pytest.mark.usefixtures("recorded")
+@pytest.mark.usefixtures("graphs")
 def test__step__restored_on_cuda_is_recorded_anew(make_step, pixels):
     whole, step = make_step(), as_on_cuda(make_step())
     train(whole, pixels, [1] * 6)
     train(step, pixels, [1] * 6)
+    rate = step.optimizer.param_groups[0]["lr"]
     step.load_state_dict(copy.deepcopy(whole.state_dict()))
     assert not step._replayed.is_recorded
-    assert step.optimizer.param_groups[0]["lr"] is step._learning_rate
+    assert step.optimizer.param_groups[0]["lr"] is rate
     after = train(whole, pixels, [1] * 6)
     torch.testing.assert_close(
         train(step, pixels, [1] * 6), after, rtol=GRAPH_TOLERANCE, atol=GRAPH_TOLERANCE
