@@ -31,7 +31,7 @@ class Replayed:
     """
 
     def __init__(self, compute: Callable[[], None], device: torch.device) -> None:
-        self._compute = compute
+        self._compute, self._device = compute, device
         self._graph: torch.cuda.CUDAGraph | None = None
         self._eager_calls_left = N_EAGER_CALLS if device.type == "cuda" else -1
 
@@ -53,7 +53,14 @@ class Replayed:
     def _record(self) -> None:
         graph = torch.cuda.CUDAGraph()
         try:
-            with torch.cuda.graph(graph):
+            # torch keeps one stream to record on, of the first GPU that was used: on another
+            # GPU it would record nothing. And other threads may use the GPU meanwhile.
+            with (
+                torch.cuda.device(self._device),
+                torch.cuda.graph(
+                    graph, stream=torch.cuda.Stream(), capture_error_mode="thread_local"
+                ),
+            ):
                 self._compute()
         except RuntimeError as error:
             _logger.warning("CUDA graph not recorded, going on without it: %s", error)

@@ -196,7 +196,7 @@ class _Recorder:
             compute(step)
 
         @contextlib.contextmanager
-        def capture(graph):
+        def capture(graph, **_):
             recorder.captures += 1
             if error is not None:
                 raise error
@@ -205,6 +205,8 @@ class _Recorder:
             recorder.recording = False
 
         monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
+        monkeypatch.setattr(torch.cuda, "Stream", object)
+        monkeypatch.setattr(torch.cuda, "device", contextlib.nullcontext)
         monkeypatch.setattr(torch.cuda, "graph", capture)
         monkeypatch.setattr(TrainingStep, "_compute", computing)
 

@@ -111,9 +111,13 @@ class Codec:
     @contextmanager
     def _inference(self, half: torch.dtype | None) -> Iterator[None]:
         on_cuda = self.device.type == "cuda"
+        # A graph must not read what autocast keeps of the weights until its block ends.
+        keep = not on_cuda
         with (
             torch.inference_mode(),
-            torch.autocast(self.device.type, dtype=half, enabled=half is not None),
+            torch.autocast(
+                self.device.type, dtype=half, enabled=half is not None, cache_enabled=keep
+            ),
             _exact_float32() if on_cuda and half is None else nullcontext(),
         ):
             yield
