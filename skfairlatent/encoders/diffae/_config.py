@@ -40,7 +40,9 @@ class DiffAEConfig:
     num_heads : int
         Attention heads.
     embed_channels : int
-        Width of the semantic code ``z_sem`` and of the time embedding.
+        Width of the semantic code ``z_sem`` and of the time embedding. The code is linear in the
+        channels of the semantic encoder's last level, ``model_channels * enc_channel_mult[-1]``:
+        with fewer of these it has no more dimensions than they are.
     norm_groups : int
         Groups of channels that the U-Net normalises together; 32 in all official models. As many
         groups as channels would take the brightness and the hue of an image away: have at

@@ -176,6 +176,11 @@ class DiffAEEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             If they are damaged, or of other sizes than `config`.
         TrainingDivergedError
             If the loss stays non-finite at a lower learning rate.
+
+        Warns
+        -----
+        FairLatentWarning
+            If the code is wider than the last level of the semantic encoder.
         """
         self._validate_params()
         if self.weights is not None:

@@ -13,6 +13,7 @@ from skfairlatent._checkpoint import Checkpoint
 from skfairlatent._device import isolated_rng
 from skfairlatent.encoders._chunks import map_chunks
 from skfairlatent.encoders._images import ImageSource
+from skfairlatent.encoders._user_line import UserLine
 from skfairlatent.encoders.diffae._codec import Codec
 from skfairlatent.encoders.diffae._config import DiffAEConfig
 from skfairlatent.encoders.diffae._model import Model, channels_last
@@ -63,6 +64,8 @@ def fit_network(
         raise ValueError(f"X holds {len(source)} image: training needs {MIN_IMAGES} or more.")
     if initial is not None:
         initial.require_decoder()
+    else:
+        _warn_if_codes_are_narrow(config)
     plan = training.plan(len(source), seed)
     checkpoint = None
     if training.checkpoint_dir is not None:
@@ -90,6 +93,17 @@ def fit_network(
         )
         averaged = trainer.run(training.max_seconds or float("inf")).to("cpu")
         return _finished(averaged, source, device), pd.DataFrame(trainer.state.history)
+
+
+def _warn_if_codes_are_narrow(config: DiffAEConfig) -> None:
+    n_dimensions = config.model_channels * config.enc_channel_mult[-1]
+    if n_dimensions < config.embed_channels:
+        UserLine.find().warn(
+            f"embed_channels={config.embed_channels}, but codes will have {n_dimensions} "
+            "dimensions only, as many as the semantic encoder's last level has channels: "
+            f"model_channels * enc_channel_mult[-1] = {config.model_channels} * "
+            f"{config.enc_channel_mult[-1]}. Make that product larger, or embed_channels smaller."
+        )
 
 
 def _finished(network: DiffusionAutoencoder, source: ImageSource, device: torch.device) -> Model:

@@ -11,7 +11,7 @@ from skfairlatent.encoders.diffae._ddim import alphas_cumprod
 from skfairlatent.encoders.diffae._networks import DiffusionAutoencoder
 from skfairlatent.encoders.diffae._step import DiffusionLoss
 from skfairlatent.encoders.diffae._training import Trainer
-from skfairlatent.exceptions import CheckpointError, TrainingDivergedError
+from skfairlatent.exceptions import CheckpointError, FairLatentWarning, TrainingDivergedError
 
 
 def encoder_for(config, **training):
@@ -46,6 +46,15 @@ def test__fit__lowers_both_losses_and_reconstructs_better_than_the_mean_image(tr
     mean = np.broadcast_to(pictures.mean(axis=0).round(), pictures[:16].shape)
     # 3 dB: half the squared error.
     assert psnr(trained.reconstruct(pictures[:16]), pictures[:16]) > psnr(mean, pictures[:16]) + 3
+
+
+def test__fit__codes_wider_than_the_last_level_are_warned_of(tiny_config, pictures):
+    narrow = dataclasses.replace(tiny_config, enc_channel_mult=(2, 1))
+    with pytest.warns(FairLatentWarning, match=r"embed_channels=12, but codes will have 8") as seen:
+        encoder = encoder_for(narrow).fit(pictures)
+    assert [warning.filename for warning in seen] == [__file__]
+    codes = encoder.transform(pictures)
+    assert np.linalg.matrix_rank(codes - codes.mean(axis=0), rtol=1e-5) == 8
 
 
 def test__fit__code_matters_to_the_decoder(trained, pictures):
