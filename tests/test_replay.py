@@ -41,7 +41,7 @@ def cuda(monkeypatch):
         seen.device = before
 
     @contextlib.contextmanager
-    def record(graph, stream, capture_error_mode):
+    def record(_, stream, capture_error_mode):
         assert capture_error_mode == "thread_local"
         seen.recorded_on.append((seen.device, stream))
         yield
@@ -64,7 +64,8 @@ def test__replayed__is_recorded_on_the_device_that_computes(cuda):
         assert cuda.recorded_on[-1] == (device, device)
 
 
-def test__replayed__that_cannot_be_recorded_goes_on(cuda, monkeypatch, caplog):
+@pytest.mark.usefixtures("cuda")
+def test__replayed__that_cannot_be_recorded_goes_on(monkeypatch, caplog):
     def refuse(*_, **__):
         raise RuntimeError("no graphs here")
 

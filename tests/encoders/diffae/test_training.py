@@ -50,7 +50,7 @@ def test__fit__lowers_both_losses_and_reconstructs_better_than_the_mean_image(tr
 
 def test__fit__codes_wider_than_the_last_level_are_warned_of(tiny_config, pictures):
     narrow = dataclasses.replace(tiny_config, enc_channel_mult=(2, 1))
-    with pytest.warns(FairLatentWarning, match=r"embed_channels=12, but codes will have 8") as seen:
+    with pytest.warns(FairLatentWarning, match=r"=12, but codes will have 8 dim") as seen:
         encoder = encoder_for(narrow).fit(pictures)
     assert [warning.filename for warning in seen] == [__file__]
     codes = encoder.transform(pictures)
