@@ -25,6 +25,7 @@ VAE have no such noise.
 """
 
 import argparse
+import itertools
 import json
 import os
 import shlex
@@ -55,8 +56,10 @@ SENSITIVE = "Male"
 # decoding, as seen on faces of the train split.
 WIDTHS = {"pca": 512, "vae": 128}
 COMPONENTS = {"vae": 96, "diffae": 256}
-# Log-odds beyond the boundary that are tried in turn, until enough decisions or verdicts flip.
-LOG_ODDS = (0.5, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
+# Log-odds beyond the boundary that are tried in turn, until enough decisions or verdicts flip;
+# then so many times halfway between the last too weak and the first strong enough.
+LOG_ODDS = (1, 4, 8, 16, 32)
+N_HALVINGS = 2
 LABEL_FLIPS, SENSITIVE_FLIPS = 0.95, 0.90
 # So many more have to flip on the faces that strengths are found on, which judges were trained on.
 TO_BE_SAFE = 0.02
@@ -125,15 +128,25 @@ def flips(kind, result, judge):
 
 
 def calibrate(explainer, kind, faces, judge, wanted, tried):
-    """Return the log-odds of the weakest edits tried that flip enough, or about the most."""
-    shares = []
+    """Return the log-odds of the weakest edits found that flip enough, or about the most."""
+    shares = {0.0: 0.0}
+
+    def share(log_odds):
+        if log_odds not in shares:
+            shares[log_odds] = flips(kind, edit(explainer, kind, faces, log_odds), judge)
+            print(f"  {kind} edits {log_odds} beyond flip {shares[log_odds]:.3f}", flush=True)
+        return shares[log_odds]
+
     for log_odds in tried:
-        shares.append(flips(kind, edit(explainer, kind, faces, log_odds), judge))
-        print(f"  {kind} edits {log_odds} beyond the boundary flip {shares[-1]:.3f}", flush=True)
-        if shares[-1] >= wanted + TO_BE_SAFE:
+        if share(log_odds) >= wanted + TO_BE_SAFE:
             break
-    enough = np.array(shares) >= min(wanted + TO_BE_SAFE, max(shares) - HARDLY_MORE)
-    return tried[int(enough.argmax())]
+    enough = min(wanted + TO_BE_SAFE, max(shares.values()) - HARDLY_MORE)
+    pairs = itertools.pairwise(list(shares))
+    weak, strong = next(pair for pair in pairs if shares[pair[1]] >= enough)
+    for _ in range(N_HALVINGS):
+        middle = (weak + strong) / 2
+        weak, strong = (weak, middle) if share(middle) >= enough else (middle, strong)
+    return strong
 
 
 def measure(encoder_name, label, explainers, splits, held_out, judges, options):
