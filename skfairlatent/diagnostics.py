@@ -15,11 +15,11 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from sklearn.exceptions import NotFittedError
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_array, check_random_state
 
 from ._groups import check_length, encode_columns
+from ._latent_step import latent_step
 from ._latent_warnings import collapse_warnings, leakage_warnings, plateau_warnings
 from ._probe_data import Floats, HeldOut, check_held_out
 from ._probes import ProbeSettings, group_leakage, probe_scores, undefined_message
@@ -135,11 +135,12 @@ def diagnose(
 
     Parameters
     ----------
-    transformer : FairLatentTransformer
+    transformer : FairLatentTransformer, or Pipeline with one
         Fitted.
 
     X : array-like
-        What the transformer takes. Rows that it was not fitted on give the fairer judgement.
+        What it takes: of a Pipeline what its first step takes, of a transformer what the steps
+        before it have made. Rows that it was not fitted on give the fairer judgement.
 
     y : array-like of shape (n_samples,) or (n_samples, n_labels)
         The label.
@@ -193,11 +194,13 @@ def diagnose(
     ([0.5, 0.5, 0.5], ())
     """
     check_held_out(held_out)
+    transformer, prepare = latent_step(transformer)
+    X = prepare(X)
     Z = _latent(transformer, X)
     _check_lengths(("X", "y", "sensitive_features"), (Z, y, sensitive_features))
     test = held_out
     if isinstance(held_out, tuple):
-        test = (_latent(transformer, held_out[0]), *held_out[1:])
+        test = (_latent(transformer, prepare(held_out[0])), *held_out[1:])
         _check_lengths(("held_out[0]", "held_out[1]", "held_out[2]"), test)
     found, skipped = _measure(transformer, (Z, y, sensitive_features), test, random_state)
     found = replace(found, blocks=pd.concat([found.blocks, _describe_input(X)]))
@@ -214,14 +217,6 @@ def diagnose(
 
 
 def _latent(transformer: FittedLatent, X: Any) -> Floats:
-    name = type(transformer).__name__
-    if not hasattr(transformer, "latent"):
-        raise TypeError(
-            f"{name} has no method latent: expected a FairLatentTransformer. For a Pipeline, "
-            "give the step, as pipe['fair']; for arrays, use group_leakage."
-        )
-    if not hasattr(transformer, "label_slice_"):
-        raise NotFittedError(f"This {name} is not fitted yet: call fit before diagnose.")
     dtypes = [np.float32, np.float64]
     Z: Floats = check_array(transformer.latent(X), dtype=dtypes, input_name="Z")
     return Z

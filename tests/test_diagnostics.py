@@ -6,6 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.exceptions import NotFittedError
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from skfairlatent._latent_warnings import plateau_warnings
@@ -197,9 +199,30 @@ def test__diagnose__reports_undefined_leakage():
         diagnose(Selection(), X, y, sensitive_features=group, random_state=0)
 
 
+def test__diagnose__prepares_the_rows_of_a_pipeline():
+    X, y, group = separated_rows(n_rows=400)
+    far = 100 * X + 50
+    held_out = far[:100], y[:100], group[:100]
+    prepare = StandardScaler().fit(far)
+    pipe = make_pipeline(prepare, Selection())
+    options = {"sensitive_features": group, "random_state": 0}
+
+    by_hand = diagnose(
+        Selection(),
+        prepare.transform(far),
+        y,
+        held_out=(prepare.transform(held_out[0]), *held_out[1:]),
+        **options,
+    )
+    found = diagnose(pipe, far, y, held_out=held_out, **options)
+
+    pd.testing.assert_frame_equal(found.to_frame(), by_hand.to_frame())
+
+
 @pytest.mark.parametrize(
     ("transformer", "error", "message"),
     [
+        (make_pipeline(StandardScaler()), TypeError, r"\['StandardScaler'\] has no FairLatent"),
         (object(), TypeError, "object has no method latent: .*FairLatentTransformer"),
         (type("Bare", (), {"latent": None})(), NotFittedError, "Bare is not fitted yet"),
     ],

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from sklearn.exceptions import NotFittedError
 from sklearn.utils import check_array
+
+from skfairlatent._latent_step import latent_step
 
 from ._drawing import DARK, GREY, PALE_GREY, find_axes, pyplot
 
@@ -133,11 +134,12 @@ class LatentCovarianceDisplay:
 
         Parameters
         ----------
-        estimator : FairLatentTransformer
+        estimator : FairLatentTransformer, or Pipeline with one
             Fitted.
 
         X : array-like of shape (n_samples, n_features), or images
-            What it takes; best rows that it was not fitted on.
+            What it takes, of a Pipeline what its first step takes; best rows that it was not
+            fitted on.
 
         statistic : {"correlation", "covariance"}, default="correlation"
             What to compute.
@@ -153,23 +155,16 @@ class LatentCovarianceDisplay:
         Raises
         ------
         TypeError
-            If `estimator` is a Pipeline or another kind of estimator.
+            If `estimator` is another kind of estimator, or a Pipeline without one.
         NotFittedError
             If it is not fitted.
         ImportError
             If matplotlib is not installed.
         """
         pyplot(f"{cls.__name__}.from_estimator")
-        name = type(estimator).__name__
-        if not hasattr(estimator, "latent"):
-            raise TypeError(
-                f"{name} has no method latent: expected a fitted FairLatentTransformer. For a "
-                "Pipeline, give the step, as pipe['fair']."
-            )
-        if not hasattr(estimator, "label_slice_"):
-            raise NotFittedError(f"This {name} is not fitted yet: call fit first.")
+        fair, prepare = latent_step(estimator)
         return cls.from_latent(
-            estimator.latent(X), label_slice=estimator.label_slice_, statistic=statistic, ax=ax
+            fair.latent(prepare(X)), label_slice=fair.label_slice_, statistic=statistic, ax=ax
         )
 
     @classmethod

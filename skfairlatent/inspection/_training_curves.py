@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import pandas as pd
-from sklearn.exceptions import NotFittedError
+
+from skfairlatent._latent_step import latent_step
 
 from ._drawing import (
     BLUE,
@@ -120,7 +121,7 @@ class TrainingCurvesDisplay:
 
         Parameters
         ----------
-        estimator : FairLatentTransformer
+        estimator : FairLatentTransformer, or Pipeline with one
             Fitted.
 
         ax : Axes or array-like of Axes, default=None
@@ -134,22 +135,21 @@ class TrainingCurvesDisplay:
         Raises
         ------
         TypeError
-            If `estimator` is a Pipeline or another kind of estimator.
+            If `estimator` is another kind of estimator, or a Pipeline without one.
         NotFittedError
             If it is not fitted.
         ImportError
             If matplotlib is not installed.
         """
         pyplot(f"{cls.__name__}.from_estimator")
-        history = getattr(estimator, "history_", None)
-        if history is None:
-            raise _no_history(estimator)
+        fair, _ = latent_step(estimator)
+        history = fair.history_
         weights = {
             name.removeprefix("lambda_"): value
-            for name, value in estimator.get_params(deep=False).items()
+            for name, value in fair.get_params(deep=False).items()
             if name.startswith("lambda_")
         }
-        return cls(history, weights=weights, kept_epoch=_kept_epoch(history, estimator)).plot(ax)
+        return cls(history, weights=weights, kept_epoch=_kept_epoch(history, fair)).plot(ax)
 
     def plot(self, ax: Any = None) -> Self:
         """Draw.
@@ -267,14 +267,3 @@ def _kept_epoch(history: pd.DataFrame, estimator: Any) -> int | None:
         if loss < best - estimator.tol:
             best, kept = loss, int(epoch)
     return kept
-
-
-def _no_history(estimator: Any) -> Exception:
-    name = type(estimator).__name__
-    if hasattr(estimator, "latent"):
-        error: Exception = NotFittedError(f"This {name} is not fitted yet: call fit first.")
-        return error
-    return TypeError(
-        f"{name} has no history_: expected a fitted FairLatentTransformer. For a Pipeline, give "
-        "the step, as pipe['fair']."
-    )

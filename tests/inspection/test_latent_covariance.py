@@ -4,6 +4,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from sklearn.exceptions import NotFittedError
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import StandardScaler
 
 from skfairlatent import FairLatentTransformer
 from skfairlatent.inspection import LatentCovarianceDisplay
@@ -57,6 +59,15 @@ class TestSummary:
         display = LatentCovarianceDisplay.from_latent(_latent(), label_slice=slice(0, 1))
         assert np.isnan(display.summary.loc["within label block", "max"])
         assert "one component" in " ".join(texts(display.ax_))
+
+    def test__from_estimator__pipeline_prepares_the_rows(self, pipe, data):
+        """As if its first steps had been called by hand."""
+        scaled = Pipeline([("scale", StandardScaler().fit(data.data)), *pipe.steps])
+        display = LatentCovarianceDisplay.from_estimator(scaled, data.data)
+        by_hand = LatentCovarianceDisplay.from_estimator(
+            pipe["fair"], scaled["scale"].transform(data.data)
+        )
+        np.testing.assert_array_equal(display.matrix, by_hand.matrix)
 
 
 class TestPlot:
@@ -114,12 +125,12 @@ class TestPlot:
 
 
 class TestErrors:
-    def test__from_estimator__refuses_a_pipeline(self, pipe, data):
-        with pytest.raises(TypeError, match=r"as pipe\['fair'\]"):
-            LatentCovarianceDisplay.from_estimator(pipe, data.data)
+    def test__from_estimator__refuses_a_pipeline_without_a_latent(self, pipe, data):
+        with pytest.raises(TypeError, match=r"\['LogisticRegression'\] has no FairLatent"):
+            LatentCovarianceDisplay.from_estimator(pipe[1:], data.data)
 
     def test__from_estimator__refuses_an_unfitted_one(self, data):
-        with pytest.raises(NotFittedError, match="call fit first"):
+        with pytest.raises(NotFittedError, match=r"not fitted yet: call fit\(X, y, sens"):
             LatentCovarianceDisplay.from_estimator(FairLatentTransformer(), data.data)
 
     @pytest.mark.parametrize("label_slice", [slice(0, 0), slice(0, 8)])

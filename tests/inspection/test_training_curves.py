@@ -36,12 +36,16 @@ class TestFromEstimator:
         best = fair.history_["validation_loss"].idxmin() + 1
         assert f"kept: epoch {best}" in texts(display.axes_[0])
 
-    def test__from_estimator__refuses_a_pipeline(self, pipe):
-        with pytest.raises(TypeError, match=r"as pipe\['fair'\]"):
-            TrainingCurvesDisplay.from_estimator(pipe)
+    def test__from_estimator__takes_the_pipeline(self, pipe):
+        display = TrainingCurvesDisplay.from_estimator(pipe)
+        assert display.history is pipe["fair"].history_
+
+    def test__from_estimator__refuses_a_pipeline_without_a_latent(self, pipe):
+        with pytest.raises(TypeError, match=r"\['LogisticRegression'\] has no FairLatent"):
+            TrainingCurvesDisplay.from_estimator(pipe[1:])
 
     def test__from_estimator__refuses_an_unfitted_one(self):
-        with pytest.raises(NotFittedError, match="call fit first"):
+        with pytest.raises(NotFittedError, match=r"not fitted yet: call fit\(X, y, sens"):
             TrainingCurvesDisplay.from_estimator(FairLatentTransformer())
 
 
