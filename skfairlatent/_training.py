@@ -174,7 +174,8 @@ class Trainer:
 
     def _latest(self) -> dict[str, str]:
         latest = self.state.history[-1]
-        return {key: f"{latest[key]:.3f}" for key in ("loss", "validation_loss")}
+        shown = ("loss", "validation_loss") if self.validation else ("loss",)
+        return {key: f"{latest[key]:.3f}" for key in shown}
 
     def _weights(self) -> dict[str, Any]:
         return copy.deepcopy(

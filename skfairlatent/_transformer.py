@@ -33,7 +33,12 @@ from skfairlatent._fitting import FitSettings, fit_flow
 from skfairlatent._inference import largest_round_trip_error, map_rows
 from skfairlatent._objective import TERMS, LossWeights
 from skfairlatent._scaling import Standardizer, as_rows
-from skfairlatent._validation import Annotations, encode_annotations, reject_text_columns
+from skfairlatent._validation import (
+    Annotations,
+    encode_annotations,
+    reject_sparse,
+    reject_text_columns,
+)
 from skfairlatent.flows import Glow
 
 # n_label_components="auto": so many features of the label block for each class boundary.
@@ -519,6 +524,7 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
                 )
         else:
             reject_near_images(X)
+            reject_sparse(X)
             reject_text_columns(X)
         if reset:
             self._fitted_on_images = images

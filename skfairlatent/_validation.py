@@ -1,6 +1,6 @@
 """Labels and sensitive features, checked and turned into codes, groups and cells."""
 
-__all__ = ["Annotations", "encode_annotations", "reject_text_columns"]
+__all__ = ["Annotations", "encode_annotations", "reject_sparse", "reject_text_columns"]
 
 import warnings
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from scipy import sparse
 from sklearn.utils.multiclass import type_of_target
 
 from skfairlatent._groups import SensitiveColumn, check_length, cross_columns, encode_columns
@@ -112,6 +113,16 @@ def encode_annotations(X: Any, y: Any, sensitive_features: Any) -> Annotations:
     if attributes:
         _warn_about_thin_cells(annotations, joint_labels)
     return annotations
+
+
+def reject_sparse(X: Any) -> None:
+    """Raise TypeError for a sparse matrix, such as one-hot encoders make by themselves."""
+    if sparse.issparse(X):
+        raise TypeError(
+            f"Sparse data was passed for X, of shape {X.shape}, but dense data is required: use "
+            "OneHotEncoder(sparse_output=False), ColumnTransformer(..., sparse_threshold=0), or "
+            "TruncatedSVD where the columns are too many."
+        )
 
 
 def reject_text_columns(X: Any) -> None:

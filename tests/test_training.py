@@ -396,6 +396,7 @@ class TestProgress:
         assert "FairLatentTransformer: 100%" in shown
         assert "4/4" in shown
         assert "loss=" in shown
+        assert "nan" not in shown  # of a validation that there is none of
 
     def test__verbose__off_shows_nothing(self, data, capsys):
         fitted(data)

@@ -142,7 +142,7 @@ def test__fit__refuses_other_shapes(refused, X, message):
 @pytest.mark.parametrize("form", [sparse.csr_array, sparse.coo_matrix])
 def test__fit__refuses_sparse_rows(refused, form):
     X, y, s = make_rows()
-    refused("(?i)sparse .*dense", form(X), y, s, error=TypeError)
+    refused(r"(?i)sparse .*dense.*sparse_output=False", form(X), y, s, error=TypeError)
 
 
 def test__fit__refuses_images_without_an_encoder(refused):

@@ -35,7 +35,8 @@ class Counterfactuals:
         Length of each edit in the latent, along the unit direction.
 
     reached : ndarray of shape (n, k), bool
-        Whether the edit does what was asked for. Where not, the row is as it was.
+        Whether the edit does in the latent what was asked for; `decode` and `reencode` leave
+        that as it is. Where not, the row is as it was.
 
     latents, embeddings : ndarray of shape (n, k, d) and (n, k, n_features)
         After the edit.
@@ -113,7 +114,8 @@ class Counterfactuals:
         what = "label" if self.kind == "label" else f"sensitive attribute {self.name!r}"
         return (
             f"<Counterfactuals: {n} rows, {k} edit(s) each of the {what}; "
-            f"{self.reached.mean():.1%} reached, {self.changed.mean():.1%} change the decision>"
+            f"{self.reached.mean():.1%} reached in the latent, "
+            f"{self.changed.mean():.1%} change the decision>"
         )
 
     def decode(self, x_T: Any = None) -> Self:

@@ -18,6 +18,10 @@ from ._names import nameless
 Array = npt.NDArray[Any]
 
 IMAGE_DIMENSIONS = 4
+NOT_FITTED = (
+    "This %(name)s is not fitted yet: call fit of the Pipeline first, with y and "
+    "sensitive_features."
+)
 
 
 @dataclass(frozen=True)
@@ -97,7 +101,7 @@ def find_space(model: Any, classifier: Any, encoder: Any, *, images: bool) -> Sp
     """
     steps = _steps(model, classifier)
     for step in steps:
-        check_is_fitted(step)
+        check_is_fitted(step, msg=NOT_FITTED)
     fair = [i for i, step in enumerate(steps) if _is_fair(step)]
     if len(fair) > 1:
         raise ValueError(

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from numbers import Integral
 from typing import Any, NamedTuple
 
-import numpy as np
 import pandas as pd
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
@@ -33,6 +32,7 @@ from ._models import (
     after_side,
     assign_folds,
     baseline_side,
+    check_positive,
     find_fair,
     stand_in_side,
 )
@@ -70,6 +70,17 @@ class Settings(NamedTuple):
         check_bootstrap(self.n_bootstrap, self.confidence)
 
 
+class Given(NamedTuple):
+    """Rows and models as the user gave them."""
+
+    X: Any
+    y: Any
+    sensitive_features: Any
+    pos_label: Any
+    baseline: Any
+    encoder: Any
+
+
 class Compared(NamedTuple):
     """The rows, the models before and after by name, and the fold of each row.
 
@@ -90,6 +101,7 @@ def audit(  # noqa: PLR0913 - what is audited, and how
     y: Any,
     *,
     sensitive_features: Any,
+    pos_label: Any = None,
     baseline: Any = None,
     examples: Any = None,
     n_examples: int = 6,
@@ -101,7 +113,7 @@ def audit(  # noqa: PLR0913 - what is audited, and how
     search: Any = None,
     title: str | None = None,
     encoder: Any = None,
-    random_state: Any = None,
+    random_state: Any = 0,
 ) -> AuditReport:
     """Measure a fair pipeline against a model before mitigation, group by group.
 
@@ -118,6 +130,10 @@ def audit(  # noqa: PLR0913 - what is audited, and how
 
     sensitive_features : array-like of shape (n_samples,) or (n_samples, n_attributes)
         Their sensitive attributes. Each is looked at alone, and all of them crossed.
+
+    pos_label : int, bool or str, default=None
+        Of two labels the positive one, of which the rates are. None takes the second in order:
+        of 0 and 1, or no and yes, the usual one; of granted and refused not.
 
     baseline : classifier or Pipeline, default=None
         A fitted model without mitigation that takes the same X: "before". None trains the
@@ -159,8 +175,9 @@ def audit(  # noqa: PLR0913 - what is audited, and how
     encoder : object, default=None
         What decodes embeddings; None for the pipeline's own.
 
-    random_state : int, RandomState instance or None, default=None
-        Draws folds, rows and probes.
+    random_state : int, RandomState instance or None, default=0
+        Draws folds, rows and probes. By default the same audit comes out every time; None draws
+        others each time.
 
     Returns
     -------
@@ -174,8 +191,8 @@ def audit(  # noqa: PLR0913 - what is audited, and how
     NotFittedError
         If a step is not fitted.
     ValueError
-        If lengths differ, a label is unknown to the classifier, an attribute has one group only,
-        or a group fewer than 10 rows.
+        If lengths differ, a label is unknown to the classifier, `pos_label` is none of two
+        labels, an attribute has one group only, or a group fewer than 10 rows.
     ImportError
         If matplotlib is not installed.
 
@@ -195,7 +212,7 @@ def audit(  # noqa: PLR0913 - what is audited, and how
     >>> fair = FairLatentTransformer(max_iter=20, random_state=0)
     >>> pipe = make_pipeline(fair, LogisticRegression())
     >>> pipe = pipe.fit(X[:300], y[:300], fairlatenttransformer__sensitive_features=s[:300])
-    >>> report = audit(pipe, X[300:], y[300:], sensitive_features=s[300:], random_state=0)
+    >>> report = audit(pipe, X[300:], y[300:], sensitive_features=s[300:])
     >>> gap = report.differences.loc[("group", "equalized_odds_difference")]
     >>> bool(gap["after"] < gap["before"])
     True
@@ -206,7 +223,8 @@ def audit(  # noqa: PLR0913 - what is audited, and how
     settings.check()
     fair, rng = find_fair(pipe), check_random_state(random_state)
     with _noting_warnings() as warned:
-        compared = _compare(pipe, fair, (X, y, sensitive_features), baseline, encoder, rng)
+        given = Given(X, y, sensitive_features, pos_label, baseline, encoder)
+        compared = _compare(pipe, fair, given, rng)
         tables = _tables(compared, settings, rng)
         affected, people = _edit(compared, examples, settings, rng)
         diagnostics = _diagnose(fair, compared, rng)
@@ -235,29 +253,33 @@ def audit(  # noqa: PLR0913 - what is audited, and how
     )
 
 
-def _compare(
-    pipe: Any, fair: Any, given: tuple[Any, Any, Any], baseline: Any, encoder: Any, rng: Any
-) -> Compared:
+def _compare(pipe: Any, fair: Any, given: Given, rng: Any) -> Compared:
     """Check the rows, and let both models judge them."""
-    X, y, sensitive_features = given
-    space = find_space(pipe, None, encoder, images=holds_images(X))
-    rows = check_rows(X, y, sensitive_features, Scores(space.classifier).classes)
+    X = given.X
+    space = find_space(pipe, None, given.encoder, images=holds_images(X))
+    classes = Scores(space.classifier).classes
+    rows = check_rows(X, given.y, given.sensitive_features, classes)
+    check_positive(given.pos_label, classes)
     folds = assign_folds(rows.y, rows.groupings()[-1].codes, rng)
     after = after_side(fair, space, X)
-    if baseline is None:
+    if given.baseline is None:
         before = stand_in_side(space.classifier, after, rows.y, folds)
     else:
-        before = baseline_side(baseline, X, after)
+        before = baseline_side(given.baseline, X, after)
+    sides = {
+        name: side.with_positive(given.pos_label)
+        for name, side in (("before", before), ("after", after))
+    }
     is_blind = space.input.stop <= space.sensitive.start
-    return Compared(rows, {"before": before, "after": after}, folds, is_blind, space.encoder)
+    return Compared(rows, sides, folds, is_blind, space.encoder)
 
 
 def _tables(compared: Compared, settings: Settings, rng: Any) -> tuple[pd.DataFrame, ...]:
     rows, sides = compared.rows, compared.sides
-    classes = sides["after"].classes
+    classes = pd.Index(sides["after"].classes)
     decided = [rows.y, sides["before"].predictions, sides["after"].predictions]
     decisions = resample(
-        [np.searchsorted(classes, each) for each in decided],
+        [classes.get_indexer(each) for each in decided],
         rows.groupings()[-1].codes,
         [str(each) for each in classes],
         settings.n_bootstrap,

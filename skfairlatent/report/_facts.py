@@ -39,7 +39,7 @@ def model_facts(pipe: Any, fair: Any, encoder: Any) -> dict[str, Any]:
         "transformer_parameters": {k: v for k, v in _parameters(fair).items() if k != "encoder"},
         "encoder": None if encoder is None else type(encoder).__name__,
         "encoder_fingerprint": fingerprint if is_known else None,
-        "trained_on_attributes": [name for name, _ in fair.attributes_],
+        "trained_on_groups": {name: list(values) for name, values in fair.attributes_},
         "n_embedding_features": int(fair.n_features_in_),
         "n_label_components": fair.label_slice_.stop - fair.label_slice_.start,
         "epochs": int(fair.n_iter_),

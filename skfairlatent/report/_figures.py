@@ -171,13 +171,14 @@ def _scores_display(grouping: Grouping, y: Array, side: Side) -> GroupScoresDisp
             score_name="probability of the true label",
         )
     scores, selected = side.probabilities[:, -1], side.predictions == classes[-1]
+    rates = ["false positive rate", "true positive rate"]
     return GroupScoresDisplay(
         y,
         scores,
         selected,
         groups,
         threshold=0.5 if np.array_equal(selected, scores >= 0.5) else None,
-        rates=["false positive rate", "true positive rate"],
+        rates=rates if classes[0] < classes[1] else rates[::-1],  # one for each label, in order
         score_name=f"probability of {classes[-1]}",
     )
 

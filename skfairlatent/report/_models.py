@@ -1,9 +1,17 @@
 """The two models that an audit compares, as classifiers on embeddings of the audited rows."""
 
-__all__ = ["Side", "after_side", "assign_folds", "baseline_side", "find_fair", "stand_in_side"]
+__all__ = [
+    "Side",
+    "after_side",
+    "assign_folds",
+    "baseline_side",
+    "check_positive",
+    "find_fair",
+    "stand_in_side",
+]
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -35,7 +43,8 @@ class Side:
         From rows to embeddings.
 
     classes, predictions, probabilities : ndarray
-        Of shapes (n_classes,), (n,) and (n, n_classes).
+        Of shapes (n_classes,), (n,) and (n, n_classes). Of two classes the second is the positive
+        one.
 
     models : sequence of Pipeline
         Classifiers on embeddings, one for each fold of the rows.
@@ -55,6 +64,12 @@ class Side:
     models: Sequence[Any]
     model: Any
     decoder: Any = None
+
+    def with_positive(self, label: Any) -> Self:
+        """Return the same with the positive class last; None leaves the order as it is."""
+        if label is None or self.classes[-1] == label:
+            return self
+        return replace(self, classes=self.classes[::-1], probabilities=self.probabilities[:, ::-1])
 
 
 class Decoder:
@@ -120,6 +135,20 @@ def find_fair(pipe: Any) -> Any:
             return step
     names = [type(step).__name__ for step in steps]
     raise TypeError(f"The pipeline {names} has no FairLatentTransformer: expected {remedy}")
+
+
+def check_positive(label: Any, classes: Array) -> None:
+    """Raise ValueError if this is no positive class among these; None always may be."""
+    if label is None:
+        return
+    known = classes.tolist()
+    if len(known) > 2:
+        raise ValueError(
+            f"pos_label={label!r}: of more than two classes, here {known}, each is the positive "
+            "one in turn. Leave pos_label out."
+        )
+    if label not in known:
+        raise ValueError(f"pos_label={label!r}: expected one of the labels, {known}.")
 
 
 def after_side(fair: Any, space: Space, X: Any) -> Side:

@@ -106,7 +106,7 @@ def alt_of_search(report: "AuditReport") -> str:  # noqa: ARG001 - as its siblin
 def fact_tables(report: "AuditReport") -> list[Table]:
     """Return what is known of the model, the data and the software."""
     audited, model = report.facts["audit"], report.facts["model"]
-    trained_on = model["trained_on_attributes"] or ["nothing"]
+    trained_on = list(model["trained_on_groups"]) or ["nothing"]
     settings = {
         "Steps of the pipeline": ", ".join(model["steps"]),
         "Encoder": model["encoder"] or "none: the rows are numbers already",

@@ -184,7 +184,8 @@ def _verdict(row: pd.Series) -> str:
         return f"The change cannot be measured on these rows. {row['note']}"
     if np.isnan(row["change_low"]):
         return f"Whether the change, {change}, is chance cannot be told. {row['note']}"
-    if row["change_low"] <= 0 <= row["change_high"]:
+    # Of what is printed beside it, and not of what was rounded away.
+    if round(row["change_low"], 2) <= 0 <= round(row["change_high"], 2):
         return f"The change, {change}, may be chance."
     became = "smaller" if row["change"] < 0 else "larger"
     return f"It became {became}, by more than chance accounts for: {change}."
@@ -282,15 +283,34 @@ def limits(
             f"the audited rows, in {audit['n_folds']} folds, each judged by a classifier that had "
             "not seen it. It was trained on other rows than the pipeline, and on another number."
         )
-    trained_on = model["trained_on_attributes"]
+    texts += _unknown_groups(model["trained_on_groups"], facts["data"]["groups"], audit)
+    return [*texts, *_small_groups(by_group), *warned]
+
+
+def _unknown_groups(
+    trained_on: Mapping[str, Sequence[str]],
+    audited: Mapping[str, Mapping[str, int]],
+    audit: Mapping[str, Any],
+) -> list[str]:
+    """Return which attributes, and which groups of the others, training did not see."""
+    texts = []
     missing = [name for name in audit["attributes"] if name not in trained_on]
     if missing:
-        known = f"with {joined(trained_on)}" if trained_on else "without sensitive attributes"
+        known = (
+            f"with {joined(list(trained_on))}" if trained_on else "without sensitive attributes"
+        )
         texts.append(
             f"The model was not trained to mitigate differences by {joined(missing)} (it was "
             f"trained {known}; names are compared as given)."
         )
-    return [*texts, *_small_groups(by_group), *warned]
+    for name, values in trained_on.items():
+        new = [group for group in audited.get(name, ()) if group not in values]
+        if new:
+            texts.append(
+                f"The model was trained without any row of {joined(new[:MOST_NAMED])} by {name} "
+                f"(but with {joined(values)}): nothing was done for these groups."
+            )
+    return texts
 
 
 def _small_groups(by_group: pd.DataFrame) -> list[str]:

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.text import Text
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
@@ -16,7 +17,7 @@ from skfairlatent.encoders import DiffAEEncoder
 from skfairlatent.report import audit
 from skfairlatent.report._edits import Noise
 from skfairlatent.report._models import N_FOLDS, Decoder, after_side, assign_folds, stand_in_side
-from skfairlatent.report._words import _alike_in_short, _decided_alike
+from skfairlatent.report._words import _alike_in_short, _decided_alike, _verdict
 
 from .conftest import QUICK, fair_transformer
 
@@ -38,6 +39,76 @@ def test__audit__before_is_the_baseline_that_is_given(multiclass):
     assert found == pytest.approx((predicted == multiclass.y).mean())
     assert multiclass.report.facts["audit"]["baseline"] == ["StandardScaler", "LogisticRegression"]
     assert not any("No model before" in text for text in multiclass.report.limits)
+
+
+def test__pos_label__names_the_class_that_rates_are_of(binary):
+    """Of the first class as of the second, once the classes have changed places."""
+    names = np.array(["refused", "granted"])
+    renamed = LogisticRegression().fit(
+        binary.pipe[:-1].transform(binary.train[0]), binary.train[1]
+    )
+    renamed.classes_ = names[::-1]  # of 0 and 1, in alphabetical order
+    renamed.coef_, renamed.intercept_ = -binary.pipe["clf"].coef_, -binary.pipe["clf"].intercept_
+    found = audit(
+        other_pipe(binary, renamed),
+        binary.X,
+        names[binary.y],
+        sensitive_features=binary.s,
+        pos_label="granted",
+        baseline=None,
+        **QUICK,
+    )
+    expected = binary.report
+    pd.testing.assert_frame_equal(found.overall[["after"]], expected.overall[["after"]])
+    pd.testing.assert_frame_equal(found.by_group[["after"]], expected.by_group[["after"]])
+    assert found.facts["audit"]["classes"] == ["refused", "granted"]
+    (scores,) = (
+        each for name, each in found.figures.items() if "scores" in name and "after" in name
+    )
+    texts = {text.get_text() for text in scores.findobj(Text)}
+    assert "probability of granted" in texts
+    first, second = (
+        {text.get_text() for text in ax.findobj(Text)}
+        for ax in scores.axes
+        if any("true label" in text.get_text() for text in ax.findobj(Text))
+    )
+    for panel, label, rate in (
+        (first, "granted", "true positive rate"),
+        (second, "refused", "false positive rate"),
+    ):
+        assert any(f"true label {label}" in text for text in panel)
+        assert any(rate in text for text in panel)
+
+
+def test__pos_label__has_to_be_one_of_two(binary, multiclass):
+    given = {"sensitive_features": binary.s, **QUICK}
+    with pytest.raises(ValueError, match=r"pos_label='yes': expected one of the labels, \[0, 1\]"):
+        audit(binary.pipe, binary.X, binary.y, pos_label="yes", **given)
+    rows = multiclass.X, multiclass.y
+    with pytest.raises(ValueError, match="each is the positive one in turn"):
+        audit(multiclass.pipe, *rows, sensitive_features=multiclass.s, pos_label="accept")
+
+
+def test__audit__comes_out_the_same_every_time(binary):
+    rows, few = (binary.X, binary.y), {"n_examples": 2, "n_bootstrap": 100}
+    first, second = (
+        audit(binary.pipe, *rows, sensitive_features=binary.s, **few) for _ in range(2)
+    )
+    assert first.summary == second.summary
+    pd.testing.assert_frame_equal(first.differences, second.differences)
+
+
+def test__groups_that_training_did_not_see__are_among_the_limits(binary):
+    others = binary.s.where(np.arange(len(binary.s)) % 3 > 0, 7)
+    report = audit(binary.pipe, binary.X, binary.y, sensitive_features=others, **QUICK)
+    assert any("without any row of 7 by group" in text for text in report.limits)
+    assert not any("without any row" in text for text in binary.report.limits)
+
+
+@pytest.mark.parametrize(("high", "says"), [(-0.004, "may be chance"), (-0.006, "became smaller")])
+def test__verdict__is_that_of_the_printed_interval(high, says):
+    row = pd.Series({"change": -0.2, "change_low": -0.3, "change_high": high, "note": ""})
+    assert says in _verdict(row)
 
 
 @pytest.mark.parametrize("is_given", [False, True])
@@ -231,7 +302,9 @@ def test__audit__says_what_to_do_about_bad_models(binary):
         audit(Pipeline([("clf", LogisticRegression())]), **given)
     with pytest.raises(TypeError, match="given a LogisticRegression: expected Pipeline"):
         audit(binary.pipe["clf"], **given)
-    with pytest.raises(NotFittedError):
+    with pytest.raises(
+        NotFittedError, match=r"This LogisticRegression .* call fit of the Pipeline"
+    ):
         audit(other_pipe(binary, LogisticRegression()), **given)
     with pytest.raises(TypeError, match="no classifier"):
         audit(binary.pipe[:-1], **given)
