@@ -17,6 +17,8 @@ from skfairlatent.exceptions import FairLatentWarning
 
 Codes = npt.NDArray[np.int64]
 
+# An attribute of more groups is likely to be a number that was not cut, or a row's name.
+_MANY_GROUPS = 20
 # More names than this make a warning unreadable.
 _MAX_NAMED = 8
 
@@ -89,7 +91,8 @@ def encode_annotations(X: Any, y: Any, sensitive_features: Any) -> Annotations:
     Warns
     -----
     FairLatentWarning
-        If `sensitive_features` is None, or some (label, group) cells have too few rows.
+        If `sensitive_features` is None, an attribute has more than 20 groups, or some (label,
+        group) cells have too few rows.
     """
     columns, single_target = _label_columns(y)
     check_length("y", len(columns[0]), len(X))
@@ -221,8 +224,22 @@ def _encode_groups(
                 f"{name}: at least two groups are needed to compare. Pass "
                 "sensitive_features=None to fit without fairness terms."
             )
+        _warn_about_many_groups(attribute)
     codes, names = cross_columns(sensitive_features)
     return attributes, codes, names
+
+
+def _warn_about_many_groups(attribute: SensitiveColumn) -> None:
+    n_groups = len(attribute.values)
+    if n_groups > _MANY_GROUPS:
+        shown = ", ".join(attribute.values[:3])
+        warnings.warn(
+            f"sensitive feature {attribute.name or ''!r} has {n_groups} groups ({shown}, ...), "
+            "each of which is matched with every other: few rows are left for each. Cut numbers into "
+            "groups, as pandas.cut(age, [0, 30, 50, 120]), and merge rare categories.",
+            FairLatentWarning,
+            stacklevel=6,
+        )
 
 
 def _warn_about_thin_cells(annotations: Annotations, joint_labels: Codes) -> None:

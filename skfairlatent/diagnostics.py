@@ -20,7 +20,12 @@ from sklearn.utils import check_array, check_random_state
 
 from ._groups import check_length, encode_columns
 from ._latent_step import latent_step
-from ._latent_warnings import collapse_warnings, leakage_warnings, plateau_warnings
+from ._latent_warnings import (
+    collapse_warnings,
+    foreign_rows_warnings,
+    leakage_warnings,
+    plateau_warnings,
+)
 from ._probe_data import Floats, HeldOut, check_held_out
 from ._probes import ProbeSettings, group_leakage, probe_scores, undefined_message
 from ._redundancy import effective_rank, off_diagonal_mass
@@ -166,9 +171,10 @@ def diagnose(
     Warns
     -----
     FairLatentWarning
-        On collapse (little variance or few directions left, or a label that can no longer be
-        predicted), on plateau (training stopped too soon, or never improved), and on leakage
-        of the group into the label block.
+        On foreign rows (unlike those of fit, as rows that were not scaled are), on collapse
+        (little variance or few directions left, or a label that can no longer be predicted), on
+        plateau (training stopped too soon, or never improved), and on leakage of the group into
+        the label block.
 
     UndefinedMetricWarning
         If a group has too few rows within a label to measure its leakage.
@@ -205,6 +211,7 @@ def diagnose(
     found, skipped = _measure(transformer, (Z, y, sensitive_features), test, random_state)
     found = replace(found, blocks=pd.concat([found.blocks, _describe_input(X)]))
     advice = (
+        *foreign_rows_warnings(found.blocks),
         *collapse_warnings(found.blocks, len(Z), found.label_readability),
         *plateau_warnings(getattr(transformer, "history_", None)),
         *leakage_warnings(found.leakage, leakage_margin),

@@ -116,7 +116,7 @@ class Flattened(Selection):
     """A latent space in which one direction drowns the others."""
 
     def latent(self, X):
-        return np.asarray(X) * [1e3, 1, 1, 1, 1, 1]
+        return np.asarray(X) * [1, 1e-3, 1e-3, 1e-3, 1e-3, 1e-3]
 
 
 def test__diagnose__compares_the_rank_of_z_with_that_of_a_table():
@@ -189,6 +189,12 @@ def test__diagnose__works_without_a_sensitive_block():
     assert len(found.sensitive_readability) == 0
     assert list(found.blocks.index) == ["label", "full", "input"]
     assert "Empty" not in found.summary()
+
+
+def test__diagnose__warns_of_rows_that_were_not_prepared():
+    X, y, group = separated_rows(n_rows=400)
+    with pytest.warns(FairLatentWarning, match=r"Foreign rows: .* the whole Pipeline"):
+        diagnose(Selection(), 100 * X, y, sensitive_features=group, random_state=0)
 
 
 def test__diagnose__reports_undefined_leakage():

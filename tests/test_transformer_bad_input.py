@@ -139,6 +139,13 @@ def test__fit__refuses_other_shapes(refused, X, message):
     refused(message, X, y, s)
 
 
+def test__fit__warns_of_numbers_that_were_not_cut_into_groups():
+    X, y, _ = make_rows()
+    ages = pd.Series(np.arange(N_ROWS) // 2 % 24 + 18, name="age")
+    with pytest.warns(FairLatentWarning, match=r"'age' has 24 groups \(18, 19, 20.*pandas\.cut"):
+        quick(max_iter=1).fit(X, y, sensitive_features=ages)
+
+
 @pytest.mark.parametrize("form", [sparse.csr_array, sparse.coo_matrix])
 def test__fit__refuses_sparse_rows(refused, form):
     X, y, s = make_rows()
