@@ -235,8 +235,8 @@ def _warn_about_many_groups(attribute: SensitiveColumn) -> None:
         shown = ", ".join(attribute.values[:3])
         warnings.warn(
             f"sensitive feature {attribute.name or ''!r} has {n_groups} groups ({shown}, ...), "
-            "each of which is matched with every other: few rows are left for each. Cut numbers into "
-            "groups, as pandas.cut(age, [0, 30, 50, 120]), and merge rare categories.",
+            "each of which is matched with every other: few rows are left for each. Cut numbers "
+            "into groups, as pandas.cut(age, [0, 30, 50, 120]), and merge rare categories.",
             FairLatentWarning,
             stacklevel=6,
         )
