@@ -33,14 +33,14 @@ def latent_step(model: Any) -> tuple[Any, Callable[[Any], Any]]:
     """
     step, prepare = model, _as_it_is
     if isinstance(model, Pipeline):
-        names = [name for name, step in model.steps if hasattr(step, "latent")]
-        if not names:
-            steps = [type(step).__name__ for _, step in model.steps]
+        steps = [each for _, each in model.steps]
+        at = next((i for i, each in enumerate(steps) if hasattr(each, "latent")), None)
+        if at is None:
+            names = [type(each).__name__ for each in steps]
             raise TypeError(
-                f"The Pipeline {steps} has no FairLatentTransformer: give one that has."
+                f"The Pipeline {names} has no FairLatentTransformer: give one that has."
             )
-        step, at = model[names[0]], list(model.named_steps).index(names[0])
-        prepare = model[:at].transform if at else _as_it_is
+        step, prepare = steps[at], model[:at].transform if at else _as_it_is
     name = type(step).__name__
     if not hasattr(step, "latent"):
         raise TypeError(

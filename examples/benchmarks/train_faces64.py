@@ -23,7 +23,7 @@ from skfairlatent.datasets import load_image_folder
 from skfairlatent.encoders import DiffAEConfig, DiffAEEncoder, DiffAETraining
 
 # 7.8 million weights: 15.5 MB at 16 bits. Few channels at full size, where they cost most. The
-# encoder's last level has 256, and codes no more dimensions: for other weights make it 32.
+# encoder's last level has 256, and codes no more dimensions: other weights need a wider one.
 CONFIG = DiffAEConfig(
     image_size=64,
     model_channels=16,

@@ -1,6 +1,6 @@
 """The latent of a fitted model: from what the user gives to what is edited, and back."""
 
-__all__ = ["Space", "find_space"]
+__all__ = ["Space", "find_space", "is_fair"]
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -102,7 +102,7 @@ def find_space(model: Any, classifier: Any, encoder: Any, *, images: bool) -> Sp
     steps = _steps(model, classifier)
     for step in steps:
         check_is_fitted(step, msg=NOT_FITTED)
-    fair = [i for i, step in enumerate(steps) if _is_fair(step)]
+    fair = [i for i, step in enumerate(steps) if is_fair(step)]
     if len(fair) > 1:
         raise ValueError(
             "The pipeline has several FairLatentTransformers: give one of them, and the "
@@ -128,7 +128,8 @@ def _steps(model: Any, classifier: Any) -> list[Any]:
     return steps
 
 
-def _is_fair(step: Any) -> bool:
+def is_fair(step: Any) -> bool:
+    """Tell a FairLatentTransformer, by what it can do, from other steps."""
     return hasattr(step, "latent") and hasattr(type(step), "inverse_transform")
 
 

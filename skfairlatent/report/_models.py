@@ -22,7 +22,7 @@ from sklearn.preprocessing import StandardScaler
 
 from skfairlatent._embedding import holds_images
 from skfairlatent.counterfactuals._scores import Scores
-from skfairlatent.counterfactuals._space import Space, find_space
+from skfairlatent.counterfactuals._space import Space, find_space, is_fair
 
 Array = npt.NDArray[Any]
 Codes = npt.NDArray[np.int64]
@@ -131,7 +131,7 @@ def find_fair(pipe: Any) -> Any:
         raise TypeError(f"audit was given a {type(pipe).__name__}: expected {remedy}")
     steps = [step for _, step in pipe.steps]
     for step in steps:
-        if hasattr(step, "latent") and hasattr(type(step), "inverse_transform"):
+        if is_fair(step):
             return step
     names = [type(step).__name__ for step in steps]
     raise TypeError(f"The pipeline {names} has no FairLatentTransformer: expected {remedy}")

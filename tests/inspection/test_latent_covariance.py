@@ -60,6 +60,8 @@ class TestSummary:
         assert np.isnan(display.summary.loc["within label block", "max"])
         assert "one component" in " ".join(texts(display.ax_))
 
+
+class TestPlot:
     def test__from_estimator__pipeline_prepares_the_rows(self, pipe, data):
         """As if its first steps had been called by hand."""
         scaled = Pipeline([("scale", StandardScaler().fit(data.data)), *pipe.steps])
@@ -69,8 +71,6 @@ class TestSummary:
         )
         np.testing.assert_array_equal(display.matrix, by_hand.matrix)
 
-
-class TestPlot:
     def test__plot__names_blocks_and_writes_figures(self, pipe, data, texts):
         display = LatentCovarianceDisplay.from_estimator(pipe["fair"], data.data)
         written = " ".join(texts(display.figure_))
