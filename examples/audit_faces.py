@@ -67,12 +67,11 @@ print(f"{len(X_train)} faces to fit, {len(X_valid)} to audit")
 # %%
 # Models
 # ------
-# Twenty steps of decoding instead of fifty: a little rougher, and in less than half the time. Both
-# models are given the strongest directions of the codes only. The weak ones are lost in decoding,
-# and edits along them change no face.
+# Both models are given the strongest directions of the codes only. The weak ones are lost in
+# decoding, and edits along them change no face.
 
 sklearn.set_config(enable_metadata_routing=True)
-encoder = DiffAEEncoder(n_steps=20, cache_dir=given.codes, verbose=True)
+encoder = DiffAEEncoder(cache_dir=given.codes, verbose=True)
 strong = PCA(given.components, whiten=True, svd_solver="covariance_eigh", random_state=0)
 before = Pipeline(
     [("encode", encoder), ("strong", strong), ("clf", LogisticRegression(max_iter=3000))]

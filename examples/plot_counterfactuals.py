@@ -35,7 +35,7 @@ X_test = X[4000:]
 # %%
 # Two classifiers: on the raw embedding, and behind the transformer
 # -----------------------------------------------------------------
-encoder = DiffAEEncoder(n_steps=10)
+encoder = DiffAEEncoder()
 raw = Pipeline([("scale", StandardScaler()), ("clf", LogisticRegression(max_iter=500))])
 raw.fit(X_train, y_train)
 fair = Pipeline(

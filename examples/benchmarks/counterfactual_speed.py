@@ -130,7 +130,7 @@ def main(arguments=None):
     parser.add_argument("--rows", type=int, default=10_000)
     parser.add_argument("--width", type=int, default=512, help="of the embeddings")
     parser.add_argument("--faces", type=int, default=8, help="to decode")
-    parser.add_argument("--steps", type=int, default=20, help="of decoding")
+    parser.add_argument("--steps", type=int, default=10, help="of decoding")
     parser.add_argument("--repeats", type=int, default=5, help="the median of which is shown")
     parser.add_argument("--out", type=Path, help="folder for counterfactual_speed.rst")
     options = parser.parse_args(arguments)

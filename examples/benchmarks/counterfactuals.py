@@ -285,7 +285,7 @@ def main(arguments=None):
     parser.add_argument(
         "--diffae-rows", type=int, default=64, help="the same, of the slow decoder"
     )
-    parser.add_argument("--steps", type=int, default=20, help="of DiffAE's inversion and decoding")
+    parser.add_argument("--steps", type=int, default=10, help="of DiffAE's inversion and decoding")
     parser.add_argument(
         "--noise",
         choices=["inverted", "zero"],

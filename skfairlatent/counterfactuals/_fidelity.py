@@ -30,10 +30,12 @@ def warn_if_far(decoded: npt.NDArray[Any], given: Any, encoder: Any) -> None:
     wanted = ImageSource(given, decoded.shape[1]).read(slice(None))
     distance = float(np.abs(decoded.astype(np.float32) - wanted).mean())
     if distance > FAR:
+        n_steps = getattr(encoder, "n_steps", None)
+        now = "" if n_steps is None else f" (now {n_steps})"
         warnings.warn(
             f"Without any edit, decoded images differ from those given by {distance:.0f} of 255 "
             "levels on average, and what is read from decoded images is in part this difference. "
-            f"Raise n_steps of the encoder (now {getattr(encoder, 'n_steps', 'unknown')}).",
+            f"Raise n_steps of the encoder{now}.",
             FairLatentWarning,
             stacklevel=3,
         )

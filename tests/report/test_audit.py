@@ -266,7 +266,7 @@ def test__alike_in_short__tells_of_both_models_at_once():
 
 
 def test__noise__is_that_of_the_rows_asked_for():
-    encoder = DiffAEEncoder(n_steps=1)
+    encoder = DiffAEEncoder(n_steps=2)
     images = encoder.sample(3)
     codes = encoder.transform(images)
     block = slice(0, 1)

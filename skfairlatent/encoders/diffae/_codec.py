@@ -15,8 +15,8 @@ from torch import Tensor
 
 from skfairlatent._device import autocast_dtype
 from skfairlatent._replay import Recorded
-from skfairlatent.encoders.diffae._ddim import Schedule, decode, invert
 from skfairlatent.encoders.diffae._networks import DiffusionAutoencoder, SemanticEncoder
+from skfairlatent.encoders.diffae._solvers import Solver
 
 # Half precision is used where it moves no code by more than this share of its norm.
 MAX_RELATIVE_MOVE = 0.01
@@ -71,18 +71,17 @@ class Codec:
         with self._inference(self._half):
             return _to_numpy(self._encode(self._tensor(pixels)))
 
-    def invert(self, pixels: Pixels, codes: Array, n_steps: int) -> Array:
+    def invert(self, pixels: Pixels, codes: Array, solver: Solver) -> Array:
         """Map images and their codes to the noise x_T, shape (n, size, size, 3)."""
         with self._inference(self._unet_half):
-            predict, schedule = self._predictor(codes, n_steps)
-            noise = invert(predict, _images(self._tensor(pixels)), schedule)
+            noise = solver.invert(self._predictor(codes), _images(self._tensor(pixels)))
             return _to_numpy(noise.permute(0, 2, 3, 1))
 
-    def decode(self, codes: Array, x_T: Array, n_steps: int) -> Pixels:
+    def decode(self, codes: Array, x_T: Array, solver: Solver) -> Pixels:
         """Map codes and noise to images (n, size, size, 3)."""
         with self._inference(self._unet_half):
-            predict, schedule = self._predictor(codes, n_steps)
-            images = decode(predict, self._tensor(x_T).permute(0, 3, 1, 2), schedule)
+            noise = self._tensor(x_T).permute(0, 3, 1, 2)
+            images = solver.decode(self._predictor(codes), noise)
             levels = ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
             return levels.permute(0, 2, 3, 1).cpu().numpy()
 
@@ -90,9 +89,8 @@ class Codec:
         """Place an array; copy it first where torch cannot share its memory."""
         return torch.from_numpy(np.require(values, requirements=("C", "W"))).to(self.device)
 
-    def _predictor(self, codes: Array, n_steps: int) -> tuple[partial[Tensor], Schedule]:
-        predict = partial(self._predict, self._tensor(codes))
-        return predict, Schedule.spaced(self._decoder().config.T, n_steps)
+    def _predictor(self, codes: Array) -> partial[Tensor]:
+        return partial(self._predict, self._tensor(codes))
 
     def _decoder(self) -> DiffusionAutoencoder:
         if self.unet is None:

@@ -1,29 +1,48 @@
-"""The noise schedule, and deterministic sampling along it in both directions."""
+"""Deterministic sampling as the official code does it, in both directions."""
 
-__all__ = ["Schedule", "decode", "invert", "spaced_steps"]
-
-from collections.abc import Callable
-from dataclasses import dataclass
+__all__ = ["DDIM"]
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-FIRST_BETA, LAST_BETA = 1e-4, 0.02
-
-# Noise predicted for (x_t, t): shapes (n, 3, h, w) and (n,).
-NoisePredictor = Callable[[Tensor, Tensor], Tensor]
+from skfairlatent.encoders.diffae._diffusion import NoisePredictor, alphas_cumprod
 
 
-def alphas_cumprod(n_timesteps: int) -> npt.NDArray[np.float64]:
-    """Return the share of signal variance left after each training step, shape (T,).
+class DDIM:
+    r"""DDIM without randomness (Song et al., ICLR 2021, equation 12, sigma = 0).
 
-    The linear betas of Ho et al. (2020), which are for 1,000 steps, scaled for others.
+    With the predicted image :math:`\hat x_0` clipped to [-1, 1] at every step, and the noise
+    derived from it anew, as the official code does.
+
+    Parameters
+    ----------
+    n_timesteps : int
+        Steps of the model's training.
+    n_steps : int
+        How many of them are visited, evenly spaced.
     """
-    scale = 1000 / n_timesteps
-    betas = np.linspace(scale * FIRST_BETA, scale * LAST_BETA, n_timesteps)
-    return np.cumprod(1 - betas, dtype=np.float64)
+
+    def __init__(self, n_timesteps: int, n_steps: int) -> None:
+        self.steps = spaced_steps(n_timesteps, n_steps)
+        self.alphas = alphas_cumprod(n_timesteps)[self.steps]
+
+    def decode(self, predict: NoisePredictor, x: Tensor) -> Tensor:
+        """Denoise x_T of shape (n, 3, h, w) to images in [-1, 1]."""
+        before = np.append(1.0, self.alphas[:-1])
+        for step, alpha, target in zip(
+            self.steps[::-1], self.alphas[::-1], before[::-1], strict=True
+        ):
+            x = _move(predict, x, int(step), float(alpha), float(target))
+        return x
+
+    def invert(self, predict: NoisePredictor, x: Tensor) -> Tensor:
+        """Run backwards: from images in [-1, 1], shape (n, 3, h, w), to x_T."""
+        after = np.append(self.alphas[1:], 0.0)
+        for step, alpha, target in zip(self.steps, self.alphas, after, strict=True):
+            x = _move(predict, x, int(step), float(alpha), float(target))
+        return x
 
 
 def spaced_steps(n_timesteps: int, n_steps: int) -> npt.NDArray[np.int64]:
@@ -50,76 +69,6 @@ def spaced_steps(n_timesteps: int, n_steps: int) -> npt.NDArray[np.int64]:
     if -(-n_timesteps // stride) == n_steps:
         return np.arange(0, n_timesteps, stride)
     return np.arange(n_steps) * n_timesteps // n_steps
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """Signal shares at the steps that are visited.
-
-    Parameters
-    ----------
-    steps : ndarray of shape (n_steps,), int64
-        Training steps, rising.
-    alphas : ndarray of shape (n_steps,), float64
-        Signal share at each of them.
-    """
-
-    steps: npt.NDArray[np.int64]
-    alphas: npt.NDArray[np.float64]
-
-    @classmethod
-    def spaced(cls, n_timesteps: int, n_steps: int) -> "Schedule":
-        """Take `n_steps` evenly spaced ones of `n_timesteps`."""
-        steps = spaced_steps(n_timesteps, n_steps)
-        return cls(steps, alphas_cumprod(n_timesteps)[steps])
-
-
-def decode(predict: NoisePredictor, x: Tensor, schedule: Schedule) -> Tensor:
-    r"""Denoise by DDIM without randomness (Song et al., ICLR 2021, equation 12, sigma = 0).
-
-    With the predicted image :math:`\hat x_0` clipped to [-1, 1] at every step, and the noise
-    derived from it anew, as the official code does.
-
-    Parameters
-    ----------
-    predict : callable
-        Noise predicted for images (n, 3, h, w) and steps (n,).
-    x : Tensor of shape (n, 3, h, w)
-        Noise x_T.
-    schedule : Schedule
-
-    Returns
-    -------
-    Tensor of shape (n, 3, h, w)
-        Images in [-1, 1].
-    """
-    before = np.append(1.0, schedule.alphas[:-1])
-    for step, alpha, target in zip(
-        schedule.steps[::-1], schedule.alphas[::-1], before[::-1], strict=True
-    ):
-        x = _move(predict, x, int(step), float(alpha), float(target))
-    return x
-
-
-def invert(predict: NoisePredictor, x: Tensor, schedule: Schedule) -> Tensor:
-    """Run DDIM backwards: from images in [-1, 1] to the noise x_T that decodes to them.
-
-    Parameters
-    ----------
-    predict : callable
-        Noise predicted for images (n, 3, h, w) and steps (n,).
-    x : Tensor of shape (n, 3, h, w)
-        Images in [-1, 1].
-    schedule : Schedule
-
-    Returns
-    -------
-    Tensor of shape (n, 3, h, w)
-    """
-    after = np.append(schedule.alphas[1:], 0.0)
-    for step, alpha, target in zip(schedule.steps, schedule.alphas, after, strict=True):
-        x = _move(predict, x, int(step), float(alpha), float(target))
-    return x
 
 
 def _move(predict: NoisePredictor, x: Tensor, step: int, alpha: float, target: float) -> Tensor:

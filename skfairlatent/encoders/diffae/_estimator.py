@@ -22,6 +22,7 @@ from skfairlatent.encoders.diffae._config import DiffAEConfig
 from skfairlatent.encoders.diffae._fitting import fit_network
 from skfairlatent.encoders.diffae._model import Model, load_model
 from skfairlatent.encoders.diffae._options import DiffAETraining
+from skfairlatent.encoders.diffae._solvers import SOLVERS, Solver, make_solver
 
 Array = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]
@@ -51,8 +52,16 @@ class DiffAEEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
     statistics : path-like or None, default=None
         ``latent.pkl`` or ``latent.ckpt`` of an official model, from which `sample` draws.
 
-    n_steps : int, default=50
-        Steps of decoding and of inversion, 1 to 1,000. Time is proportional to it.
+    solver : {"auto", "dpmsolver++", "ddim"}, default="auto"
+        Of the differential equation that leads from noise to images. ``"dpmsolver++"`` is of
+        second order (Lu et al., 2022) and in ten steps nearer to the solution than ``"ddim"``,
+        that of the official code, in fifty. ``"auto"`` takes ``"ddim"`` for checkpoints of the
+        official code, so that results are those of its authors, and ``"dpmsolver++"`` for weights
+        that this package has trained or written.
+
+    n_steps : int or None, default=None
+        Steps of decoding and of inversion, up to 1,000. Time is proportional to it. None takes
+        10 of ``"dpmsolver++"`` or 50 of ``"ddim"``.
 
     chunk_size : int, default=64
         Images on the device at a time. Halved when memory runs out.
@@ -96,6 +105,9 @@ class DiffAEEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
     K. Preechakul, N. Chatthee, S. Wizadwongsa, S. Suwajanakorn, "Diffusion Autoencoders: Toward a
     Meaningful and Decodable Representation", CVPR 2022, arXiv:2111.15640.
 
+    C. Lu, Y. Zhou, F. Bao, J. Chen, C. Li, J. Zhu, "DPM-Solver++: Fast Solver for Guided Sampling
+    of Diffusion Probabilistic Models", 2022, arXiv:2211.01095.
+
     Examples
     --------
     >>> from skfairlatent.encoders import DiffAEEncoder
@@ -111,7 +123,8 @@ class DiffAEEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         "weights": [str, os.PathLike, None],
         "config": [DiffAEConfig, None],
         "statistics": [str, os.PathLike, None],
-        "n_steps": [Interval(Integral, 1, None, closed="left")],
+        "solver": [StrOptions({"auto", *SOLVERS})],
+        "n_steps": [Interval(Integral, 1, None, closed="left"), None],
         "chunk_size": [Interval(Integral, 1, None, closed="left")],
         "precision": [StrOptions(set(PRECISIONS))],
         "cache_dir": [str, os.PathLike, None],
@@ -127,7 +140,8 @@ class DiffAEEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         *,
         config: DiffAEConfig | None = None,
         statistics: str | os.PathLike[str] | None = None,
-        n_steps: int = 50,
+        solver: str = "auto",
+        n_steps: int | None = None,
         chunk_size: int = 64,
         precision: str = "auto",
         cache_dir: str | os.PathLike[str] | None = None,
@@ -139,6 +153,7 @@ class DiffAEEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         self.weights = weights
         self.config = config
         self.statistics = statistics
+        self.solver = solver
         self.n_steps = n_steps
         self.chunk_size = chunk_size
         self.precision = precision
@@ -252,12 +267,12 @@ class DiffAEEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         """
         model, codec = self._model(), self._codec()
         model.require_decoder()
-        codes = model.check_codes(X)
+        solver, codes = self._solver(model), model.check_codes(X)
         noise = self._noise(len(codes)) if x_T is None else model.check_noise(x_T, len(codes))
         return map_chunks(
             len(codes),
             self.chunk_size,
-            lambda rows: codec.decode(codes[rows], noise[rows], self.n_steps),
+            lambda rows: codec.decode(codes[rows], noise[rows], solver),
             desc="decode",
             verbose=bool(self.verbose),
         )
@@ -280,7 +295,7 @@ class DiffAEEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         """
         model, codec = self._model(), self._codec()
         model.require_decoder()
-        source = self._source(X)
+        source, solver = self._source(X), self._solver(model)
         given = self.transform(source) if codes is None else model.check_codes(codes)
         if len(given) != len(source):
             raise ValueError(
@@ -289,7 +304,7 @@ class DiffAEEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         return map_chunks(
             len(source),
             self.chunk_size,
-            lambda rows: codec.invert(source.read(rows), given[rows], self.n_steps),
+            lambda rows: codec.invert(source.read(rows), given[rows], solver),
             desc="invert",
             verbose=bool(self.verbose),
         )
@@ -390,6 +405,12 @@ class DiffAEEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         model = self._model()
         device = resolve_device(self.device)
         return Codec(model.network, model.config.image_size, device, self.precision)
+
+    def _solver(self, model: Model) -> Solver:
+        name = self.solver
+        if name == "auto":
+            name = "dpmsolver++" if model.is_ours else "ddim"
+        return make_solver(name, model.config.T, self.n_steps)
 
     def _noise(self, n_samples: int, seed: int | None = None) -> Array:
         """Draw x_T; that of the first images does not depend on how many there are."""

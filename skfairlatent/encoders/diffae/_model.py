@@ -47,11 +47,14 @@ class Model:
         encoder only.
     config : DiffAEConfig
     statistics : LatentStatistics or None
+    is_ours : bool
+        Whether the weights were written or trained by this package; else by the official code.
     """
 
     network: DiffusionAutoencoder | SemanticEncoder
     config: DiffAEConfig
     statistics: LatentStatistics | None
+    is_ours: bool = True
 
     def __post_init__(self) -> None:
         channels_last(self.network)
@@ -162,7 +165,7 @@ def _load(
             f"{statistics} holds statistics of {len(latent.mean)} features, and the codes of "
             f"{path} have {found.config.embed_channels}: give the file of the same model."
         )
-    return Model(build(found), found.config, latent)
+    return Model(build(found), found.config, latent, found.is_ours)
 
 
 def _locate(weights: str | os.PathLike[str]) -> Path:

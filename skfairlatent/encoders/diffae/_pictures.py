@@ -11,6 +11,7 @@ import torch
 
 from skfairlatent.encoders._images import ImageSource
 from skfairlatent.encoders.diffae._codec import Codec
+from skfairlatent.encoders.diffae._dpm_solver import DPMSolver
 from skfairlatent.encoders.diffae._networks import DiffusionAutoencoder
 
 N_IMAGES = 8
@@ -45,9 +46,10 @@ class ProgressPictures:
         """Draw and write one picture."""
         codec = Codec(network, network.config.image_size, self.device, "float32")
         codes = codec.encode(self.images)
-        found = codec.invert(self.images, codes, N_STEPS)
+        solver = DPMSolver(network.config.T, N_STEPS)
+        found = codec.invert(self.images, codes, solver)
         drawn = np.random.default_rng(0).standard_normal(found.shape, dtype=np.float32)
-        rows = [self.images, *(codec.decode(codes, noise, N_STEPS) for noise in (found, drawn))]
+        rows = [self.images, *(codec.decode(codes, noise, solver) for noise in (found, drawn))]
         number = len(list(self.directory.glob("progress-*.png"))) + 1
         _save_grid(self.directory / f"progress-{number:04d}.png", rows)
 

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from skfairlatent._device import autocast_dtype
 from skfairlatent._optimizer import RecordableAdam
 from skfairlatent._replay import Replayed
-from skfairlatent.encoders.diffae._ddim import alphas_cumprod
+from skfairlatent.encoders.diffae._diffusion import alphas_cumprod
 from skfairlatent.encoders.diffae._linear_head import LinearHead
 from skfairlatent.encoders.diffae._networks import DiffusionAutoencoder
 

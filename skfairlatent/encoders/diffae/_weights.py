@@ -56,6 +56,8 @@ class Weights:
     encoder_only : bool
     metadata : dict of str
         Notes of whoever wrote the file.
+    is_ours : bool
+        Whether this package wrote the file.
     """
 
     config: DiffAEConfig
@@ -63,6 +65,7 @@ class Weights:
     statistics: LatentStatistics | None
     encoder_only: bool
     metadata: dict[str, str]
+    is_ours: bool
 
 
 def read_weights(
@@ -110,7 +113,7 @@ def read_weights(
             f"{path} does not hold what is needed: {reason}. Give the weights of a diffusion "
             "autoencoder; tell its sizes by config=DiffAEConfig(...) if the file does not."
         ) from error
-    return Weights(config, taken, statistics, encoder_only, content.metadata)
+    return Weights(config, taken, statistics, encoder_only, content.metadata, content.is_ours)
 
 
 def build(weights: Weights) -> Network:

@@ -5,6 +5,7 @@ import torch
 from skfairlatent.encoders import DiffAEEncoder, DiffAETraining
 from skfairlatent.encoders.diffae import _codec
 from skfairlatent.encoders.diffae._codec import Codec
+from skfairlatent.encoders.diffae._dpm_solver import DPMSolver
 
 CPU = torch.device("cpu")
 # bfloat16 has 8 bits: a layer rounds by 0.4 %, and a code is the sum of many.
@@ -23,8 +24,9 @@ def test__bfloat16__moves_codes_a_little_and_decodes(trained, pictures):
     assert codes.dtype == np.float32
     assert 0 < relative_move(codes, exact) < BFLOAT16_MOVE
     noise = np.random.default_rng(0).standard_normal((4, 8, 8, 3), dtype=np.float32)
-    plain = Codec(trained.model_.network, 8, CPU, "float32").decode(exact[:4], noise, 5)
-    found = half.decode(exact[:4], noise, 5)
+    solver = DPMSolver(1000, 5)
+    plain = Codec(trained.model_.network, 8, CPU, "float32").decode(exact[:4], noise, solver)
+    found = half.decode(exact[:4], noise, solver)
     assert np.abs(found.astype(int) - plain).mean() < 10  # of 255 levels
 
 

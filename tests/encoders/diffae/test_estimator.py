@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
@@ -15,6 +16,7 @@ from skfairlatent.datasets import make_biased_embeddings
 from skfairlatent.encoders import DiffAEConfig, DiffAEEncoder, DiffAETraining
 from skfairlatent.encoders.diffae._codec import Codec
 from skfairlatent.encoders.diffae._networks import SemanticEncoder
+from skfairlatent.encoders.diffae._solvers import SOLVERS
 from skfairlatent.encoders.diffae._write_weights import write_weights
 from skfairlatent.exceptions import CheckpointError, FairLatentWarning
 
@@ -91,6 +93,30 @@ def test__invert__more_steps_reconstruct_better(weights, pictures):
         return np.mean((again.astype(float) - pictures[:16]) ** 2)
 
     assert error(100) < error(20) < error(2)
+
+
+@pytest.mark.parametrize(
+    ("file", "solver", "n_steps"),
+    [("ours.safetensors", "dpmsolver++", 10), ("state_dict.pt", "ddim", 50)],
+)
+def test__solver__auto_is_that_of_whoever_wrote_the_weights(
+    trained, tiny_config, pictures, tmp_path, file, solver, n_steps
+):
+    path = tmp_path / file
+    if path.suffix == ".pt":
+        torch.save(trained.model_.network.state_dict(), path)
+    else:
+        trained.save_weights(path)
+    auto = DiffAEEncoder(path, config=tiny_config, device="cpu")
+    found, codes = auto.invert(pictures[:2]), auto.transform(pictures[:2])
+    decoded = auto.inverse_transform(codes)
+    for other in SOLVERS:
+        named = DiffAEEncoder(path, config=tiny_config, device="cpu", solver=other)
+        same = other == solver
+        assert np.array_equal(named.invert(pictures[:2]), found) == same
+        assert np.array_equal(named.inverse_transform(codes), decoded) == same
+    counted = DiffAEEncoder(path, config=tiny_config, device="cpu", n_steps=n_steps)
+    np.testing.assert_array_equal(counted.invert(pictures[:2]), found)
 
 
 def test__invert__known_codes_are_not_computed_again(encoder, pictures, monkeypatch):
@@ -253,6 +279,7 @@ def test__inverse_transform__bad_input(encoder, codes, noise, message):
         ({"weights": "face64"}, FileNotFoundError),
         ({"weights": Path("nowhere/last.ckpt")}, FileNotFoundError),
         ({"n_steps": 0}, ValueError),
+        ({"solver": "euler"}, ValueError),
         ({"precision": "float64"}, ValueError),
         ({"device": "gpu"}, ValueError),
         ({"training": {"max_iter": 3}}, ValueError),

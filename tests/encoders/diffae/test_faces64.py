@@ -62,9 +62,12 @@ def psnr(images, others):
 @pytest.mark.slow
 def test__reconstruction__is_close_with_inverted_noise_and_of_the_code_alone_a_likeness(data_dir):
     faces = load_image_folder(data_dir / "celeba64", split="valid", max_images=8).images
-    encoder = DiffAEEncoder(n_steps=20, device="cpu")
+    encoder = DiffAEEncoder(device="cpu")
     codes = encoder.transform(faces)
-    assert psnr(encoder.reconstruct(faces), faces) > 26
+    closely = psnr(encoder.reconstruct(faces), faces)
+    assert closely > 40
+    # What the official solver needs five times the steps for, it does less well.
+    assert closely > psnr(encoder.set_params(solver="ddim").reconstruct(faces), faces) > 30
     found = encoder.inverse_transform(codes, x_T=np.zeros((1, 64, 64, 3)))
     assert psnr(found, faces) > 20
     # Another's code gives another face.

@@ -10,13 +10,7 @@ from torch import nn
 from skfairlatent.encoders import OFFICIAL_CONFIGS, DiffAEConfig
 from skfairlatent.encoders.diffae._blocks import Attention, ResBlock
 from skfairlatent.encoders.diffae._convolution import Conv3x3
-from skfairlatent.encoders.diffae._ddim import (
-    Schedule,
-    alphas_cumprod,
-    decode,
-    invert,
-    spaced_steps,
-)
+from skfairlatent.encoders.diffae._ddim import DDIM
 from skfairlatent.encoders.diffae._networks import DiffusionAutoencoder
 from skfairlatent.encoders.diffae._pieces import in_pieces
 from skfairlatent.encoders.diffae._weights import build, read_weights
@@ -79,11 +73,11 @@ def test__sampling__agrees_with_the_official_code(reference, n_steps):
     def predict(x, t):
         return network(x, t, results["z_sem"])
 
-    schedule = Schedule.spaced(1000, n_steps)
+    ddim = DDIM(1000, n_steps)
     with torch.inference_mode():
-        found = invert(predict, results["x"], schedule)
-        again = decode(predict, results[f"x_T_{n_steps}"], schedule)
-        drawn = decode(predict, results[f"noise_{n_steps}"], schedule)
+        found = ddim.invert(predict, results["x"])
+        again = ddim.decode(predict, results[f"x_T_{n_steps}"])
+        drawn = ddim.decode(predict, results[f"noise_{n_steps}"])
     for name, value in (("x_T", found), ("decoded", again), ("decoded_noise", drawn)):
         difference = float((value - results[f"{name}_{n_steps}"]).abs().max())
         assert difference <= SAMPLING_TOLERANCE, name
@@ -231,52 +225,6 @@ def test__pieces__give_what_the_whole_gives(n):
     with torch.no_grad():
         found = in_pieces(lambda a, b: a + 2 * b, 4 * 2**20, x, x + 1)
     torch.testing.assert_close(found, 3 * x + 2)
-
-
-@pytest.mark.parametrize("n_steps", [1, 2, 3, 7, 10, 20, 30, 50, 100, 250, 333, 600, 999, 1000])
-def test__spaced_steps__any_number(n_steps):
-    steps = spaced_steps(1000, n_steps)
-    assert len(steps) == n_steps
-    assert steps[0] == 0
-    assert steps[-1] < 1000
-    assert (np.diff(steps) > 0).all()
-
-
-@pytest.mark.parametrize(("n_steps", "stride"), [(10, 100), (20, 50), (50, 20), (30, 34)])
-def test__spaced_steps__are_the_official_ones(n_steps, stride):
-    np.testing.assert_array_equal(spaced_steps(1000, n_steps), np.arange(0, 1000, stride))
-
-
-@pytest.mark.parametrize("n_steps", [0, 1001])
-def test__spaced_steps__out_of_range(n_steps):
-    with pytest.raises(ValueError, match=f"n_steps={n_steps}: expected 1 to 1000"):
-        spaced_steps(1000, n_steps)
-
-
-def test__schedule__signal_falls_from_nearly_one_to_nearly_nothing():
-    alphas = alphas_cumprod(1000)
-    assert (np.diff(alphas) < 0).all()
-    assert alphas[0] == pytest.approx(1 - 1e-4)
-    assert alphas[-1] == pytest.approx(4e-5, rel=0.02)
-
-
-def test__sampling__of_a_perfect_predictor_returns_the_image_and_its_noise():
-    """Who knows image and noise walks a straight line between them, in any number of steps."""
-    # Inside (-1, 1), so that nothing is clipped.
-    image = (torch.rand(2, 3, 4, 4, dtype=torch.float64) * 2 - 1) * 0.9
-    noise = torch.randn(2, 3, 4, 4, dtype=torch.float64)
-    alphas = torch.from_numpy(alphas_cumprod(1000))
-
-    def predict(x, t):
-        alpha = alphas[t][:, None, None, None]
-        return (x - alpha.sqrt() * image) / (1 - alpha).sqrt()
-
-    for n_steps in (1, 7, 50):
-        schedule = Schedule.spaced(1000, n_steps)
-        start = torch.randn(2, 3, 4, 4, dtype=torch.float64)
-        torch.testing.assert_close(decode(predict, start, schedule), image)
-        found = invert(lambda _x, _t: noise, image, schedule)
-        torch.testing.assert_close(found, noise)
 
 
 @pytest.mark.parametrize(

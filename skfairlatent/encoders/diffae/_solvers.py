@@ -1,0 +1,33 @@
+"""Ways from noise to images and back, by name."""
+
+__all__ = ["SOLVERS", "Solver", "make_solver"]
+
+from typing import Protocol
+
+from torch import Tensor
+
+from skfairlatent.encoders.diffae._ddim import DDIM
+from skfairlatent.encoders.diffae._diffusion import NoisePredictor
+from skfairlatent.encoders.diffae._dpm_solver import DPMSolver
+
+
+class Solver(Protocol):
+    """Visits some of the steps of a model's training, from noise to images and back."""
+
+    def __init__(self, n_timesteps: int, n_steps: int) -> None: ...
+
+    def decode(self, predict: NoisePredictor, x: Tensor) -> Tensor:
+        """Denoise x_T of shape (n, 3, h, w) to images in [-1, 1]."""
+
+    def invert(self, predict: NoisePredictor, x: Tensor) -> Tensor:
+        """Find the x_T that decodes to images in [-1, 1]."""
+
+
+SOLVERS: dict[str, type[Solver]] = {"dpmsolver++": DPMSolver, "ddim": DDIM}
+# Steps that bring an image back within about what an eye sees; see docs/results/faces64.rst.
+DEFAULT_STEPS = {"dpmsolver++": 10, "ddim": 50}
+
+
+def make_solver(name: str, n_timesteps: int, n_steps: int | None) -> Solver:
+    """Return a solver of so many steps, or of its default number for None."""
+    return SOLVERS[name](n_timesteps, DEFAULT_STEPS[name] if n_steps is None else n_steps)
