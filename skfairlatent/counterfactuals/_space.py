@@ -61,13 +61,32 @@ class Space:
         return all(hasattr(step, "inverse_transform") for step in (self.encoder, *self.undo))
 
     @nameless
-    def decode(self, embeddings: Array, x_T: Any = None) -> Array:
-        """Return the images that embeddings stand for, shape (n, height, width, channels)."""
+    def decode(self, embeddings: Array, x_T: Any = None, n_corrections: int = 0) -> Array:
+        """Return the images that embeddings stand for, shape (n, height, width, channels).
+
+        What the encoder finds in them is a little different. So often, what it misses is added to
+        what is decoded; of each row the image is kept of which it misses the least.
+        """
+        images = self._decoded(embeddings, x_T)
+        if not n_corrections or not hasattr(self.encoder, "transform"):
+            return images
+        asked, missed = embeddings, embeddings - self.encode(images)
+        least = np.linalg.norm(missed, axis=1)
+        for _ in range(n_corrections):
+            asked = asked + missed
+            corrected = self._decoded(asked, x_T)
+            missed = embeddings - self.encode(corrected)
+            distance = np.linalg.norm(missed, axis=1)
+            closer = distance < least
+            images[closer], least[closer] = corrected[closer], distance[closer]
+        return images
+
+    def _decoded(self, embeddings: Array, x_T: Any) -> Array:
         codes = embeddings
         for step in reversed(self.undo):
             codes = step.inverse_transform(codes)
         given = {} if x_T is None else {"x_T": x_T}
-        images = np.asarray(self.encoder.inverse_transform(codes, **given))
+        images = np.array(self.encoder.inverse_transform(codes, **given))
         if images.ndim != IMAGE_DIMENSIONS:
             raise TypeError(
                 f"{type(self.encoder).__name__} decodes to arrays of shape {images.shape}, not to "

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from sklearn.base import BaseEstimator
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -168,16 +169,74 @@ def test__diffae__noise_of_the_originals_brings_them_back():
     model = LogisticRegression().fit(codes, y)
     explainer = CounterfactualExplainer(model, encoder=encoder).fit(codes)
     noise = encoder.invert(images, codes)
-    result = explainer.explain_label(codes, strengths=[0.0]).decode(x_T=noise)
+    result = explainer.explain_label(codes, strengths=[0.0]).decode(x_T=noise, n_corrections=0)
     expected = encoder.inverse_transform(codes, x_T=noise)
     assert _difference(result.images[:, 0], expected) <= 1
     # Given the images themselves, it is found without being asked for.
     given = CounterfactualExplainer(make_pipeline(encoder, model)).fit(images)
     with pytest.warns(FairLatentWarning, match=r"differ from those given .* n_steps .*now 4"):
-        own = given.explain_label(list(images), strengths=[0.0])[1:3].decode()
+        own = given.explain_label(list(images), strengths=[0.0])[1:3].decode(n_corrections=0)
     assert _difference(own.images, result.images[1:3]) <= 3  # inverted in other batches
     with pytest.raises(ValueError, match="x_T has 2 rows, and there are 4"):
         result.decode(x_T=noise[:2])
+
+
+def test__diffae__corrected_images_are_nearer_to_the_edit():
+    encoder = DiffAEEncoder()
+    images = encoder.sample(4, random_state=0)
+    codes = encoder.transform(images)
+    model = LogisticRegression().fit(codes, [0, 1, 0, 1])
+    result = CounterfactualExplainer(model, encoder=encoder).fit(codes).explain_label(codes)
+    noise = encoder.invert(images, codes)
+    missed = []
+    for n_corrections in (0, 1, 2):
+        found = result.decode(x_T=noise, n_corrections=n_corrections).reencode().embeddings
+        missed.append(np.linalg.norm(found - result.embeddings, axis=2))
+    assert (missed[2] < missed[1]).all()
+    assert (missed[1] < missed[0]).all()
+    assert missed[2].mean() < missed[0].mean() / 2
+
+
+class Garbling(BaseEstimator):
+    """Decodes to images in which it then finds `factor` times what was decoded."""
+
+    def __init__(self, factor):
+        self.factor = factor
+
+    def transform(self, X):
+        return (X.reshape(len(X), -1)[:, :12].astype(np.float64) - 128) / 50
+
+    def inverse_transform(self, X):
+        levels = (128 + 50 * self.factor * np.asarray(X)).round().clip(0, 255)
+        return levels.astype(np.uint8).reshape(-1, 2, 2, 3)
+
+    def __sklearn_is_fitted__(self):
+        return True
+
+
+def missed_by(factor, n_corrections):
+    """Return how far what is found in the images of edits is from the edits, shape (8,)."""
+    codes, y = np.random.default_rng(0).normal(size=(40, 12)), np.arange(40) % 2
+    model = LogisticRegression().fit(codes, y)
+    explainer = CounterfactualExplainer(model, encoder=Garbling(factor)).fit(codes)
+    result = explainer.explain_label(codes[:8]).decode(n_corrections=n_corrections)
+    return np.linalg.norm(result.reencode().embeddings - result.embeddings, axis=2)[:, 0]
+
+
+def test__corrections__make_up_for_a_decoder_that_understates():
+    missed = [missed_by(0.6, n_corrections).mean() for n_corrections in range(4)]
+    # Each takes away three fifths; images are whole levels, a fiftieth.
+    assert np.all(np.diff(missed) < 0)
+    assert missed[2] < 0.3 * missed[0]
+
+
+def test__corrections__that_lead_away_are_not_taken():
+    assert (missed_by(3.0, 2) <= missed_by(3.0, 0)).all()
+
+
+def test__corrections__fewer_than_none_are_refused(explainer, pictures):
+    with pytest.raises(ValueError, match="n_corrections == -1, must be >= 0"):
+        explainer.explain_label(pictures[0][:2]).decode(n_corrections=-1)
 
 
 def _difference(images, expected):
