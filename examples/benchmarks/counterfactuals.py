@@ -31,6 +31,7 @@ import os
 import shlex
 import time
 from pathlib import Path
+from typing import ClassVar
 
 import joblib
 import numpy as np
@@ -55,7 +56,7 @@ SENSITIVE = "Male"
 # How wide codes are, and how many of their principal components are kept: as many as outlast
 # decoding, as seen on faces of the train split.
 WIDTHS = {"pca": 512, "vae": 128}
-COMPONENTS = {"vae": 96, "diffae": 256}
+COMPONENTS = {"vae": 96, "diffae": 128}
 # Log-odds beyond the boundary that are tried in turn, until enough decisions or verdicts flip;
 # then so many times halfway between the last too weak and the first strong enough.
 LOG_ODDS = (1, 4, 8, 16, 32)
@@ -67,6 +68,18 @@ TO_BE_SAFE = 0.02
 HARDLY_MORE = 0.005
 # Where things lie, which is not part of what was measured.
 FOLDERS = {"data", "cache", "out", "pictures"}
+
+
+class Remembering(DiffAEEncoder):
+    """Decodes the same codes once only: those of the originals come with every edit."""
+
+    _images: ClassVar[dict[str, np.ndarray]] = {}
+
+    def inverse_transform(self, X, *, x_T=None):
+        key = joblib.hash((X, x_T))
+        if key not in self._images:
+            self._images[key] = super().inverse_transform(X, x_T=x_T)
+        return self._images[key]
 
 
 class Faces:
@@ -214,7 +227,7 @@ def judges_of(label, train, valid, options):
 def make_encoder(name, images, options):
     """Return a trained encoder of images."""
     if name == "diffae":
-        return DiffAEEncoder(n_steps=options.steps, cache_dir=options.cache / "codes")
+        return Remembering(n_steps=options.steps, cache_dir=options.cache / "codes")
     settings = argparse.Namespace(
         width=options.width or WIDTHS[name], vae_minutes=options.vae_minutes
     )
@@ -234,7 +247,10 @@ def run(options):
         codes = {"train": encoder.transform(train[0]), "valid": encoder.transform(valid[0])}
         rng = np.random.default_rng(0)
         splits = {}
-        for split, (images, _), size in (("train", train, n), ("valid", valid, n)):
+        sizes = options.train_rows or n, n
+        for split, (images, _), size in zip(
+            ("train", "valid"), (train, valid), sizes, strict=True
+        ):
             rows = np.sort(rng.permutation(len(images))[:size])
             splits[split] = Faces(images[rows], codes[split][rows], encoder, options.noise)
         for label in options.labels:
@@ -284,6 +300,9 @@ def main(arguments=None):
     parser.add_argument("--rows", type=int, default=512, help="faces of the valid split")
     parser.add_argument(
         "--diffae-rows", type=int, default=64, help="the same, of the slow decoder"
+    )
+    parser.add_argument(
+        "--train-rows", type=int, help="faces that strengths are found on; default as many"
     )
     parser.add_argument("--steps", type=int, default=10, help="of DiffAE's inversion and decoding")
     parser.add_argument(
