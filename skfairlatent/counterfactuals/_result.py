@@ -132,9 +132,10 @@ class Counterfactuals:
 
         n_corrections : int, default=2
             What the encoder finds in a decoded image is not quite what was decoded: decoders
-            understate edits, and bring others with them. So often, what it misses of the edited
-            embedding is added to what is decoded. Each takes as long as decoding and encoding
-            once. 0 decodes embeddings as they are.
+            understate edits, and bring others with them. So many times, what it misses of the
+            edited embedding is added to what is decoded; of each row the image is kept in which it
+            misses the least. Each takes as long as decoding and encoding once. 0 decodes
+            embeddings as they are.
 
         Raises
         ------

@@ -64,8 +64,8 @@ class Space:
     def decode(self, embeddings: Array, x_T: Any = None, n_corrections: int = 0) -> Array:
         """Return the images that embeddings stand for, shape (n, height, width, channels).
 
-        What the encoder finds in them is a little different. So often, what it misses is added to
-        what is decoded; of each row the image is kept of which it misses the least.
+        What the encoder finds in them is a little different. `n_corrections` times, what it misses
+        is added to what is decoded; of each row the image is kept in which it misses the least.
         """
         images = self._decoded(embeddings, x_T)
         if not n_corrections or not hasattr(self.encoder, "transform"):

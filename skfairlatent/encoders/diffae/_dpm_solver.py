@@ -15,9 +15,9 @@ from skfairlatent.encoders.diffae._diffusion import NoisePredictor, alphas_cumpr
 class DPMSolver:
     r"""DPM-Solver++ (2M) of Lu et al. (2022, arXiv:2211.01095, algorithm 2).
 
-    It integrates the same differential equation as DDIM, whose fixed points are the images.
-    From time s to t, with :math:`x_u = \alpha_u x_0 + \sigma_u \epsilon`,
-    :math:`\lambda_u = \log(\alpha_u / \sigma_u)` and :math:`h = \lambda_t - \lambda_s`:
+    It integrates the same differential equation as DDIM. From time s to t, with
+    :math:`x_u = \alpha_u x_0 + \sigma_u \epsilon`, :math:`\lambda_u = \log(\alpha_u / \sigma_u)`
+    and :math:`h = \lambda_t - \lambda_s`:
 
     .. math:: x_t = \frac{\sigma_t}{\sigma_s} x_s - \alpha_t (e^{-h} - 1) D, \qquad
               D = \hat x_s + \frac{h}{2 h_{\text{before}}} (\hat x_s - \hat x_{\text{before}})
@@ -36,8 +36,9 @@ class DPMSolver:
 
     def __init__(self, n_timesteps: int, n_steps: int) -> None:
         alphas = alphas_cumprod(n_timesteps)
-        self.steps = steps_even_in(np.log(alphas / (1 - alphas)) / 2, n_steps)
-        self.alphas = alphas[self.steps]
+        log_ratios = np.log(alphas / (1 - alphas)) / 2
+        self.steps = steps_even_in(log_ratios, n_steps)
+        self.alphas, self.log_ratios = alphas[self.steps], log_ratios[self.steps]
 
     def decode(self, predict: NoisePredictor, x: Tensor) -> Tensor:
         """Denoise x_T of shape (n, 3, h, w) to images in [-1, 1]."""
@@ -52,7 +53,7 @@ class DPMSolver:
         before: tuple[Tensor, float] | None = None
         for start, end in pairwise(visits):
             image = self._image(predict, x, start)
-            h = self._log_ratio(end) - self._log_ratio(start)
+            h = float(self.log_ratios[end] - self.log_ratios[start])
             ahead = image
             if before is not None:
                 ahead = image + h / (2 * before[1]) * (image - before[0])
@@ -67,10 +68,6 @@ class DPMSolver:
         alpha = float(self.alphas[visit])
         image: Tensor = (x - (1 - alpha) ** 0.5 * predict(x, t)) / alpha**0.5
         return image.clamp(-1, 1)
-
-    def _log_ratio(self, visit: int) -> float:
-        alpha = self.alphas[visit]
-        return float(np.log(alpha / (1 - alpha)) / 2)
 
 
 def steps_even_in(values: npt.NDArray[np.float64], n_steps: int) -> npt.NDArray[np.int64]:
