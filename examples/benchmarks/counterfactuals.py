@@ -83,10 +83,10 @@ class Remembering(DiffAEEncoder):
 
 
 class Faces:
-    """Images, embeddings and noise of some rows of a split."""
+    """Images, embeddings, genders and noise of some rows of a split."""
 
-    def __init__(self, images, codes, encoder, noise):
-        self.images, self.codes = images, codes
+    def __init__(self, images, codes, genders, encoder, noise):
+        self.images, self.codes, self.genders = images, codes, genders
         self.noise = None
         if hasattr(encoder, "invert"):
             found = encoder.invert(images, codes)
@@ -126,8 +126,12 @@ def fit_models(codes, y, s, encoder, n_components):
 
 def edit(explainer, kind, faces, log_odds):
     """Return decoded edits to the other class or group, so many log-odds beyond the boundary."""
-    explain = explainer.explain_label if kind == "label" else explainer.explain_sensitive
-    return explain(faces.codes, target_probability=expit(log_odds)).decode(x_T=faces.noise)
+    wanted = {"target_probability": expit(log_odds)}
+    if kind == "label":
+        result = explainer.explain_label(faces.codes, **wanted)
+    else:  # from the gender that a face is annotated with, which the latent may misread
+        result = explainer.explain_sensitive(faces.codes, target_value=1 - faces.genders, **wanted)
+    return result.decode(x_T=faces.noise)
 
 
 def flips(kind, result, judge):
@@ -247,12 +251,15 @@ def run(options):
         codes = {"train": encoder.transform(train[0]), "valid": encoder.transform(valid[0])}
         rng = np.random.default_rng(0)
         splits = {}
-        sizes = options.train_rows or n, n
-        for split, (images, _), size in zip(
-            ("train", "valid"), (train, valid), sizes, strict=True
+        for split, (images, frame), size in (
+            ("train", train, options.train_rows or n),
+            ("valid", valid, n),
         ):
             rows = np.sort(rng.permutation(len(images))[:size])
-            splits[split] = Faces(images[rows], codes[split][rows], encoder, options.noise)
+            genders = frame[SENSITIVE].to_numpy()[rows]
+            splits[split] = Faces(
+                images[rows], codes[split][rows], genders, encoder, options.noise
+            )
         for label in options.labels:
             judges = judges_of(label, train, valid, options)
             y, s = train[1][label].to_numpy(), train[1][[SENSITIVE]]

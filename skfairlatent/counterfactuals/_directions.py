@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
+from sklearn.utils import column_or_1d
 
 from skfairlatent._groups import SensitiveColumn, check_length, encode_columns
 
@@ -34,14 +36,18 @@ class Attribute:
     probe: Affine
     means: Floats
 
-    def code(self, value: Any) -> int:
-        """Return the position of a value; ValueError if there is none such."""
-        if str(value) not in self.values:
+    def codes(self, values: Any, n: int) -> npt.NDArray[np.intp]:
+        """Return the positions of n values, or of one for all; ValueError if there is no such."""
+        given = [values] * n if np.ndim(values) == 0 else column_or_1d(values).tolist()
+        check_length("target_value", len(given), n)
+        codes = pd.Index(self.values).get_indexer([str(value) for value in given])
+        unknown = [value for value, code in zip(given, codes, strict=True) if code < 0]
+        if unknown:
             raise ValueError(
-                f"target_value={value!r} is no value of {self.name!r}: expected one of "
-                f"{self.values}."
+                f"target_value={unknown[0]!r} is no value of {self.name!r}: expected one of "
+                f"{self.values}, for all rows or for each."
             )
-        return self.values.index(str(value))
+        return np.asarray(codes)
 
     def towards(self, codes: npt.NDArray[np.intp], Z: Floats, kind: str) -> Floats:
         """Return the direction of each row from the likeliest other value to the one given."""

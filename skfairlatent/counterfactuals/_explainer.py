@@ -250,8 +250,9 @@ class CounterfactualExplainer(BaseEstimator):
             Distances to move along the unit direction, towards `target_value`: of two values the
             second by default, of more the one each row looks like second most.
 
-        target_value : object, optional
-            Value to move to. None for any other than the one the row looks like.
+        target_value : object or array-like of shape (n_samples,), optional
+            Value to move to, of all rows or of each. None for any other than the one the row
+            looks like, which is not always the one it has.
 
         target_probability : float in (0, 1), optional
             Probability that a logistic regression on the sensitive block is to give this value.
@@ -274,7 +275,7 @@ class CounterfactualExplainer(BaseEstimator):
         rows = start.rows
         scores = known.probe(rows)
         if target_value is not None:
-            codes = np.full(len(rows), known.code(target_value))
+            codes = known.codes(target_value, len(rows))
         elif len(known.values) == 2 and strengths is not None:
             codes = np.ones(len(rows), dtype=np.intp)
         else:

@@ -84,8 +84,18 @@ def test__several_attributes_and_values__each_by_name(faces):
     assert (named(to_old, "age")[1] == 2).mean() > 0.9
     with pytest.raises(ValueError, match=r"attribute=None: expected one of \['age', 'sex'\]"):
         explainer.explain_sensitive(X)
+    mixed = [0, 2] * 100
+    to_each = explainer.explain_sensitive(X[:200], "age", target_value=mixed)
+    np.testing.assert_array_equal(to_each.latents[1::2], to_old.latents[1::2])
+    probabilities = to_each.sensitive_probabilities["age"][:, 0]
+    assert to_each.reached.all()
+    assert (probabilities.argmax(axis=1) == mixed).all()
     with pytest.raises(ValueError, match="target_value=3 is no value of 'age'"):
         explainer.explain_sensitive(X, "age", target_value=3)
+    with pytest.raises(ValueError, match="target_value=3 is no value of 'age'"):
+        explainer.explain_sensitive(X[:3], "age", target_value=[0, 3, 2])
+    with pytest.raises(ValueError, match="X has 3 rows and target_value has 2"):
+        explainer.explain_sensitive(X[:3], "age", target_value=[0, 2])
 
 
 def test__labels_given__direction_is_that_within_labels():
