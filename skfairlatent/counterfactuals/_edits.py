@@ -30,14 +30,13 @@ SURROGATE_ROWS = 5000
 class Start(NamedTuple):
     """Rows to be edited.
 
-    ``rows``, of shape (n, width), are the columns of the latents that decide; ``images`` is X, if
-    that was images.
+    ``rows``, of shape (n, width), are the columns of the latents that decide; ``given`` is X.
     """
 
     embeddings: npt.NDArray[Any]
     latents: npt.NDArray[Any]
     rows: Floats
-    images: Any
+    given: Any
 
 
 class Edits(NamedTuple):

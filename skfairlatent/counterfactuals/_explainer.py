@@ -294,8 +294,7 @@ class CounterfactualExplainer(BaseEstimator):
         space = self._reader.space
         embeddings = space.embed(X)
         Z = space.forward(embeddings)
-        images = X if holds_images(X) else None
-        return Start(embeddings, Z, Z[:, columns].astype(np.float64), images)
+        return Start(embeddings, Z, Z[:, columns].astype(np.float64), X)
 
     def _decided(self, rows: Floats) -> Codes:
         return np.searchsorted(self.classes_, self._reader.scores.predict(rows))
@@ -355,19 +354,22 @@ class CounterfactualExplainer(BaseEstimator):
         edited = np.repeat(start.latents[:, None], k, axis=1)
         edited[:, :, first : first + width] += edits.moves.astype(edited.dtype)
         flat = edited.reshape(n * k, -1)
+        embeddings = space.inverse(flat).reshape(n, k, -1)
+        if space.is_lossy:  # what the latent leaves out of a row stays as it is
+            embeddings = embeddings + (start.embeddings - space.inverse(start.latents))[:, None]
         return Counterfactuals(
             kind=kind,
             name=name,
             strengths=edits.strengths,
             reached=edits.reached,
             latents=edited,
-            embeddings=space.inverse(flat).reshape(n, k, -1),
+            embeddings=embeddings,
             original_latents=start.latents,
             original_embeddings=start.embeddings,
             classes=self.classes_,
             sensitive_values={a: known.values for a, known in self.attributes_.items()},
             _reader=self._reader,
-            _given=start.images,
+            _given=start.given,
             **self._reader.read(start.latents, flat, k),
         )
 

@@ -12,6 +12,8 @@ import numpy.typing as npt
 import pandas as pd
 from sklearn.utils import _safe_indexing, check_scalar
 
+from skfairlatent._embedding import holds_images
+
 from ._directions import Attribute
 from ._fidelity import warn_if_far
 from ._scores import Floats, Scores, softmax_of
@@ -90,7 +92,7 @@ class Counterfactuals:
     images: Array | None = None
     original_images: Array | None = None
     _reader: "Reader | None" = field(default=None)
-    _given: Any = field(default=None)  # the images that were explained
+    _given: Any = field(default=None)  # the rows as they were given
 
     @property
     def changed(self) -> npt.NDArray[np.bool_]:
@@ -148,20 +150,21 @@ class Counterfactuals:
         space = self._known_reader().space
         if not space.can_decode:
             raise TypeError(_why_not_decoded(space))
-        is_inverted = x_T is None and self._given is not None and hasattr(space.encoder, "invert")
+        finds_noise = holds_images(self._given) and hasattr(space.encoder, "invert")
+        is_inverted = x_T is None and finds_noise
+        codes = space.codes(self._given) if space.undo or is_inverted else None
         if is_inverted:
-            x_T = space.encoder.invert(self._given)
+            x_T = space.encoder.invert(self._given, codes)
         if x_T is not None and len(x_T) != len(self):
             raise ValueError(f"x_T has {len(x_T)} rows, and there are {len(self)}: give one each.")
-        # By way of the latent, as edits go: what that leaves out is missing from both.
-        original = space.decode(space.inverse(self.original_latents), x_T, n_corrections)
+        # What steps between encoder and embeddings leave out of a row is kept in its edits too.
+        left_out = 0 if codes is None else codes - space.undone(self.original_embeddings)
+        how = (x_T, n_corrections, left_out)
+        original = space.decode(self.original_embeddings, *how)
         if is_inverted:
             warn_if_far(original, self._given, space.encoder)
         # One column of edits at a time: each then draws the same noise as the originals.
-        edits = [
-            space.decode(self.embeddings[:, j], x_T, n_corrections)
-            for j in range(self.strengths.shape[1])
-        ]
+        edits = [space.decode(self.embeddings[:, j], *how) for j in range(self.strengths.shape[1])]
         return replace(self, images=np.stack(edits, axis=1), original_images=original)
 
     def reencode(self) -> Self:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
-from skfairlatent._embedding import image_encoder
+from skfairlatent._embedding import holds_images, image_encoder
 
 from ._names import nameless
 
@@ -43,6 +43,8 @@ class Space:
         What turns images into embeddings and back, if it is known.
     undo : tuple of object
         Steps between the encoder and the embeddings.
+    is_lossy : bool
+        Whether `inverse` may lose something of an embedding, as a PCA does.
     """
 
     embed: Callable[[Any], Array]
@@ -54,6 +56,7 @@ class Space:
     classifier: Any
     encoder: Any = None
     undo: tuple[Any, ...] = ()
+    is_lossy: bool = False
 
     @property
     def can_decode(self) -> bool:
@@ -61,31 +64,53 @@ class Space:
         return all(hasattr(step, "inverse_transform") for step in (self.encoder, *self.undo))
 
     @nameless
-    def decode(self, embeddings: Array, x_T: Any = None, n_corrections: int = 0) -> Array:
+    def codes(self, X: Any) -> Array:
+        """Return what the encoder makes of images, or rows of such codes as they are."""
+        return np.asarray(self.encoder.transform(X) if holds_images(X) else X)
+
+    @nameless
+    def undone(self, embeddings: Array) -> Array:
+        """Return the codes that embeddings stand for."""
+        codes = embeddings
+        for step in reversed(self.undo):
+            codes = step.inverse_transform(codes)
+        return np.asarray(codes)
+
+    @nameless
+    def decode(
+        self, embeddings: Array, x_T: Any = None, n_corrections: int = 0, left_out: Any = 0
+    ) -> Array:
         """Return the images that embeddings stand for, shape (n, height, width, channels).
 
         What the encoder finds in them is a little different. `n_corrections` times, what it misses
         is added to what is decoded; of each row the image is kept in which it misses the least.
+
+        Parameters
+        ----------
+        embeddings : ndarray of shape (n, n_features)
+        x_T : ndarray, optional
+            Noise to decode from.
+        n_corrections : int
+        left_out : ndarray of shape (n, width of the codes), optional
+            What `undo` lost of the codes, and is to be kept.
         """
-        images = self._decoded(embeddings, x_T)
+        images = self._decoded(embeddings, x_T, left_out)
         if not n_corrections or not hasattr(self.encoder, "transform"):
             return images
         asked, missed = embeddings, embeddings - self.encode(images)
         least = np.linalg.norm(missed, axis=1)
         for _ in range(n_corrections):
             asked = asked + missed
-            corrected = self._decoded(asked, x_T)
+            corrected = self._decoded(asked, x_T, left_out)
             missed = embeddings - self.encode(corrected)
             distance = np.linalg.norm(missed, axis=1)
             closer = distance < least
             images[closer], least[closer] = corrected[closer], distance[closer]
         return images
 
-    def _decoded(self, embeddings: Array, x_T: Any) -> Array:
-        codes = embeddings
-        for step in reversed(self.undo):
-            codes = step.inverse_transform(codes)
+    def _decoded(self, embeddings: Array, x_T: Any, left_out: Any) -> Array:
         given = {} if x_T is None else {"x_T": x_T}
+        codes = self.undone(embeddings) + left_out
         images = np.array(self.encoder.inverse_transform(codes, **given))
         if images.ndim != IMAGE_DIMENSIONS:
             raise TypeError(
@@ -217,6 +242,7 @@ def _plain_space(steps: list[Any], decoder: Any, *, images: bool) -> Space:
         classifier=classifier,
         encoder=before[0] if decoder is None and images else decoder,
         undo=tuple(before[1:start] if images else before[:start]),
+        is_lossy=latent is not None,
     )
 
 

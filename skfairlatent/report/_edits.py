@@ -144,7 +144,7 @@ class Explained:
             found.append(pictured.reencode() if reencode else pictured)
         positions = pd.Index(np.concatenate(order)).get_indexer(rows)
         # Without the model, which a report is not to carry along.
-        return replace(merged(found)[positions], _reader=None)
+        return replace(merged(found)[positions], _reader=None, _given=None)
 
     def _explain(self, attribute: str, rows: Rows) -> Iterator[tuple[Rows, Counterfactuals]]:
         for part in self.parts:

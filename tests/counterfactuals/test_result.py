@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, clone
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -131,25 +131,31 @@ def test__embeddings_of_an_encoder__decode_through_it(pictures, encoder):
     assert explainer.explain_label(codes[:3]).decode().images.shape == (3, 1, 8, 8, 3)
 
 
+@pytest.mark.parametrize("step", [StandardScaler(), PCA(3, random_state=0)])
 @pytest.mark.parametrize("of_images", [True, False])
 @pytest.mark.parametrize("is_fair", [True, False])
 def test__steps_after_the_encoder__are_undone_before_decoding(
-    pictures, encoder, is_fair, of_images
+    pictures, encoder, is_fair, of_images, step
 ):
+    """And what they leave out is kept."""
     images, y, s = pictures
     codes = encoder.transform(images)
-    scaler = StandardScaler().fit(codes)
-    steps = [scaler]
+    steps = [clone(step).fit(codes)]
     if is_fair:
         fair = FairLatentTransformer(None, max_iter=5, random_state=0)
-        steps.append(fair.fit(scaler.transform(codes), y, sensitive_features=s))
+        steps.append(fair.fit(steps[0].transform(codes), y, sensitive_features=s))
     latents = make_pipeline(*steps).transform(codes)
     steps.append(LogisticRegression().fit(latents, y))
     model = make_pipeline(encoder, *steps) if of_images else make_pipeline(*steps)
     X = images if of_images else codes
     explainer = CounterfactualExplainer(model, encoder=encoder).fit(X, y, sensitive_features=s)
-    result = explainer.explain_label(X[:4], strengths=[0.0]).decode()
+    result = explainer.explain_label(X[:4], strengths=[0.0, 1.0]).decode()
     assert _difference(result.images[:, 0], encoder.inverse_transform(codes[:4])) <= 1
+    # What an edit changes of the codes lies in what the steps let through.
+    change = encoder.transform(result.images[:, 1]) - encoder.transform(result.images[:, 0])
+    let_through = steps[0].inverse_transform(steps[0].transform(change + codes.mean(axis=0)))
+    off = np.linalg.norm(let_through - codes.mean(axis=0) - change, axis=1)
+    assert (off < 0.05 * np.linalg.norm(change, axis=1)).all()
     assert np.abs(result.reencode().original_embeddings - result.original_embeddings).max() < 0.2
 
 
