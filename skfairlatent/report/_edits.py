@@ -59,10 +59,13 @@ class Noise:
         """Return the noise of some rows, found once for all edits; None for encoders without."""
         if decoder.invert is None or (self.kind == "inverted" and not holds_images(self.X)):
             return None
-        key = id(decoder.space.encoder), rows.tobytes()
+        space = decoder.space
+        key = id(space if space.undo else space.encoder), rows.tobytes()
         if key not in self.found:
             if self.kind == "inverted":
-                self.found[key] = decoder.invert(_safe_indexing(self.X, rows))
+                # For the codes that will be decoded, without what steps after the encoder lost.
+                codes = space.undone(embeddings[rows])
+                self.found[key] = decoder.invert(_safe_indexing(self.X, rows), codes)
             else:  # as large as an image
                 shape = decoder.inverse_transform(embeddings[rows[:1]]).shape[1:]
                 self.found[key] = np.zeros((len(rows), *shape), dtype=np.float32)

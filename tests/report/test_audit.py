@@ -1,12 +1,14 @@
 """What an audit measures, and what it says of how."""
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.text import Text
 from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
@@ -277,6 +279,18 @@ def test__noise__is_that_of_the_rows_asked_for():
     assert not Noise(images, "zero").of(decoder, rows, codes).any()
     assert Noise(codes, "zero").of(decoder, rows, codes).shape == found.shape
     assert Noise(codes, "inverted").of(decoder, rows, codes) is None
+
+
+def test__noise__brings_images_back_from_what_a_pca_leaves_of_their_codes():
+    encoder = DiffAEEncoder()
+    images = encoder.sample(3)
+    codes = encoder.transform(images)
+    pca, block = PCA(1).fit(codes), slice(0, 1)
+    space = Space(encoder.transform, np.asarray, np.asarray, block, block, block, None, encoder)
+    decoder, kept = Decoder(replace(space, undo=(pca,))), pca.transform(codes)
+    noise = Noise(images, "inverted").of(decoder, np.arange(3), kept)
+    again = decoder.inverse_transform(kept, x_T=noise)
+    assert np.abs(again.astype(float) - images).mean() < 5  # of 255 levels
 
 
 class Silent(ClassifierMixin, BaseEstimator):
