@@ -55,13 +55,14 @@ explainers = {
 # -----------------------
 # Each row is one face, edited in the label block by so many units along the classifier's unit
 # normal. The sensitive block is held. The decoder starts from no noise, so that all that is seen
-# comes from the embedding; of real images, their own noise is found and kept. These are three of
-# the better faces among those drawn. Edits upwards smooth faces, make them smile and lighten their
-# skin: that goes with the label in CelebA, and only gender was to be left out.
+# comes from the embedding, and is left uncorrected: without noise, corrections overdo colours. Of
+# real images, their own noise is found and kept. These are three of the better faces among those
+# drawn. Edits upwards smooth faces, make them smile and lighten their skin: that goes with the
+# label in CelebA, and only gender was to be left out.
 shown = [8, 17, 31]
 noise = np.zeros((len(shown), 64, 64, 3))
 labels = explainers["fair"].explain_label(X_test[shown], strengths=[-4, -2, 2, 4])
-labels.decode(x_T=noise).plot(label_name="Attractive")
+labels.decode(x_T=noise, n_corrections=0).plot(label_name="Attractive")
 plt.show()
 
 # %%
@@ -69,7 +70,7 @@ plt.show()
 # ----------------------------------------
 # The gender changes in the picture; the decision of the fair pipeline stays.
 genders = explainers["fair"].explain_sensitive(X_test[shown], strengths=[-8, -4, 4, 8])
-display = genders.decode(x_T=noise).plot(label_name="Attractive")
+display = genders.decode(x_T=noise, n_corrections=0).plot(label_name="Attractive")
 if len(sys.argv) > 1:
     display.figure_.savefig(sys.argv[1], dpi=75)
 plt.show()

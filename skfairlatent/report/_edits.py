@@ -30,6 +30,8 @@ from ._rows import AuditedRows
 Array = npt.NDArray[Any]
 Rows = npt.NDArray[np.intp]
 
+N_CORRECTIONS = 2
+
 
 class Part(NamedTuple):
     """Rows, and an explainer that has not seen them."""
@@ -57,7 +59,8 @@ class Noise:
 
     def of(self, decoder: Decoder, rows: Rows, embeddings: Array) -> Any:
         """Return the noise of some rows, found once for all edits; None for encoders without."""
-        if decoder.invert is None or (self.kind == "inverted" and not holds_images(self.X)):
+        is_drawn = self.kind == "inverted" and not holds_images(self.X)
+        if decoder.invert is None or is_drawn:
             return None
         space = decoder.space
         key = id(space if space.undo else space.encoder), rows.tobytes()
@@ -70,6 +73,14 @@ class Noise:
                 shape = decoder.inverse_transform(embeddings[rows[:1]]).shape[1:]
                 self.found[key] = np.zeros((len(rows), *shape), dtype=np.float32)
         return self.found[key]
+
+    def n_corrections(self, decoder: Decoder) -> int:
+        """Return how often decoded edits are corrected.
+
+        Without the noise of an image not at all: corrections then overdo colours.
+        """
+        is_of_image = self.kind == "inverted" and holds_images(self.X)
+        return N_CORRECTIONS if decoder.invert is None or is_of_image else 0
 
 
 @dataclass(frozen=True)
@@ -143,7 +154,10 @@ class Explained:
             if self.side.decoder is None:
                 found.append(result)
                 continue
-            pictured = result.decode(self.noise.of(self.side.decoder, part, self.embeddings))
+            pictured = result.decode(
+                self.noise.of(self.side.decoder, part, self.embeddings),
+                n_corrections=self.noise.n_corrections(self.side.decoder),
+            )
             found.append(pictured.reencode() if reencode else pictured)
         positions = pd.Index(np.concatenate(order)).get_indexer(rows)
         # Without the model, which a report is not to carry along.

@@ -279,6 +279,8 @@ def test__noise__is_that_of_the_rows_asked_for():
     assert not Noise(images, "zero").of(decoder, rows, codes).any()
     assert Noise(codes, "zero").of(decoder, rows, codes).shape == found.shape
     assert Noise(codes, "inverted").of(decoder, rows, codes) is None
+    given = [(images, "inverted"), (images, "zero"), (codes, "inverted"), (codes, "zero")]
+    assert [Noise(*each).n_corrections(decoder) for each in given] == [2, 0, 0, 0]
 
 
 def test__noise__brings_images_back_from_what_a_pca_leaves_of_their_codes():
