@@ -355,7 +355,8 @@ class CounterfactualExplainer(BaseEstimator):
         edited[:, :, first : first + width] += edits.moves.astype(edited.dtype)
         flat = edited.reshape(n * k, -1)
         embeddings = space.inverse(flat).reshape(n, k, -1)
-        if space.is_lossy:  # what the latent leaves out of a row stays as it is
+        if start.latents.shape[1] < start.embeddings.shape[1]:
+            # What a narrower latent, such as a PCA's, leaves out of a row stays as it is.
             embeddings = embeddings + (start.embeddings - space.inverse(start.latents))[:, None]
         return Counterfactuals(
             kind=kind,

@@ -1,6 +1,6 @@
 """What became of each row: latents, embeddings, probabilities and images, before and after."""
 
-__all__ = ["Counterfactuals"]
+__all__ = ["N_CORRECTIONS", "Counterfactuals"]
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -20,6 +20,9 @@ from ._scores import Floats, Scores, softmax_of
 from ._space import Space
 
 Array = npt.NDArray[Any]
+
+# Of decoded edits: two take away most of what can be.
+N_CORRECTIONS = 2
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -121,7 +124,7 @@ class Counterfactuals:
             f"{self.changed.mean():.1%} change the decision>"
         )
 
-    def decode(self, x_T: Any = None, *, n_corrections: int = 2) -> Self:
+    def decode(self, x_T: Any = None, *, n_corrections: int = N_CORRECTIONS) -> Self:
         """Return the same with images.
 
         Parameters
@@ -151,8 +154,8 @@ class Counterfactuals:
         space = self._known_reader().space
         if not space.can_decode:
             raise TypeError(_why_not_decoded(space))
-        finds_noise = holds_images(self._given) and hasattr(space.encoder, "invert")
-        is_inverted = x_T is None and finds_noise
+        can_invert = holds_images(self._given) and hasattr(space.encoder, "invert")
+        is_inverted = x_T is None and can_invert
         codes = space.codes(self._given) if space.undo or is_inverted else None
         if is_inverted:
             x_T = space.encoder.invert(self._given, codes)

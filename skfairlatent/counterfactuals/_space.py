@@ -43,8 +43,6 @@ class Space:
         What turns images into embeddings and back, if it is known.
     undo : tuple of object
         Steps between the encoder and the embeddings.
-    is_lossy : bool
-        Whether `inverse` may lose something of an embedding, as a PCA does.
     """
 
     embed: Callable[[Any], Array]
@@ -56,7 +54,6 @@ class Space:
     classifier: Any
     encoder: Any = None
     undo: tuple[Any, ...] = ()
-    is_lossy: bool = False
 
     @property
     def can_decode(self) -> bool:
@@ -104,14 +101,14 @@ class Space:
             corrected = self._decoded(asked, x_T, left_out)
             missed = embeddings - self.encode(corrected)
             distance = np.linalg.norm(missed, axis=1)
-            closer = distance < least
-            images[closer], least[closer] = corrected[closer], distance[closer]
+            images = np.where((distance < least)[:, None, None, None], corrected, images)
+            least = np.minimum(distance, least)
         return images
 
     def _decoded(self, embeddings: Array, x_T: Any, left_out: Any) -> Array:
         given = {} if x_T is None else {"x_T": x_T}
         codes = self.undone(embeddings) + left_out
-        images = np.array(self.encoder.inverse_transform(codes, **given))
+        images = np.asarray(self.encoder.inverse_transform(codes, **given))
         if images.ndim != IMAGE_DIMENSIONS:
             raise TypeError(
                 f"{type(self.encoder).__name__} decodes to arrays of shape {images.shape}, not to "
@@ -242,7 +239,6 @@ def _plain_space(steps: list[Any], decoder: Any, *, images: bool) -> Space:
         classifier=classifier,
         encoder=before[0] if decoder is None and images else decoder,
         undo=tuple(before[1:start] if images else before[:start]),
-        is_lossy=latent is not None,
     )
 
 

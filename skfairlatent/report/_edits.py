@@ -22,6 +22,7 @@ from sklearn.utils import _safe_indexing
 from skfairlatent._embedding import holds_images
 from skfairlatent.counterfactuals import CounterfactualExplainer, Counterfactuals
 from skfairlatent.counterfactuals._names import nameless
+from skfairlatent.counterfactuals._result import N_CORRECTIONS
 
 from ._models import Decoder, Side
 from ._moves import merged, to_another
@@ -29,8 +30,6 @@ from ._rows import AuditedRows
 
 Array = npt.NDArray[Any]
 Rows = npt.NDArray[np.intp]
-
-N_CORRECTIONS = 2
 
 
 class Part(NamedTuple):
@@ -55,17 +54,17 @@ class Noise:
     def __init__(self, X: Any, kind: str) -> None:
         self.X = X
         self.kind = kind
+        self.is_of_images = kind == "inverted" and holds_images(X)
         self.found: dict[tuple[int, bytes], Any] = {}
 
     def of(self, decoder: Decoder, rows: Rows, embeddings: Array) -> Any:
         """Return the noise of some rows, found once for all edits; None for encoders without."""
-        is_drawn = self.kind == "inverted" and not holds_images(self.X)
-        if decoder.invert is None or is_drawn:
+        if decoder.invert is None or (self.kind == "inverted" and not self.is_of_images):
             return None
         space = decoder.space
         key = id(space if space.undo else space.encoder), rows.tobytes()
         if key not in self.found:
-            if self.kind == "inverted":
+            if self.is_of_images:
                 # For the codes that will be decoded, without what steps after the encoder lost.
                 codes = space.undone(embeddings[rows])
                 self.found[key] = decoder.invert(_safe_indexing(self.X, rows), codes)
@@ -79,8 +78,7 @@ class Noise:
 
         Without the noise of an image not at all: corrections then overdo colours.
         """
-        is_of_image = self.kind == "inverted" and holds_images(self.X)
-        return N_CORRECTIONS if decoder.invert is None or is_of_image else 0
+        return N_CORRECTIONS if decoder.invert is None or self.is_of_images else 0
 
 
 @dataclass(frozen=True)

@@ -23,11 +23,11 @@ class Solver(Protocol):
         """Find the x_T that decodes to images in [-1, 1]."""
 
 
-SOLVERS: dict[str, type[Solver]] = {"dpmsolver++": DPMSolver, "ddim": DDIM}
-# Steps that bring an image back within about what an eye sees; see docs/results/faces64.rst.
-DEFAULT_STEPS = {"dpmsolver++": 10, "ddim": 50}
+# With the steps that bring an image back within about what an eye sees: docs/results/faces64.rst.
+SOLVERS: dict[str, tuple[type[Solver], int]] = {"dpmsolver++": (DPMSolver, 10), "ddim": (DDIM, 50)}
 
 
 def make_solver(name: str, n_timesteps: int, n_steps: int | None) -> Solver:
     """Return a solver of so many steps, or of its default number for None."""
-    return SOLVERS[name](n_timesteps, DEFAULT_STEPS[name] if n_steps is None else n_steps)
+    solver, default = SOLVERS[name]
+    return solver(n_timesteps, default if n_steps is None else n_steps)

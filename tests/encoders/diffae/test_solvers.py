@@ -61,7 +61,7 @@ def test__dpm_solver__without_curvature_is_ddim():
     def predict(x, t):
         return (x - alpha_at(t).sqrt() * image) / (1 - alpha_at(t)).sqrt()
 
-    for solver in (DPMSolver(1000, 5), DDIM(1000, 5)):
+    for solver in (DPMSolver(1000, 5), *(DDIM(1000, n_steps) for n_steps in (1, 7, 50))):
         torch.testing.assert_close(solver.decode(predict, draw(2)), image)
 
 
