@@ -4,10 +4,12 @@
     python examples/benchmarks/encoding.py --official diffae --out results
 
 Both sides get the same batch, in turn, so that whatever else the machine does slows both: the
-official network, run eagerly in float32 as its authors do, from a tensor; and ``DiffAEEncoder``
-as its user calls it, from uint8 images to an array. Weights are random: time does not depend on
-them. Beside the ratio stand the time of the convolutions alone, as torch computes them in
-the faster layout, and how far the codes lie apart.
+official network, run eagerly in float32 as its authors do, from a tensor on the device; and
+``DiffAEEncoder`` as its user calls it, from uint8 images to an array. Weights are random: time does
+not depend on them. Beside the ratio stand that of the networks alone, both from what is on the
+device; the time of the convolutions alone, as torch computes them in the faster layout; and how far
+the codes lie apart. A GPU multiplies what torch calls float32 with 11 bits (TF32) in convolutions,
+unless told otherwise: there a last column has the official network with all 24.
 
 On a machine that does other work as well, ``--threads 1 --clock processor`` counts only the time
 that this process computes: two threads that wait for each other there say little.
@@ -109,11 +111,21 @@ def measure(name, options):
     images = images.to(device)
     laid_out = images.contiguous(memory_format=torch.channels_last)
     convolutions = convolution_inputs(codec.encoder, laid_out)
+    placed = torch.from_numpy(pixels).to(device)
+
+    def official_exactly():
+        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+            official(images)
+
     works = {
         "official": lambda: official(images),
+        "official, exactly": official_exactly,
         "ours": lambda: codec.encode(pixels),
+        "our network": lambda: codec.encode_placed(placed),
         "convolutions": lambda: [nn.Conv2d.forward(m, x) for m, x in convolutions],
     }
+    if device.type != "cuda":
+        del works["official, exactly"]
     exact, found = official(images).cpu().numpy(), codec.encode(pixels)
     times = {key: [] for key in works}
     for _ in range(options.rounds):
@@ -121,7 +133,7 @@ def measure(name, options):
             times[key].append(seconds(work, device, CLOCKS[options.clock]))
     middle = {key: statistics.median(values) for key, values in times.items()}
     move = np.linalg.norm(found - exact, axis=1) / np.linalg.norm(exact, axis=1)
-    return {
+    row = {
         "model": name,
         "batch": n_images,
         "precision": codec.precision,
@@ -129,9 +141,13 @@ def measure(name, options):
         "ours, images/s": f"{n_images / middle['ours']:.1f}",
         "ratio": f"{middle['official'] / middle['ours']:.2f}",
         "of least times": f"{min(times['official']) / min(times['ours']):.2f}",
+        "networks alone": f"{middle['official'] / middle['our network']:.2f}",
         "convolutions / ours": f"{middle['convolutions'] / middle['ours']:.2f}",
         "codes differ": f"{move.max():.1e}",
     }
+    if "official, exactly" in works:
+        row["ratio without TF32"] = f"{middle['official, exactly'] / middle['ours']:.2f}"
+    return row
 
 
 def measure_memory(n_paths):

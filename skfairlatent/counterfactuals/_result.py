@@ -151,24 +151,25 @@ class Counterfactuals:
             If `x_T` is of another number of rows, or `n_corrections` is negative.
         """
         check_scalar(n_corrections, "n_corrections", Integral, min_val=0)
-        space = self._known_reader().space
-        if not space.can_decode:
-            raise TypeError(_why_not_decoded(space))
-        can_invert = holds_images(self._given) and hasattr(space.encoder, "invert")
-        is_inverted = x_T is None and can_invert
-        codes = space.codes(self._given) if space.undo or is_inverted else None
+        codec = self._known_reader().space.codec
+        codec.check_can_decode()
+        is_inverted = x_T is None and holds_images(self._given) and hasattr(codec, "invert")
+        codes = codec.codes(self._given) if codec.undo or is_inverted else None
         if is_inverted:
-            x_T = space.encoder.invert(self._given, codes)
+            x_T = codec.invert(self._given, codes)
         if x_T is not None and len(x_T) != len(self):
             raise ValueError(f"x_T has {len(x_T)} rows, and there are {len(self)}: give one each.")
         # What steps between encoder and embeddings leave out of a row is kept in its edits too.
-        left_out = 0 if codes is None else codes - space.undone(self.original_embeddings)
-        how = (x_T, n_corrections, left_out)
-        original = space.decode(self.original_embeddings, *how)
+        left_out = 0 if codes is None else codes - codec.undone(self.original_embeddings)
+
+        def images_of(embeddings: Array) -> Array:
+            return codec.corrected(embeddings, n_corrections, x_T=x_T, left_out=left_out)
+
+        original = images_of(self.original_embeddings)
         if is_inverted:
-            warn_if_far(original, self._given, space.encoder)
+            warn_if_far(original, self._given, codec.encoder)
         # One column of edits at a time: each then draws the same noise as the originals.
-        edits = [space.decode(self.embeddings[:, j], *how) for j in range(self.strengths.shape[1])]
+        edits = [images_of(self.embeddings[:, j]) for j in range(self.strengths.shape[1])]
         return replace(self, images=np.stack(edits, axis=1), original_images=original)
 
     def reencode(self) -> Self:
@@ -186,8 +187,8 @@ class Counterfactuals:
         if self.images is None or self.original_images is None:
             raise ValueError("There are no images to encode: call decode() first.")
         n, k = self.strengths.shape
-        edited = reader.space.encode(self.images.reshape(n * k, *self.images.shape[2:]))
-        original = reader.space.encode(self.original_images)
+        edited = reader.space.codec.transform(self.images.reshape(n * k, *self.images.shape[2:]))
+        original = reader.space.codec.transform(self.original_images)
         return replace(
             self,
             latents=reader.space.forward(edited).reshape(n, k, -1),
@@ -299,20 +300,6 @@ class Reader:
             "sensitive_probabilities": {a: p[1].reshape(n, k, -1) for a, p in probes.items()},
             "original_sensitive_probabilities": {a: p[0] for a, p in probes.items()},
         }
-
-
-def _why_not_decoded(space: Space) -> str:
-    if hasattr(space.encoder, "inverse_transform"):
-        steps = [type(s).__name__ for s in space.undo if not hasattr(s, "inverse_transform")]
-        return (
-            f"These embeddings cannot be decoded: {', '.join(steps)}, between the encoder and "
-            "them, has no inverse_transform. Leave it out, or use a step that has one."
-        )
-    return (
-        "These embeddings cannot be decoded: no encoder with inverse_transform is known. "
-        "Give one, as CounterfactualExplainer(model, encoder=...). Tables have no images: use the "
-        "embeddings of the result."
-    )
 
 
 # Fields that hold nothing for each row.

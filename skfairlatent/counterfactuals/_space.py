@@ -11,13 +11,13 @@ import numpy.typing as npt
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
-from skfairlatent._embedding import holds_images, image_encoder
+from skfairlatent._embedding import image_encoder
 
+from ._codec import ImageCodec
 from ._names import nameless
 
 Array = npt.NDArray[Any]
 
-IMAGE_DIMENSIONS = 4
 NOT_FITTED = (
     "This %(name)s is not fitted yet: call fit of the Pipeline first, with y and "
     "sensitive_features."
@@ -39,10 +39,8 @@ class Space:
         classifier takes. The label block comes first in what the classifier takes.
     classifier : object
         The classifier, with the steps between it and the latent.
-    encoder : object or None
-        What turns images into embeddings and back, if it is known.
-    undo : tuple of object
-        Steps between the encoder and the embeddings.
+    codec : ImageCodec
+        What turns images into embeddings and back, as far as it is known.
     """
 
     embed: Callable[[Any], Array]
@@ -52,78 +50,7 @@ class Space:
     sensitive: slice
     input: slice
     classifier: Any
-    encoder: Any = None
-    undo: tuple[Any, ...] = ()
-
-    @property
-    def can_decode(self) -> bool:
-        """Whether embeddings can be turned into images."""
-        return all(hasattr(step, "inverse_transform") for step in (self.encoder, *self.undo))
-
-    @nameless
-    def codes(self, X: Any) -> Array:
-        """Return what the encoder makes of images, or rows of such codes as they are."""
-        return np.asarray(self.encoder.transform(X) if holds_images(X) else X)
-
-    @nameless
-    def undone(self, embeddings: Array) -> Array:
-        """Return the codes that embeddings stand for."""
-        codes = embeddings
-        for step in reversed(self.undo):
-            codes = step.inverse_transform(codes)
-        return np.asarray(codes)
-
-    @nameless
-    def decode(
-        self, embeddings: Array, x_T: Any = None, n_corrections: int = 0, left_out: Any = 0
-    ) -> Array:
-        """Return the images that embeddings stand for, shape (n, height, width, channels).
-
-        What the encoder finds in them is a little different. `n_corrections` times, what it misses
-        is added to what is decoded; of each row the image is kept in which it misses the least.
-
-        Parameters
-        ----------
-        embeddings : ndarray of shape (n, n_features)
-        x_T : ndarray, optional
-            Noise to decode from.
-        n_corrections : int
-        left_out : ndarray of shape (n, width of the codes), optional
-            What `undo` lost of the codes, and is to be kept.
-        """
-        images = self._decoded(embeddings, x_T, left_out)
-        if not n_corrections or not hasattr(self.encoder, "transform"):
-            return images
-        asked, missed = embeddings, embeddings - self.encode(images)
-        least = np.linalg.norm(missed, axis=1)
-        for _ in range(n_corrections):
-            asked = asked + missed
-            corrected = self._decoded(asked, x_T, left_out)
-            missed = embeddings - self.encode(corrected)
-            distance = np.linalg.norm(missed, axis=1)
-            images = np.where((distance < least)[:, None, None, None], corrected, images)
-            least = np.minimum(distance, least)
-        return images
-
-    def _decoded(self, embeddings: Array, x_T: Any, left_out: Any) -> Array:
-        given = {} if x_T is None else {"x_T": x_T}
-        codes = self.undone(embeddings) + left_out
-        images = np.asarray(self.encoder.inverse_transform(codes, **given))
-        if images.ndim != IMAGE_DIMENSIONS:
-            raise TypeError(
-                f"{type(self.encoder).__name__} decodes to arrays of shape {images.shape}, not to "
-                "images, (n, height, width, channels): give an encoder of images, or use the "
-                "embeddings of the result."
-            )
-        return images
-
-    @nameless
-    def encode(self, images: Array) -> Array:
-        """Return the embeddings of images."""
-        codes = self.encoder.transform(images)
-        for step in self.undo:
-            codes = step.transform(codes)
-        return np.asarray(codes)
+    codec: ImageCodec
 
 
 def find_space(model: Any, classifier: Any, encoder: Any, *, images: bool) -> Space:
@@ -194,8 +121,7 @@ def _fair_space(steps: list[Any], at: int, decoder: Any, *, images: bool) -> Spa
         sensitive=fair.sensitive_slice_,
         input=fair.label_slice_ if fair.output == "label" else slice(0, fair.n_features_in_),
         classifier=_chain(steps[at + 1 :]),
-        encoder=decoder,
-        undo=undo,
+        codec=ImageCodec(decoder, undo),
     )
 
 
@@ -237,8 +163,10 @@ def _plain_space(steps: list[Any], decoder: Any, *, images: bool) -> Space:
         sensitive=everything,
         input=everything,
         classifier=classifier,
-        encoder=before[0] if decoder is None and images else decoder,
-        undo=tuple(before[1:start] if images else before[:start]),
+        codec=ImageCodec(
+            before[0] if decoder is None and images else decoder,
+            tuple(before[1:start] if images else before[:start]),
+        ),
     )
 
 

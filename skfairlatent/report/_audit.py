@@ -84,15 +84,13 @@ class Given(NamedTuple):
 class Compared(NamedTuple):
     """The rows, the models before and after by name, and the fold of each row.
 
-    `is_blind` says whether the audited classifier sees the label block only; `encoder` is what
-    encodes images or decodes embeddings, if there is such a thing.
+    `is_blind` says whether the audited classifier sees the label block only.
     """
 
     rows: AuditedRows
     sides: Mapping[str, Side]
     folds: Any
     is_blind: bool
-    encoder: Any
 
 
 def audit(  # noqa: PLR0913 - what is audited, and how
@@ -233,7 +231,7 @@ def audit(  # noqa: PLR0913 - what is audited, and how
     rows, (overall, by_group, differences) = compared.rows, tables
     facts = {
         "audit": _audit_facts(compared, settings, baseline, shows_others=examples is not None),
-        "model": model_facts(pipe, fair, compared.encoder),
+        "model": model_facts(pipe, fair, compared.sides["after"].codec.encoder),
         "data": data_facts(rows),
         "versions": version_facts(),
     }
@@ -271,7 +269,7 @@ def _compare(pipe: Any, fair: Any, given: Given, rng: Any) -> Compared:
         for name, side in (("before", before), ("after", after))
     }
     is_blind = space.input.stop <= space.sensitive.start
-    return Compared(rows, sides, folds, is_blind, space.encoder)
+    return Compared(rows, sides, folds, is_blind)
 
 
 def _tables(compared: Compared, settings: Settings, rng: Any) -> tuple[pd.DataFrame, ...]:
@@ -337,11 +335,11 @@ def _audit_facts(
         "baseline": None if baseline is None else [type(step).__name__ for step in steps],
         "n_folds": N_FOLDS,
         "target_probability": settings.target_probability,
-        "noise": settings.noise if getattr(after.decoder, "invert", None) else None,
+        "noise": settings.noise if hasattr(after.codec, "invert") else None,
         "n_bootstrap": settings.n_bootstrap,
         "confidence": settings.confidence,
         "is_blind": compared.is_blind,
-        "can_decode": after.decoder is not None,
+        "can_decode": after.codec.can_decode,
         "shows_others": shows_others,
     }
 

@@ -21,10 +21,11 @@ from sklearn.utils import _safe_indexing
 
 from skfairlatent._embedding import holds_images
 from skfairlatent.counterfactuals import CounterfactualExplainer, Counterfactuals
+from skfairlatent.counterfactuals._codec import ImageCodec
 from skfairlatent.counterfactuals._names import nameless
 from skfairlatent.counterfactuals._result import N_CORRECTIONS
 
-from ._models import Decoder, Side
+from ._models import Side
 from ._moves import merged, to_another
 from ._rows import AuditedRows
 
@@ -55,30 +56,29 @@ class Noise:
         self.X = X
         self.kind = kind
         self.is_of_images = kind == "inverted" and holds_images(X)
-        self.found: dict[tuple[int, bytes], Any] = {}
+        self.found: dict[tuple[tuple[int, ...], bytes], Any] = {}
 
-    def of(self, decoder: Decoder, rows: Rows, embeddings: Array) -> Any:
+    def of(self, codec: ImageCodec, rows: Rows, embeddings: Array) -> Any:
         """Return the noise of some rows, found once for all edits; None for encoders without."""
-        if decoder.invert is None or (self.kind == "inverted" and not self.is_of_images):
+        if not hasattr(codec, "invert") or (self.kind == "inverted" and not self.is_of_images):
             return None
-        space = decoder.space
-        key = id(space if space.undo else space.encoder), rows.tobytes()
+        key = tuple(map(id, (codec.encoder, *codec.undo))), rows.tobytes()
         if key not in self.found:
             if self.is_of_images:
                 # For the codes that will be decoded, without what steps after the encoder lost.
-                codes = space.undone(embeddings[rows])
-                self.found[key] = decoder.invert(_safe_indexing(self.X, rows), codes)
+                codes = codec.undone(embeddings[rows])
+                self.found[key] = codec.invert(_safe_indexing(self.X, rows), codes)
             else:  # as large as an image
-                shape = decoder.inverse_transform(embeddings[rows[:1]]).shape[1:]
+                shape = codec.inverse_transform(embeddings[rows[:1]]).shape[1:]
                 self.found[key] = np.zeros((len(rows), *shape), dtype=np.float32)
         return self.found[key]
 
-    def n_corrections(self, decoder: Decoder) -> int:
+    def n_corrections(self, codec: ImageCodec) -> int:
         """Return how often decoded edits are corrected.
 
         Without the noise of an image not at all: corrections then overdo colours.
         """
-        return N_CORRECTIONS if decoder.invert is None or self.is_of_images else 0
+        return N_CORRECTIONS if self.is_of_images or not hasattr(codec, "invert") else 0
 
 
 @dataclass(frozen=True)
@@ -149,12 +149,12 @@ class Explained:
         found, order = [], []
         for part, result in self._explain(attribute, rows):
             order.append(part)
-            if self.side.decoder is None:
+            if not self.side.codec.can_decode:
                 found.append(result)
                 continue
             pictured = result.decode(
-                self.noise.of(self.side.decoder, part, self.embeddings),
-                n_corrections=self.noise.n_corrections(self.side.decoder),
+                self.noise.of(self.side.codec, part, self.embeddings),
+                n_corrections=self.noise.n_corrections(self.side.codec),
             )
             found.append(pictured.reencode() if reencode else pictured)
         positions = pd.Index(np.concatenate(order)).get_indexer(rows)
@@ -177,7 +177,7 @@ def explain_folds(
     y, groups = rows.y, rows.sensitive_features
     parts = []
     for fold, model in enumerate(side.models):
-        explainer = CounterfactualExplainer(model, encoder=side.decoder)
+        explainer = CounterfactualExplainer(model, encoder=side.codec)
         others = folds != fold
         explainer.fit(side.embeddings[others], y[others], sensitive_features=groups[others])
         parts.append(Part(np.flatnonzero(~others), explainer))
@@ -188,7 +188,7 @@ def explain_others(
     rows: AuditedRows, side: Side, noise: Noise, target_probability: float
 ) -> Explained:
     """Explain rows that are not among those audited, those of `noise`, by what these taught."""
-    explainer = CounterfactualExplainer(side.model, encoder=side.decoder)
+    explainer = CounterfactualExplainer(side.model, encoder=side.codec)
     teach = nameless(explainer.fit)  # but not `embed`: of what the user gives, names are checked
     teach(side.embeddings, rows.y, sensitive_features=rows.sensitive_features)
     embeddings = side.embed(noise.X)
@@ -245,7 +245,7 @@ def _decoded(
     explained: Explained, attribute: str, rows: Rows, confidence: float
 ) -> dict[str, float]:
     """Return what the edits of some rows come to as images, as far as that can be said."""
-    n = len(rows) if explained.side.decoder is not None else 0
+    n = len(rows) if explained.side.codec.can_decode else 0
     if n == 0:
         unknown = dict.fromkeys(("decoded_changed", "decoded_group_changed"), np.nan)
         return {"decoded_rows": 0, **unknown, **_share(0, 0, "decoded_", confidence)}

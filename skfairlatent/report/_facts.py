@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from skfairlatent._embedding import encoder_fingerprint
+
 from ._rows import AuditedRows
 
 PACKAGES = ("skfairlatent", "scikit-learn", "torch", "fairlearn", "numpy", "pandas")
@@ -29,16 +31,13 @@ def model_facts(pipe: Any, fair: Any, encoder: Any) -> dict[str, Any]:
     encoder : object or None
         What makes embeddings of images, or images of embeddings.
     """
-    # Of an encoder that is not used the transformer knows the name only.
-    fingerprint = fair.encoder_fingerprint_
-    is_known = encoder is not None and fingerprint != fair.encoder
     return {
         "steps": [type(step).__name__ for _, step in pipe.steps],
         "classifier": type(pipe.steps[-1][1]).__name__,
         "classifier_parameters": _parameters(pipe.steps[-1][1]),
         "transformer_parameters": {k: v for k, v in _parameters(fair).items() if k != "encoder"},
         "encoder": None if encoder is None else type(encoder).__name__,
-        "encoder_fingerprint": fingerprint if is_known else None,
+        "encoder_fingerprint": encoder_fingerprint(encoder),
         "trained_on_groups": {name: list(values) for name, values in fair.attributes_},
         "n_embedding_features": int(fair.n_features_in_),
         "n_label_components": fair.label_slice_.stop - fair.label_slice_.start,

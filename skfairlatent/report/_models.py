@@ -21,6 +21,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skfairlatent._embedding import holds_images
+from skfairlatent.counterfactuals._codec import ImageCodec
 from skfairlatent.counterfactuals._scores import Scores
 from skfairlatent.counterfactuals._space import Space, find_space, is_fair
 
@@ -52,8 +53,8 @@ class Side:
     model : Pipeline
         The classifier for rows that are not among the audited ones.
 
-    decoder : object or None
-        What turns embeddings into images and back, if that can be done.
+    codec : ImageCodec
+        What turns embeddings into images and back, as far as it is known.
     """
 
     embeddings: Array
@@ -63,33 +64,13 @@ class Side:
     probabilities: Array
     models: Sequence[Any]
     model: Any
-    decoder: Any = None
+    codec: ImageCodec
 
     def with_positive(self, label: Any) -> Self:
         """Return the same with the positive class last; None leaves the order as it is."""
         if label is None or self.classes[-1] == label:
             return self
         return replace(self, classes=self.classes[::-1], probabilities=self.probabilities[:, ::-1])
-
-
-class Decoder:
-    """An encoder with the steps between it and the embeddings, as one encoder."""
-
-    def __init__(self, space: Space) -> None:
-        self.space = space
-
-    def transform(self, images: Array) -> Array:
-        """Return embeddings."""
-        return self.space.encode(images)
-
-    def inverse_transform(self, embeddings: Array, *, x_T: Any = None) -> Array:
-        """Return images."""
-        return self.space.decode(embeddings, x_T)
-
-    @property
-    def invert(self) -> Any:
-        """What finds the noise that images are decoded from; None if there is no such thing."""
-        return getattr(self.space.encoder, "invert", None)
 
 
 class Latent(TransformerMixin, BaseEstimator):
@@ -154,8 +135,7 @@ def check_positive(label: Any, classes: Array) -> None:
 def after_side(fair: Any, space: Space, X: Any) -> Side:
     """Return the audited pipeline, of which `fair` is the transformer."""
     model = Pipeline([("fair", fair), ("classifier", space.classifier)])
-    decoder = Decoder(space) if space.can_decode else None
-    return _side(space, space.embed(X), model, decoder)
+    return _side(space, space.embed(X), model, space.codec)
 
 
 def baseline_side(baseline: Any, X: Any, after: Side) -> Side:
@@ -175,15 +155,15 @@ def baseline_side(baseline: Any, X: Any, after: Side) -> Side:
             f"baseline predicts the classes {space.classifier.classes_.tolist()} and the pipeline "
             f"{after.classes.tolist()}: give a baseline for the same label."
         )
-    if images:
-        decoder = Decoder(space) if space.can_decode else None
-    else:  # the same embeddings decode the same way
-        decoder = after.decoder if np.array_equal(embeddings, after.embeddings) else None
+    codec = space.codec
+    if not images:  # the same embeddings decode the same way
+        same = np.array_equal(embeddings, after.embeddings)
+        codec = after.codec if same else ImageCodec()
     model = Pipeline([("latent", Latent(space)), ("classifier", space.classifier)])
-    return _side(space, embeddings, model, decoder)
+    return _side(space, embeddings, model, codec)
 
 
-def _side(space: Space, embeddings: Array, model: Any, decoder: Decoder | None) -> Side:
+def _side(space: Space, embeddings: Array, model: Any, codec: ImageCodec) -> Side:
     """Return a fitted model, which is the same for all rows."""
     scores = Scores(space.classifier)
     inputs = space.forward(embeddings)[:, space.input]
@@ -195,7 +175,7 @@ def _side(space: Space, embeddings: Array, model: Any, decoder: Decoder | None) 
         probabilities=scores.probabilities(inputs),
         models=[model] * N_FOLDS,
         model=model,
-        decoder=decoder,
+        codec=codec,
     )
 
 
@@ -251,7 +231,7 @@ def stand_in_side(classifier: Any, after: Side, y: Array, folds: Codes) -> Side:
         probabilities=probabilities,
         models=models,
         model=trained(np.ones(len(y), dtype=bool)),
-        decoder=after.decoder,
+        codec=after.codec,
     )
 
 

@@ -110,7 +110,7 @@ def fact_tables(report: "AuditReport") -> list[Table]:
     settings = {
         "Steps of the pipeline": ", ".join(model["steps"]),
         "Encoder": model["encoder"] or "none: the rows are numbers already",
-        "Fingerprint of the encoder": model["encoder_fingerprint"],
+        "Fingerprint of the encoder": model["encoder_fingerprint"] or "none",
         "Trained to mitigate differences by": joined(trained_on),
         "Width of the embeddings": model["n_embedding_features"],
         "Width of the label block": model["n_label_components"],

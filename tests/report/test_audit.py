@@ -1,7 +1,6 @@
 """What an audit measures, and what it says of how."""
 
 import copy
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -16,11 +15,13 @@ from sklearn.pipeline import Pipeline
 from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeClassifier
 
-from skfairlatent.counterfactuals._space import Space, find_space
+from skfairlatent.counterfactuals._codec import ImageCodec
+from skfairlatent.counterfactuals._space import find_space
 from skfairlatent.encoders import DiffAEEncoder
 from skfairlatent.report import audit
 from skfairlatent.report._edits import Noise
-from skfairlatent.report._models import N_FOLDS, Decoder, after_side, assign_folds, stand_in_side
+from skfairlatent.report._facts import model_facts
+from skfairlatent.report._models import N_FOLDS, after_side, assign_folds, stand_in_side
 from skfairlatent.report._words import _alike_in_short, _decided_alike, _verdict
 
 from .conftest import QUICK, fair_transformer
@@ -203,6 +204,16 @@ def test__examples__are_shown_instead_of_audited_rows(pictures):
     assert pictures.report.facts["audit"]["shows_others"]
 
 
+def test__facts__tell_encoders_apart_wherever_they_stand(pictures, binary):
+    encoder, fair = pictures.pipe["fair"].encoder, pictures.pipe["fair"]
+    told = pictures.report.facts["model"]["encoder_fingerprint"]
+    # An encoder that comes before the transformer is not known to it.
+    facts = [model_facts(pictures.pipe, each, encoder) for each in (fair, binary.pipe["fair"])]
+    assert [each["encoder_fingerprint"] for each in facts] == [told, told]
+    assert fair.encoder_fingerprint_ == told
+    assert binary.report.facts["model"]["encoder_fingerprint"] is None
+
+
 def test__audit__of_all_of_the_latent_and_a_classifier_without_probabilities(binary):
     fair = fair_transformer().set_params(output="full")
     train = binary.train
@@ -271,27 +282,24 @@ def test__noise__is_that_of_the_rows_asked_for():
     encoder = DiffAEEncoder(n_steps=2)
     images = encoder.sample(3)
     codes = encoder.transform(images)
-    block = slice(0, 1)
-    space = Space(encoder.transform, np.asarray, np.asarray, block, block, block, None, encoder)
-    decoder, rows = Decoder(space), np.array([2, 0])
-    found = Noise(images, "inverted").of(decoder, rows, codes)
+    codec, rows = ImageCodec(encoder), np.array([2, 0])
+    found = Noise(images, "inverted").of(codec, rows, codes)
     np.testing.assert_allclose(found, encoder.invert(images[rows]), atol=1e-5)
-    assert not Noise(images, "zero").of(decoder, rows, codes).any()
-    assert Noise(codes, "zero").of(decoder, rows, codes).shape == found.shape
-    assert Noise(codes, "inverted").of(decoder, rows, codes) is None
+    assert not Noise(images, "zero").of(codec, rows, codes).any()
+    assert Noise(codes, "zero").of(codec, rows, codes).shape == found.shape
+    assert Noise(codes, "inverted").of(codec, rows, codes) is None
     given = [(images, "inverted"), (images, "zero"), (codes, "inverted"), (codes, "zero")]
-    assert [Noise(*each).n_corrections(decoder) for each in given] == [2, 0, 0, 0]
+    assert [Noise(*each).n_corrections(codec) for each in given] == [2, 0, 0, 0]
 
 
 def test__noise__brings_images_back_from_what_a_pca_leaves_of_their_codes():
     encoder = DiffAEEncoder()
     images = encoder.sample(3)
     codes = encoder.transform(images)
-    pca, block = PCA(1).fit(codes), slice(0, 1)
-    space = Space(encoder.transform, np.asarray, np.asarray, block, block, block, None, encoder)
-    decoder, kept = Decoder(replace(space, undo=(pca,))), pca.transform(codes)
-    noise = Noise(images, "inverted").of(decoder, np.arange(3), kept)
-    again = decoder.inverse_transform(kept, x_T=noise)
+    pca = PCA(1).fit(codes)
+    codec, kept = ImageCodec(encoder, (pca,)), pca.transform(codes)
+    noise = Noise(images, "inverted").of(codec, np.arange(3), kept)
+    again = codec.inverse_transform(kept, x_T=noise)
     assert np.abs(again.astype(float) - images).mean() < 5  # of 255 levels
 
 

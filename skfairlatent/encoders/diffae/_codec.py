@@ -68,8 +68,12 @@ class Codec:
 
     def encode(self, pixels: Pixels) -> Array:
         """Map images (n, size, size, 3) to codes (n, d)."""
+        return _to_numpy(self.encode_placed(self._tensor(pixels)))
+
+    def encode_placed(self, pixels: Tensor) -> Tensor:
+        """Map images that lie on the device to codes there; the next call overwrites them."""
         with self._inference(self._half):
-            return _to_numpy(self._encode(self._tensor(pixels)))
+            return self._encode(pixels)
 
     def invert(self, pixels: Pixels, codes: Array, solver: Solver) -> Array:
         """Map images and their codes to the noise x_T, shape (n, size, size, 3)."""
