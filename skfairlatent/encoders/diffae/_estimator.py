@@ -163,7 +163,7 @@ class DiffAEEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         self.verbose = verbose
         self.random_state = random_state
 
-    def fit(self, X: Any, y: Any = None) -> Self:  # noqa: ARG002 - scikit-learn's signature
+    def fit(self, X: Any, y: Any = None) -> Self:
         """Train a diffusion autoencoder on images, with ``weights=None``.
 
         With weights given there is nothing to train: images are checked, and that is all, so that
@@ -174,8 +174,9 @@ class DiffAEEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         X : images
             As for `transform`.
 
-        y : None
-            Not used: the training needs no labels.
+        y : array-like of shape (n_samples,) or (n_samples, n_labels), default=None
+            Labels, numbers or strings, of any number of classes. Only used with
+            ``training.label_weight``: otherwise the training needs none, and looks at none.
 
         Returns
         -------
@@ -184,7 +185,8 @@ class DiffAEEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         Raises
         ------
         ValueError
-            For images that cannot be read or do not fit, before training starts.
+            For images that cannot be read or do not fit, or labels that are missing, before
+            training starts.
         TypeError
             If ``training.initial_weights`` hold the semantic encoder only.
         CheckpointError
@@ -202,16 +204,17 @@ class DiffAEEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             self._source(X)
             return self
         training = self.training or DiffAETraining()
-        initial, config = None, self.config or DiffAEConfig()
+        config = self.config or DiffAEConfig()
+        start: DiffAEConfig | Model = config
         if training.initial_weights is not None:
-            initial = load_model(training.initial_weights, self.config, None)
-            config = initial.config
+            start = load_model(training.initial_weights, self.config, None)
+            config = start.config
         self.model_, self.history_ = fit_network(
             ImageSource(X, config.image_size),
-            config,
+            y,
+            start,
             training,
             resolve_device(self.device),
-            initial=initial,
             seed=self.random_state,
             verbose=bool(self.verbose),
         )

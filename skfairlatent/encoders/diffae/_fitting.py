@@ -3,6 +3,7 @@
 __all__ = ["fit_network"]
 
 from dataclasses import asdict
+from typing import Any
 
 import joblib
 import numpy as np
@@ -14,8 +15,10 @@ from skfairlatent._device import isolated_rng
 from skfairlatent.encoders._chunks import map_chunks
 from skfairlatent.encoders._images import ImageSource
 from skfairlatent.encoders._user_line import UserLine
+from skfairlatent.encoders.diffae._batches import TrainingData
 from skfairlatent.encoders.diffae._codec import Codec
 from skfairlatent.encoders.diffae._config import DiffAEConfig
+from skfairlatent.encoders.diffae._label_head import label_targets
 from skfairlatent.encoders.diffae._model import Model, channels_last
 from skfairlatent.encoders.diffae._networks import DiffusionAutoencoder
 from skfairlatent.encoders.diffae._options import DiffAETraining
@@ -31,11 +34,11 @@ MIN_IMAGES = 2
 
 def fit_network(
     source: ImageSource,
-    config: DiffAEConfig,
+    y: Any,
+    start: DiffAEConfig | Model,
     training: DiffAETraining,
     device: torch.device,
     *,
-    initial: Model | None,
     seed: int,
     verbose: bool,
 ) -> tuple[Model, pd.DataFrame]:
@@ -44,12 +47,13 @@ def fit_network(
     Parameters
     ----------
     source : ImageSource
-        Images of the size of `config`.
-    config : DiffAEConfig
+        Images of the size of `start`.
+    y : array-like of shape (n,) or (n, n_labels), or None
+        Labels, for ``training.label_weight``.
+    start : DiffAEConfig or Model
+        Sizes, for random weights to start from, or weights.
     training : DiffAETraining
     device : torch.device
-    initial : Model or None
-        Where to start from, of the same sizes; None for random weights.
     seed : int
     verbose : bool
 
@@ -58,34 +62,38 @@ def fit_network(
     model : Model
         Averaged weights, on the CPU, and the statistics of the codes.
     history : DataFrame
-        One row for twenty steps: ``step``, ``loss``, ``loss_noise``, ``loss_linear``.
+        One row for twenty steps: ``step``, ``loss``, ``loss_noise``, ``loss_linear``,
+        ``loss_label``.
     """
     if len(source) < MIN_IMAGES:
         raise ValueError(f"X holds {len(source)} image: training needs {MIN_IMAGES} or more.")
-    if initial is not None:
-        initial.require_decoder()
-    else:
+    identity: list[Any] = []
+    if isinstance(start, DiffAEConfig):
+        config = start
         _warn_if_codes_are_narrow(config)
+    else:
+        config = start.config
+        identity = [start.fingerprint]
+        start.require_decoder()
+    targets = label_targets(y, len(source)) if training.label_weight else None
     plan = training.plan(len(source), seed)
     checkpoint = None
     if training.checkpoint_dir is not None:
-        identity = [asdict(plan), config.to_dict(), len(source), source.digests(slice(0, CHUNK))]
-        if initial is not None:
-            identity.append(initial.fingerprint)
+        first = source.digests(slice(0, CHUNK))
+        identity = [*identity, asdict(plan), config.to_dict(), len(source), first, targets]
         checkpoint = Checkpoint(training.checkpoint_dir, joblib.hash(identity))
     pictures = None
     if training.sample_dir is not None:
         pictures = ProgressPictures(training.sample_dir, source, device)
     with isolated_rng(seed, device):
         network = DiffusionAutoencoder(config)
-        if initial is not None:
-            network.load_state_dict(initial.network.state_dict())
+        if isinstance(start, Model):
+            network.load_state_dict(start.network.state_dict())
         network.to(device)
         channels_last(network)
         trainer = Trainer(
             network,
-            source.read,
-            len(source),
+            TrainingData(source.read, len(source), targets),
             plan,
             checkpoint,
             verbose=verbose,

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from skfairlatent.encoders.diffae._training import Phase, TrainingPlan
 
+WEIGHTS = ("linear_weight", "label_weight")
+
 
 @dataclass(frozen=True)
 class DiffAETraining:
@@ -44,7 +46,14 @@ class DiffAETraining:
 
     linear_weight : float, default=1.0
         Weight of the linear head throughout the training; 0 leaves it out, as the official code
-        does (and then `encoder_epochs` must be 0).
+        does (and then `encoder_epochs` must be 0, unless there are labels).
+
+    label_weight : float, default=0.0
+        Weight of a linear head that reads the labels in `y` of ``fit`` from the code, throughout
+        the training. 0 ignores `y`: the code is then learnt from images alone, as in the official
+        code. Codes tell more of what such labels are about, of other attributes too that go
+        together with them, and so more of sensitive ones. Codes of the images trained on tell
+        more than those of others.
 
     flip : bool, default=True
         Mirror every second image.
@@ -85,6 +94,7 @@ class DiffAETraining:
     ema_decay: float = 0.9999
     high_noise: bool = True
     linear_weight: float = 1.0
+    label_weight: float = 0.0
     flip: bool = True
     initial_weights: str | os.PathLike[str] | None = None
     max_seconds: float | None = None
@@ -92,16 +102,16 @@ class DiffAETraining:
     sample_dir: str | os.PathLike[str] | None = None
 
     def __post_init__(self) -> None:
-        for name in ("max_iter", "encoder_epochs", "half_size_epochs", "linear_weight"):
+        for name in ("max_iter", "encoder_epochs", "half_size_epochs", *WEIGHTS):
             self._check(name, "0 or more", getattr(self, name) >= 0)
         self._check("batch_size", "1 or more", self.batch_size >= 1)
         self._check("learning_rate_init", "more than 0", self.learning_rate_init > 0)
         self._check("ema_decay", "from 0 up to 1", 0 <= self.ema_decay < 1)
         self._check("max_seconds", "more than 0", self.max_seconds is None or self.max_seconds > 0)
-        if self.encoder_epochs and not self.linear_weight:
+        if self.encoder_epochs and not (self.linear_weight or self.label_weight):
             raise ValueError(
                 f"encoder_epochs={self.encoder_epochs} with linear_weight=0 would train nothing: "
-                "the encoder alone learns from the linear head only."
+                "the encoder alone learns from the linear heads only."
             )
 
     def _check(self, name: str, expected: str, holds: bool) -> None:
@@ -120,6 +130,7 @@ class DiffAETraining:
             ema_decay=self.ema_decay,
             high_noise=self.high_noise,
             linear_weight=self.linear_weight,
+            label_weight=self.label_weight,
             flip=self.flip,
             seed=seed,
         )

@@ -12,12 +12,13 @@ from skfairlatent._device import autocast_dtype
 from skfairlatent._optimizer import RecordableAdam
 from skfairlatent._replay import Replayed
 from skfairlatent.encoders.diffae._diffusion import alphas_cumprod
+from skfairlatent.encoders.diffae._label_head import LabelHead
 from skfairlatent.encoders.diffae._linear_head import LinearHead
 from skfairlatent.encoders.diffae._networks import DiffusionAutoencoder
 
 # Weight of the noise loss at high noise: that of a loss on the image itself, bounded by this.
 MAX_EXTRA_WEIGHT = 200.0
-LOSSES = ("loss", "loss_noise", "loss_linear")
+LOSSES = ("loss", "loss_noise", "loss_linear", "loss_label")
 
 
 class DiffusionStep:
@@ -38,9 +39,13 @@ class DiffusionStep:
         Weight of the loss of the linear head.
     flip : bool
         Mirror every second image.
+    label_head : LabelHead or None
+        Reads labels from the code.
+    label_weight : float
+        Weight of its loss.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one argument a setting
         self,
         network: DiffusionAutoencoder,
         head: LinearHead,
@@ -50,11 +55,19 @@ class DiffusionStep:
         high_noise: bool,
         linear_weight: float,
         flip: bool,
+        label_head: LabelHead | None = None,
+        label_weight: float = 0.0,
     ) -> None:
         self.network, self.head = network, head
+        self.label_head, self.label_weight = label_head, label_weight
         self.linear_weight, self.flip = linear_weight, flip
         self.device = next(network.parameters()).device
         self.parameters = [*network.parameters(), *head.parameters()]
+        n_targets = 0
+        if label_head is not None:
+            self.parameters += label_head.parameters()
+            n_targets = label_head.out_features
+        self._targets = torch.zeros((batch_size, n_targets), device=self.device)
         self._half = autocast_dtype(self.device)
         size = network.config.image_size
         self._pixels = torch.zeros(
@@ -67,7 +80,7 @@ class DiffusionStep:
         self._shrink = 1
         self._replayed = Replayed(self._compute, self.device)
 
-    def __call__(self, pixels: Tensor, shrink: int) -> Tensor:
+    def __call__(self, pixels: Tensor, shrink: int, targets: Tensor | None = None) -> Tensor:
         """Train on a batch.
 
         Parameters
@@ -75,16 +88,21 @@ class DiffusionStep:
         pixels : Tensor of shape (batch_size, size, size, 3), uint8
         shrink : int
             The U-Net denoises images of 1 / shrink of the size; 0 trains the encoder alone.
+        targets : Tensor of shape (batch_size, n_targets), float32, optional
+            For the label head.
 
         Returns
         -------
-        Tensor of shape (3,)
-            Total loss, noise loss and loss of the linear head; overwritten by the next call.
+        Tensor of shape (4,)
+            Total loss, and those of the noise, the linear head and the label head; overwritten
+            by the next call.
         """
         if shrink != self._shrink:
             self._shrink = shrink
             self._replayed = Replayed(self._compute, self.device)
         self._pixels.copy_(pixels, non_blocking=True)
+        if targets is not None:
+            self._targets.copy_(targets, non_blocking=True)
         self._replayed()
         return self._losses
 
@@ -94,9 +112,11 @@ class DiffusionStep:
 
     def state_dict(self) -> dict[str, Any]:
         """Return what training changes: weights and moments."""
+        labels = {} if self.label_head is None else self.label_head.state_dict()
         return {
             "network": self.network.state_dict(),
             "head": self.head.state_dict(),
+            "label_head": labels,
             "optimizer": self.optimizer.state_dict()["state"],
         }
 
@@ -104,26 +124,31 @@ class DiffusionStep:
         """Take over what `state_dict` returned, maybe on another device."""
         self.network.load_state_dict(saved["network"])
         self.head.load_state_dict(saved["head"])
+        if self.label_head is not None:
+            self.label_head.load_state_dict(saved["label_head"])
         self.optimizer.restore_moments(saved["optimizer"])
         self._replayed = Replayed(self._compute, self.device)
 
     def _compute(self) -> None:
         images = images_of(self._pixels, flip=self.flip)
-        noise_loss, linear_loss = self._forward(images)
-        total = noise_loss + self.linear_weight * linear_loss
+        noise, linear, label = self._forward(images)
+        total = noise + self.linear_weight * linear + self.label_weight * label
         self.optimizer.minimize(total)
-        self._losses.copy_(torch.stack((total, noise_loss, linear_loss)).detach())
+        self._losses.copy_(torch.stack((total, noise, linear, label)).detach())
 
-    def _forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def _forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         half, shrink = self._half, self._shrink
         with torch.autocast(self.device.type, dtype=half, enabled=half is not None):
             code = self.network.encoder(images).float()
-            noise_loss = code.new_zeros(())
+            noise = linear = label = code.new_zeros(())
             if shrink:
                 small = F.avg_pool2d(images, shrink) if shrink > 1 else images
-                noise_loss = self.loss(self.network, small, code)
-        linear_loss = self.head(code, images) if self.linear_weight else noise_loss.detach()
-        return noise_loss, linear_loss
+                noise = self.loss(self.network, small, code)
+        if self.linear_weight:
+            linear = self.head(code, images)
+        if self.label_head is not None:
+            label = self.label_head.loss(code, self._targets)
+        return noise, linear, label
 
 
 def images_of(pixels: Tensor, *, flip: bool) -> Tensor:

@@ -9,14 +9,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
 from skfairlatent._checkpoint import Checkpoint
 from skfairlatent._device import seed_rng
+from skfairlatent.encoders.diffae._batches import Batches, TrainingData
+from skfairlatent.encoders.diffae._label_head import LabelHead
 from skfairlatent.encoders.diffae._linear_head import LinearHead
 from skfairlatent.encoders.diffae._networks import DiffusionAutoencoder
 from skfairlatent.encoders.diffae._step import LOSSES, DiffusionStep, images_of
@@ -31,13 +31,7 @@ RECOVERY_FACTOR = 0.1
 STEPS_OF_RECORD = 20
 # Images that the linear head's components are computed from.
 HEAD_IMAGES = 8192
-READ_AT_ONCE = 1024
 SECONDS_BETWEEN_CHECKPOINTS = 60.0
-# Images are kept on a GPU if they take at most this share of its free memory.
-RESIDENT_SHARE = 0.25
-
-# Images with the given rows: uint8, shape (n, size, size, 3).
-ReadImages = Callable[[npt.NDArray[np.int64]], npt.NDArray[np.uint8]]
 
 
 @dataclass(frozen=True)
@@ -73,6 +67,8 @@ class TrainingPlan:
         Draw noisy steps more often and weigh them more: the encoder learns most there.
     linear_weight : float
         Weight of the loss of the linear head.
+    label_weight : float
+        Weight of the loss of the label head.
     flip : bool
         Mirror every second image.
     seed : int
@@ -84,6 +80,7 @@ class TrainingPlan:
     ema_decay: float
     high_noise: bool
     linear_weight: float
+    label_weight: float
     flip: bool
     seed: int
 
@@ -130,15 +127,13 @@ class _State:
 
 
 class Trainer:
-    """Trains a network on images read by row.
+    """Trains a network on images.
 
     Parameters
     ----------
     network : DiffusionAutoencoder
         On the device to train on; holds the trained weights afterwards, not their average.
-    read : callable
-        Gives the images of some rows.
-    n_images : int
+    data : TrainingData
     plan : TrainingPlan
     checkpoint : Checkpoint or None
         Where to keep the state, about once a minute.
@@ -151,8 +146,7 @@ class Trainer:
     def __init__(
         self,
         network: DiffusionAutoencoder,
-        read: ReadImages,
-        n_images: int,
+        data: TrainingData,
         plan: TrainingPlan,
         checkpoint: Checkpoint | None = None,
         *,
@@ -162,17 +156,22 @@ class Trainer:
         self.network, self.plan, self.checkpoint = network, plan, checkpoint
         self.verbose, self.on_checkpoint = verbose, on_checkpoint
         self.device = next(network.parameters()).device
-        self.batches = _Batches(read, n_images, plan, self.device)
-        sample = self.batches.draw(0, min(n_images, HEAD_IMAGES))
+        self.batches = Batches(data, plan.batch_size, plan.seed, self.device)
+        sample, _ = self.batches.draw(0, min(data.n_images, HEAD_IMAGES))
         sample = images_of(sample, flip=plan.flip)
+        width, label_head = network.config.embed_channels, None
+        if data.targets is not None:
+            label_head = LabelHead(width, data.targets.shape[1]).to(self.device)
         self.step = DiffusionStep(
             network,
-            LinearHead(sample, network.config.embed_channels, plan.seed).to(self.device),
+            LinearHead(sample, width, plan.seed).to(self.device),
             batch_size=self.batches.size,
             learning_rate=plan.learning_rate,
             high_noise=plan.high_noise,
             linear_weight=plan.linear_weight,
             flip=plan.flip,
+            label_head=label_head,
+            label_weight=plan.label_weight,
         )
         self.average = _MovingAverage(network, plan.ema_decay)
         self.state = _State()
@@ -218,7 +217,8 @@ class Trainer:
         # Seeding every step makes an interrupted training go on exactly as it would have.
         seed_rng(plan.seed + step, self.device)
         self.step.set_learning_rate(plan.rate_at(step) * self.state.factor)
-        self._unread += self.step(self.batches.draw(step), plan.phase_at(step).shrink)
+        images, targets = self.batches.draw(step)
+        self._unread += self.step(images, plan.phase_at(step).shrink, targets)
         self._n_unread += 1
         self.average.update(step)
         self.state.step += 1
@@ -266,47 +266,6 @@ class Trainer:
         self.step.load_state_dict(saved)
         self.average.network.load_state_dict(saved["average"])
         self.state = _State(**saved["state"])
-
-
-class _Batches:
-    """Draws batches: every epoch a new order, known from the step alone.
-
-    On a GPU all images lie in its memory, where there is room for them.
-    """
-
-    def __init__(
-        self, read: ReadImages, n_images: int, plan: TrainingPlan, device: torch.device
-    ) -> None:
-        self.read, self.n_images, self.device = read, n_images, device
-        self.size, self.seed = min(plan.batch_size, n_images), plan.seed
-        self.per_epoch = n_images // self.size
-        self._epoch, self._order = -1, torch.empty(0, dtype=torch.int64)
-        self._resident = self._all_images() if device.type == "cuda" else None
-
-    def draw(self, step: int, size: int | None = None) -> Tensor:
-        """Return a batch of images, uint8, (n, size, size, 3)."""
-        epoch, index = divmod(step, self.per_epoch)
-        if epoch != self._epoch:
-            order = np.random.default_rng((self.seed, epoch)).permutation(self.n_images)
-            self._epoch, self._order = epoch, torch.from_numpy(order)
-            if self._resident is not None:
-                self._order = self._order.to(self.device)
-        start = index * self.size
-        rows = self._order[start : start + (size or self.size)]
-        if self._resident is not None:
-            return self._resident[rows]
-        return torch.from_numpy(self.read(rows.numpy())).to(self.device)
-
-    def _all_images(self) -> Tensor | None:
-        first = torch.from_numpy(self.read(np.arange(1)))
-        free, _ = torch.cuda.mem_get_info(self.device)
-        if self.n_images * first.nbytes > RESIDENT_SHARE * free:
-            return None
-        images = first.new_empty((self.n_images, *first.shape[1:]), device=self.device)
-        for start in range(0, self.n_images, READ_AT_ONCE):
-            rows = np.arange(start, min(start + READ_AT_ONCE, self.n_images))
-            images[start : start + READ_AT_ONCE] = torch.from_numpy(self.read(rows))
-        return images
 
 
 class _MovingAverage:

@@ -1,17 +1,21 @@
 """One step of training: what it computes, and the same recorded and replayed."""
 
 import copy
+import dataclasses
+import math
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
 from skfairlatent._optimizer import MAX_GRADIENT_NORM
 from skfairlatent._replay import N_EAGER_CALLS, Replayed
+from skfairlatent.encoders.diffae._batches import Batches, TrainingData
+from skfairlatent.encoders.diffae._label_head import LabelHead
 from skfairlatent.encoders.diffae._linear_head import LinearHead
 from skfairlatent.encoders.diffae._networks import DiffusionAutoencoder
 from skfairlatent.encoders.diffae._step import DiffusionStep, images_of
-from skfairlatent.encoders.diffae._training import _Batches
 
 CUDA = torch.device("cuda")
 # The same steps with the step size in float32 instead of float64.
@@ -63,6 +67,19 @@ def test__step__total_is_the_weighted_sum(make_step, pixels):
     assert (losses[:2, 1] > 0).all()
 
 
+def test__step__adds_the_loss_of_the_labels(make_step, pixels, tiny_config):
+    head = LabelHead(tiny_config.embed_channels, 2)
+    step = make_step(label_head=head, label_weight=3.0)
+    torch.manual_seed(0)
+    targets = torch.tensor([[0.0, 1.0]]).expand(len(pixels), 2)
+    total, noise, linear, label = step(pixels, 1, targets).tolist()
+    assert label == pytest.approx(math.log(2))
+    assert total == pytest.approx(noise + linear + 3 * label)
+    for _ in range(50):
+        last = float(step(pixels, 0, targets)[3])
+    assert last < 0.9 * label
+
+
 def test__step__clips_gradients(make_step, pixels):
     step = make_step()
     train(step, pixels, [1])
@@ -112,16 +129,24 @@ def test__step__restored_on_cuda_is_recorded_anew(make_step, pixels):
 class TestResident:
     @pytest.fixture
     def batches(self, pictures):
-        plan = SimpleNamespace(batch_size=16, seed=0)
-        return _Batches(pictures.__getitem__, len(pictures), plan, torch.device("cpu"))
+        targets = np.arange(len(pictures), dtype=np.float32)[:, None]
+        data = TrainingData(pictures.__getitem__, len(pictures), targets)
+        return Batches(data, 16, 0, torch.device("cpu"))
 
     def test__draw__of_images_kept_on_the_device_is_the_same(self, batches, monkeypatch):
         expected = [batches.draw(step) for step in range(9)]
         monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (2**30, 2**30))
         batches._resident, batches._epoch = batches._all_images(), -1
-        monkeypatch.setattr(batches, "read", None)
-        for step, images in enumerate(expected):
-            assert torch.equal(batches.draw(step), images)
+        batches.data = dataclasses.replace(batches.data, read=None)
+        for step, (images, targets) in enumerate(expected):
+            found = batches.draw(step)
+            assert torch.equal(found[0], images)
+            assert torch.equal(found[1], targets)
+
+    def test__draw__gives_each_image_its_own_targets(self, batches, pictures):
+        images, targets = batches.draw(3)
+        rows = targets[:, 0].long().numpy()
+        np.testing.assert_array_equal(images.numpy(), pictures[rows])
 
     def test__all_images__are_not_kept_where_there_is_little_memory(self, batches, monkeypatch):
         monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (2**14, 2**30))

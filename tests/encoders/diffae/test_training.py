@@ -2,12 +2,16 @@ import copy
 import dataclasses
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from sklearn.linear_model import LogisticRegression
 
 from skfairlatent.encoders import DiffAEEncoder, DiffAETraining
+from skfairlatent.encoders.diffae._batches import TrainingData
 from skfairlatent.encoders.diffae._ddim import alphas_cumprod
+from skfairlatent.encoders.diffae._label_head import label_targets
 from skfairlatent.encoders.diffae._networks import DiffusionAutoencoder
 from skfairlatent.encoders.diffae._step import DiffusionLoss
 from skfairlatent.encoders.diffae._training import Trainer
@@ -19,6 +23,10 @@ def encoder_for(config, **training):
     return DiffAEEncoder(
         None, config=config, training=DiffAETraining(**settings), device="cpu", n_steps=4
     )
+
+
+def data_of(pictures):
+    return TrainingData(pictures.__getitem__, len(pictures))
 
 
 def weights_of(encoder):
@@ -129,7 +137,7 @@ def test__fit__fewer_images_than_a_batch(tiny_config, pictures):
 def test__trainer__goes_back_once_after_a_loss_that_is_not_finite(tiny_config, pictures):
     plan = DiffAETraining(max_iter=2, batch_size=16).plan(len(pictures), 0)
     network = DiffusionAutoencoder(tiny_config)
-    trainer = Trainer(network, pictures.__getitem__, len(pictures), plan)
+    trainer = Trainer(network, data_of(pictures), plan)
     loss = trainer.step.loss
     calls = iter(range(100))
 
@@ -146,7 +154,7 @@ def test__trainer__goes_back_once_after_a_loss_that_is_not_finite(tiny_config, p
 
 def test__trainer__gives_up_after_a_second_one_and_says_what_to_change(tiny_config, pictures):
     plan = DiffAETraining(max_iter=2, batch_size=16).plan(len(pictures), 0)
-    trainer = Trainer(DiffusionAutoencoder(tiny_config), pictures.__getitem__, len(pictures), plan)
+    trainer = Trainer(DiffusionAutoencoder(tiny_config), data_of(pictures), plan)
     trainer.step.loss = lambda _network, _images, code: code.sum() * float("nan")
     with pytest.raises(TrainingDivergedError, match="smaller learning_rate_init"):
         trainer.run()
@@ -182,7 +190,7 @@ def test__trainer__average_lags_behind_the_weights(tiny_config, pictures):
     plan = DiffAETraining(max_iter=4, batch_size=16, ema_decay=0.9, learning_rate_init=1e-2)
     network = DiffusionAutoencoder(tiny_config)
     start = copy.deepcopy(network.state_dict())
-    trainer = Trainer(network, pictures.__getitem__, len(pictures), plan.plan(len(pictures), 0))
+    trainer = Trainer(network, data_of(pictures), plan.plan(len(pictures), 0))
     averaged = trainer.run().state_dict()
     name = "encoder.out.3.weight"
     moved = (network.state_dict()[name] - start[name]).norm()
@@ -204,6 +212,62 @@ def test__trainer__average_lags_behind_the_weights(tiny_config, pictures):
 def test__training_options__are_checked(settings, message):
     with pytest.raises(ValueError, match=message):
         DiffAETraining(**settings)
+
+
+class TestLabels:
+    """Labels that a code of twelve numbers has no room for unless it is told of them."""
+
+    @pytest.fixture
+    def y(self, pictures):
+        """Which of two squares is lighter, and which of three is the lightest."""
+        light = pictures[:, 4, [1, 3, 5]].mean(axis=2)
+        names = np.array(["left", "middle", "right"])
+        return pd.DataFrame({"two": light[:, 0] > light[:, 1], "three": names[light.argmax(1)]})
+
+    def test__fit__puts_them_into_the_code(self, tiny_config, pictures, y):
+        settings = {"max_iter": 0, "encoder_epochs": 60}
+        with_labels = encoder_for(tiny_config, label_weight=5.0, **settings).fit(pictures, y)
+        without = encoder_for(tiny_config, **settings).fit(pictures, y)
+        loss = with_labels.history_.loss_label
+        assert loss.iloc[0] == pytest.approx(np.log(2), abs=0.05)  # what ignorance costs
+        assert loss.iloc[-1] < 0.8 * loss.iloc[0]
+        assert (without.history_.loss_label == 0).all()
+        read = [
+            LogisticRegression(C=1e3, max_iter=1000).fit(E, y.two).score(E, y.two)
+            for E in (each.transform(pictures) for each in (with_labels, without))
+        ]
+        assert read[0] > read[1]
+
+    def test__fit__ignores_them_without_a_weight(self, tiny_config, pictures, y):
+        assert_same_weights(
+            encoder_for(tiny_config).fit(pictures, y), encoder_for(tiny_config).fit(pictures)
+        )
+
+    def test__fit__others_are_another_training(self, tiny_config, pictures, y, tmp_path):
+        settings = {"label_weight": 1.0, "checkpoint_dir": tmp_path}
+        encoder_for(tiny_config, **settings).fit(pictures, y)
+        with pytest.raises(CheckpointError, match="other data or other parameters"):
+            encoder_for(tiny_config, **settings).fit(pictures, ~y.two)
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            (lambda _: None, "y was not given: call fit\\(images, y\\)"),
+            (lambda y: y[:-1], "inconsistent numbers of samples"),
+            (lambda y: y.assign(two=True), "Label 'two' of y has one class only, True"),
+            (lambda y: y.assign(two=y.two.where(y.index > 1)), "Label 'two' of y is missing in 2 rows"),
+        ],
+    )
+    def test__fit__bad_ones_are_told(self, tiny_config, pictures, y, change, message):
+        with pytest.raises(ValueError, match=message):
+            encoder_for(tiny_config, label_weight=1.0).fit(pictures, change(y))
+
+
+def test__label_targets__are_a_column_for_two_classes_and_one_for_each_of_more():
+    y = pd.DataFrame({"two": ["b", "a", "b"], "three": [2, 0, 1]})
+    expected = [[1, 0, 0, 1], [0, 1, 0, 0], [1, 0, 1, 0]]
+    np.testing.assert_array_equal(label_targets(y, 3), expected)
+    np.testing.assert_array_equal(label_targets(["b", "a", "b"], 3), [[1], [0], [1]])
 
 
 class TestInitialWeights:
