@@ -1,6 +1,6 @@
 """The step of a model that has the latent, and what comes before it."""
 
-__all__ = ["latent_step"]
+__all__ = ["best_of", "latent_step"]
 
 from collections.abc import Callable
 from typing import Any
@@ -31,6 +31,7 @@ def latent_step(model: Any) -> tuple[Any, Callable[[Any], Any]]:
     NotFittedError
         If it is not fitted.
     """
+    model = best_of(model)
     step, prepare = model, _as_it_is
     if isinstance(model, Pipeline):
         steps = [each for _, each in model.steps]
@@ -52,6 +53,11 @@ def latent_step(model: Any) -> tuple[Any, Callable[[Any], Any]]:
             f"This {name} is not fitted yet: call fit(X, y, sensitive_features=...) first."
         )
     return step, prepare
+
+
+def best_of(model: Any) -> Any:
+    """Return what a fitted search found best; any other model as it is."""
+    return getattr(model, "best_estimator_", model)
 
 
 def _as_it_is(X: Any) -> Any:

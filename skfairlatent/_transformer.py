@@ -38,6 +38,7 @@ from skfairlatent._validation import (
     encode_annotations,
     reject_sparse,
     reject_text_columns,
+    warn_about_many_columns,
 )
 from skfairlatent.flows import Glow
 
@@ -493,6 +494,7 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
             rows = X if images else self._embed(X, reset=True)
             annotations = encode_annotations(rows, y, sensitive_features)
             embeddings = self._embed(X, reset=True) if images else rows
+            warn_about_many_columns(embeddings.shape[1])
             width = self._label_width(annotations, embeddings.shape[1])
             start = self._warm_flow(embeddings.shape[1])
             standardizer = Standardizer.fit(embeddings) if start is None else self._standardizer()

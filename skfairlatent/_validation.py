@@ -1,6 +1,12 @@
 """Labels and sensitive features, checked and turned into codes, groups and cells."""
 
-__all__ = ["Annotations", "encode_annotations", "reject_sparse", "reject_text_columns"]
+__all__ = [
+    "Annotations",
+    "encode_annotations",
+    "reject_sparse",
+    "reject_text_columns",
+    "warn_about_many_columns",
+]
 
 import warnings
 from dataclasses import dataclass
@@ -19,6 +25,8 @@ Codes = npt.NDArray[np.int64]
 
 # An attribute of more groups is likely to be a number that was not cut, or a row's name.
 _MANY_GROUPS = 20
+# Pixels of the smallest images of faces are more columns than this; embeddings are fewer.
+_MANY_COLUMNS = 4096
 # More names than this make a warning unreadable.
 _MAX_NAMED = 8
 
@@ -239,6 +247,18 @@ def _warn_about_many_groups(attribute: SensitiveColumn) -> None:
             "into groups, as pandas.cut(age, [0, 30, 50, 120]), and merge rare categories.",
             FairLatentWarning,
             stacklevel=6,
+        )
+
+
+def warn_about_many_columns(n_features: int) -> None:
+    """Warn if a flow over so many columns takes hours and gigabytes, as over pixels."""
+    if n_features > _MANY_COLUMNS:
+        warnings.warn(
+            f"X has {n_features} columns, and time and memory of the fit grow with the square of "
+            "that. Reduce them first, as by sklearn.decomposition.PCA(512); pass pixels as "
+            "images, of shape (n, height, width, 3), to an encoder of images.",
+            FairLatentWarning,
+            stacklevel=4,
         )
 
 

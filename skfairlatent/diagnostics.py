@@ -141,7 +141,7 @@ def diagnose(
     Parameters
     ----------
     transformer : FairLatentTransformer, or Pipeline with one
-        Fitted.
+        Fitted; of a search over such, its ``best_estimator_`` is taken.
 
     X : array-like
         What it takes: of a Pipeline what its first step takes, of a transformer what the steps

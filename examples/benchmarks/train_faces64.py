@@ -7,8 +7,8 @@ called again, and writes the averaged weights, as they are then, as 16 bit safet
 WORK/faces64.safetensors. Once they are good, copy them into the package
 (skfairlatent/encoders/diffae/weights/). ``faces64.py`` measures them.
 
-Three plans: ``cpu`` spends most steps on the semantic encoder alone and on images of half the size,
-which are many times cheaper; ``gpu`` is what the weights that ship were trained by, in eight
+Three plans: ``cpu`` spends most steps on the semantic encoder alone and on images of half the
+size, which are many times cheaper; ``gpu`` is what the weights that ship were trained by, in eight
 minutes on an H200: a third of the time on images of half the size; ``labels`` goes on from these
 with 36 of CelebA's attributes read from the code, all but the four that ``faces64.py`` probes.
 """

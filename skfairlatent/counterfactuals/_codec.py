@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from sklearn.pipeline import Pipeline
 from sklearn.utils.metaestimators import available_if
 
 from skfairlatent._embedding import holds_images
@@ -40,6 +41,17 @@ class ImageCodec:
 
     encoder: Any = None
     undo: tuple[Any, ...] = ()
+
+    @classmethod
+    def of(cls, encoder: Any, undo: tuple[Any, ...] = ()) -> "ImageCodec":
+        """Take a pipeline apart that begins with an encoder which finds the noise of images.
+
+        The pipeline itself can neither find nor take noise.
+        """
+        if isinstance(encoder, Pipeline) and hasattr(encoder[0], "invert"):
+            encoder, *between = [step for _, step in encoder.steps if step != "passthrough"]
+            undo = (*between, *undo)
+        return cls(encoder, undo)
 
     @property
     def can_decode(self) -> bool:

@@ -54,8 +54,9 @@ class CounterfactualExplainer(BaseEstimator):
     Parameters
     ----------
     model : Pipeline, or FairLatentTransformer
-        Fitted. A Pipeline without a FairLatentTransformer is explained in the *raw* latent, what
-        its classifier is given: label edits and sensitive edits then move the same columns.
+        Fitted; of a search over such, its ``best_estimator_``. A Pipeline without a
+        FairLatentTransformer is explained in the *raw* latent, what its classifier is given:
+        label edits and sensitive edits then move the same columns.
 
     classifier : object, optional
         The fitted classifier, if `model` is a transformer.
@@ -255,8 +256,9 @@ class CounterfactualExplainer(BaseEstimator):
             looks like, which is not always the one it has.
 
         target_probability : float in (0, 1), optional
-            Probability that a logistic regression on the sensitive block is to give this value.
-            None for just over that of any other value.
+            Probability that a logistic regression on the sensitive block is to give this value;
+            rows that have it already, or more, stay as they are. None for just over that of any
+            other value.
 
         Returns
         -------
@@ -280,11 +282,11 @@ class CounterfactualExplainer(BaseEstimator):
             codes = np.ones(len(rows), dtype=np.intp)
         else:
             codes = scores.argsort(axis=1)[:, -2]
-        goal = Goal.of(codes, log_odds(target_probability), scores)
         towards = known.towards(codes, rows, self.sensitive_direction)
         if strengths is not None:
             return self._collect("sensitive", known.name, start, line_edits(towards, strengths))
-        towards *= goal.signs[:, None]
+        # Who is read as of that group already is not moved towards the one that is left.
+        goal = Goal(codes, log_odds(target_probability), np.ones(len(rows)))
         terrain = Terrain(known.probe, rows.shape[1], self._sensitive_scale)
         lengths, reached = along_line(terrain, rows, goal, towards)
         edits = single_edits(lengths[:, None] * unit_rows(towards), reached)

@@ -12,6 +12,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from skfairlatent._embedding import image_encoder
+from skfairlatent._latent_step import best_of
 
 from ._codec import ImageCodec
 from ._names import nameless
@@ -58,7 +59,7 @@ def find_space(model: Any, classifier: Any, encoder: Any, *, images: bool) -> Sp
 
     Parameters
     ----------
-    model : Pipeline, classifier or FairLatentTransformer
+    model : Pipeline, classifier, FairLatentTransformer or search of one
         Fitted. Without a fair transformer in it, its latent is what its last step is given.
     classifier : object or None
         The classifier on what the transformer returns, if `model` is a transformer alone.
@@ -67,7 +68,7 @@ def find_space(model: Any, classifier: Any, encoder: Any, *, images: bool) -> Sp
     images : bool
         Whether the model is given images.
     """
-    steps = _steps(model, classifier)
+    steps = _steps(best_of(model), classifier)
     for step in steps:
         check_is_fitted(step, msg=NOT_FITTED)
     fair = [i for i, step in enumerate(steps) if is_fair(step)]
@@ -112,16 +113,16 @@ def _fair_space(steps: list[Any], at: int, decoder: Any, *, images: bool) -> Spa
     elif decoder is None and not isinstance(fair.encoder, str):
         # Given on purpose, though codes were computed before: for what the transformer is given.
         decoder, undo = fair.encoder, ()
-    prepare = _chain(before)
+    maps = _FairMaps(_chain(before), fair)
     return Space(
-        embed=lambda X: fair.embed(X if prepare is None else prepare.transform(X)),
-        forward=nameless(fair.latent),
-        inverse=nameless(lambda Z: fair.inverse_transform(Z, decode=False)),
+        embed=maps.embed,
+        forward=maps.forward,
+        inverse=maps.inverse,
         label=fair.label_slice_,
         sensitive=fair.sensitive_slice_,
         input=fair.label_slice_ if fair.output == "label" else slice(0, fair.n_features_in_),
         classifier=_chain(steps[at + 1 :]),
-        codec=ImageCodec(decoder, undo),
+        codec=ImageCodec.of(decoder, undo),
     )
 
 
@@ -136,38 +137,74 @@ def _plain_space(steps: list[Any], decoder: Any, *, images: bool) -> Space:
     # Embeddings are the first thing that a latent can be taken back to.
     while not all(hasattr(step, "inverse_transform") for step in before[start:]):
         start += 1
-    prepare, latent = _chain(before[:start]), _chain(before[start:])
-    width = int(classifier.n_features_in_)
+    maps = _PlainMaps(_chain(before[:start]), _chain(before[start:]), classifier, steps[0])
+    everything = slice(0, int(classifier.n_features_in_))
+    return Space(
+        embed=maps.embed,
+        forward=maps.forward,
+        inverse=maps.inverse,
+        label=everything,
+        sensitive=everything,
+        input=everything,
+        classifier=classifier,
+        codec=ImageCodec.of(
+            before[0] if decoder is None and images else decoder,
+            tuple(before[1:start] if images else before[:start]),
+        ),
+    )
+
+
+@dataclass(frozen=True)
+class _FairMaps:
+    """The maps of a pipeline with a fair transformer; methods, so that they can be pickled."""
+
+    prepare: Any
+    fair: Any
+
+    def embed(self, X: Any) -> Array:
+        E: Array = self.fair.embed(X if self.prepare is None else self.prepare.transform(X))
+        return E
 
     @nameless
-    def forward(E: Array) -> Array:
-        Z = E if latent is None else np.asarray(latent.transform(E))
+    def forward(self, E: Array) -> Array:
+        Z: Array = self.fair.latent(E)
+        return Z
+
+    @nameless
+    def inverse(self, Z: Array) -> Array:
+        E: Array = self.fair.inverse_transform(Z, decode=False)
+        return E
+
+
+@dataclass(frozen=True)
+class _PlainMaps:
+    """The maps of a pipeline without one."""
+
+    prepare: Any
+    latent: Any
+    classifier: Any
+    first: Any
+
+    def embed(self, X: Any) -> Array:
+        if self.prepare is None:
+            return _numbers(_with_known_columns(X, self.first))
+        return _numbers(self.prepare.transform(X))
+
+    @nameless
+    def forward(self, E: Array) -> Array:
+        Z = E if self.latent is None else np.asarray(self.latent.transform(E))
+        width = int(self.classifier.n_features_in_)
         if Z.shape[1] != width:
             raise ValueError(
-                f"X has {Z.shape[1]} features, but {type(classifier).__name__} is expecting "
+                f"X has {Z.shape[1]} features, but {type(self.classifier).__name__} is expecting "
                 f"{width} features as input: give the columns that it was fitted on, or a "
                 "Pipeline of all that comes before it."
             )
         return Z
 
-    everything = slice(0, width)
-    return Space(
-        embed=lambda X: _numbers(
-            _with_known_columns(X, steps[0]) if prepare is None else prepare.transform(X)
-        ),
-        forward=forward,
-        inverse=nameless(
-            lambda Z: Z if latent is None else np.asarray(latent.inverse_transform(Z))
-        ),
-        label=everything,
-        sensitive=everything,
-        input=everything,
-        classifier=classifier,
-        codec=ImageCodec(
-            before[0] if decoder is None and images else decoder,
-            tuple(before[1:start] if images else before[:start]),
-        ),
-    )
+    @nameless
+    def inverse(self, Z: Array) -> Array:
+        return Z if self.latent is None else np.asarray(self.latent.inverse_transform(Z))
 
 
 def _chain(steps: list[Any]) -> Any:

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from skfairlatent.datasets._store import ImageStore
 
-__all__ = ["ImageOptions", "LazyImages", "decode_all", "deliver"]
+__all__ = ["ImageOptions", "LazyImages", "decode_all", "deliver", "upright"]
 
 Pixels: TypeAlias = NDArray[np.uint8]
 
@@ -164,7 +164,7 @@ def _decode(store: ImageStore, member: str, options: ImageOptions) -> Pixels:
     encoded = io.BytesIO(store.read(member))
     try:
         with pillow.Image.open(encoded) as opened:
-            image = opened.convert("RGB")
+            image = upright(opened).convert("RGB")
     except _UNREADABLE as error:
         msg = (
             f"{member!r} in {str(store.path)!r} is not an image that Pillow can read ({error}): "
@@ -186,6 +186,11 @@ def _decode(store: ImageStore, member: str, options: ImageOptions) -> Pixels:
         height, width = options.height_width
         image = pillow.ImageOps.fit(image, (width, height), pillow.Image.Resampling.LANCZOS)
     return np.asarray(image, dtype=np.uint8)
+
+
+def upright(picture: Any) -> Any:
+    """Return a PIL image turned as its EXIF orientation says."""
+    return _pillow().ImageOps.exif_transpose(picture)
 
 
 def _describe(image: Pixels) -> str:

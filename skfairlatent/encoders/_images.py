@@ -44,7 +44,7 @@ class ImageSource:
     taken as 0 to 255; the first time that images are read, there is a warning if none is above 1.
     Images of another size are scaled to cover `size` with the Lanczos filter, and what sticks out
     is cut off at both ends alike; the first time that loses more than a pixel of the result,
-    there is a warning. The EXIF orientation of photographs is not applied.
+    there is a warning. Photographs are turned upright by their EXIF orientation.
 
     Parameters
     ----------

@@ -22,9 +22,13 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from skfairlatent.datasets._images import _UNREADABLE, _pillow
+from skfairlatent.datasets._images import _UNREADABLE, _pillow, upright
 
 Pixels: TypeAlias = npt.NDArray[np.uint8]
+
+# The EXIF tag, and its values for photographs that were taken with the camera on its side.
+ORIENTATION = 0x0112
+LYING = (5, 6, 7, 8)
 
 _CHANNELS = (1, 3, 4)
 # What computing in float32 may add to an image in [0, 1].
@@ -104,7 +108,8 @@ def open_picture(item: Any, name: str) -> Pixels:
     """Return the pixels of a PIL image, or of the file at a path, as uint8 RGB.
 
     Modes are converted by Pillow's ``convert("RGB")``: opacity is dropped, not blended, and of
-    an animation the first frame is taken. A photograph is not turned by its EXIF orientation.
+    an animation the first frame is taken. Photographs are turned upright, as their EXIF
+    orientation says, which viewers do too.
 
     Raises
     ------
@@ -120,13 +125,15 @@ def open_picture(item: Any, name: str) -> Pixels:
                 f"{name} has more than 8 bits a channel (mode {picture.mode}): save it with 8 "
                 "bits, or pass it as an array of floats from 0 to 1."
             )
-        return np.asarray(picture.convert("RGB"), dtype=np.uint8)
+        return np.asarray(upright(picture).convert("RGB"), dtype=np.uint8)
 
 
 def header_size(item: Any, name: str) -> tuple[int, int]:
-    """Return height and width of a PIL image or of a file, without decoding it."""
+    """Return height and width of a PIL image or of a file, upright, without decoding it."""
     with _opened(item, name) as picture:
-        return int(picture.height), int(picture.width)
+        height, width = int(picture.height), int(picture.width)
+        is_lying = picture.getexif().get(ORIENTATION) in LYING
+        return (width, height) if is_lying else (height, width)
 
 
 def fit_image(image: Pixels, size: tuple[int, int]) -> Pixels:

@@ -180,5 +180,5 @@ def use_log_scale(ax: "Axes") -> None:
     ticker = importlib.import_module("matplotlib.ticker")
     ax.set_yscale("log")
     ax.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
-    ax.yaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.yaxis.set_major_formatter(ticker.StrMethodFormatter("{x:g}"))
     ax.yaxis.set_minor_locator(ticker.NullLocator())

@@ -14,6 +14,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
 from skfairlatent._embedding import holds_images
+from skfairlatent._latent_step import best_of
 from skfairlatent.counterfactuals import Counterfactuals
 from skfairlatent.counterfactuals._names import nameless
 from skfairlatent.counterfactuals._scores import Scores
@@ -118,7 +119,8 @@ def audit(  # noqa: PLR0913 - what is audited, and how
     Parameters
     ----------
     pipe : Pipeline
-        Fitted, with a FairLatentTransformer and after it a classifier of one label.
+        Fitted, with a FairLatentTransformer and after it a classifier of one label; of a search
+        over such pipelines its ``best_estimator_`` is taken.
 
     X : array-like of shape (n_samples, n_features), or images
         Rows that neither the pipeline nor the baseline **was fitted on**; that is not checked.
@@ -219,6 +221,7 @@ def audit(  # noqa: PLR0913 - what is audited, and how
     pyplot("audit")
     settings = Settings(n_examples, n_decoded, target_probability, noise, n_bootstrap, confidence)
     settings.check()
+    pipe = best_of(pipe)
     fair, rng = find_fair(pipe), check_random_state(random_state)
     with _noting_warnings() as warned:
         given = Given(X, y, sensitive_features, pos_label, baseline, encoder)

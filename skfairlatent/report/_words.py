@@ -221,7 +221,8 @@ def truth_of_edits(audit: Mapping[str, Any]) -> list[str]:
         "Each edit moves a person's latent (the numbers that the model sees) in the direction in "
         "which the groups differ, until a reader of the latent takes the person for a member of "
         f"another group, with probability {audit['target_probability']:g} where that can be "
-        "reached. "
+        "reached. It starts from the group that the reader takes the person for, which is not "
+        "always the one recorded: whoever is misread is moved towards the own group. "
         "Whether the decision then changes shows whether it rests on what tells the groups apart.",
         "The length of an edit is 1 where it goes as far as two people lie apart. Edits much "
         "longer than that make a person unlike anyone: the latent then hardly tells the groups "

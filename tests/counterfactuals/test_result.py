@@ -1,10 +1,13 @@
 """The result: tables, subsets, images, and decisions on images encoded again."""
 
+import pickle
+
 import numpy as np
 import pytest
 from sklearn.base import BaseEstimator, clone
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Normalizer, StandardScaler
 
@@ -185,6 +188,52 @@ def test__diffae__noise_of_the_originals_brings_them_back():
     assert _difference(own.images, result.images[1:3]) <= 3  # inverted in other batches
     with pytest.raises(ValueError, match="x_T has 2 rows, and there are 4"):
         result.decode(x_T=noise[:2])
+
+
+def test__diffae__in_a_pipeline_of_its_own_keeps_the_noise_of_images():
+    encoder = DiffAEEncoder()
+    images = encoder.sample(6, random_state=0)
+    inner = make_pipeline(encoder, PCA(3)).fit(images)
+    y = np.array([0, 1] * 3)
+    fair = FairLatentTransformer(inner, n_label_components=1, max_iter=1, random_state=0)
+    with pytest.warns(FairLatentWarning):
+        fair.fit(images, y)
+    model = make_pipeline(fair, LogisticRegression().fit(fair.transform(images), y))
+    explainer = CounterfactualExplainer(model).fit(images, y)
+    result = explainer.explain_label(images[:2], strengths=[0.0]).decode(n_corrections=0)
+    away = np.abs(result.original_images.astype(float) - images[:2]).mean()
+    assert away < 2  # of 255 levels; drawn noise gives another face, 20 away
+
+
+def pickled(value):
+    return pickle.loads(pickle.dumps(value))  # noqa: S301 - made here
+
+
+@pytest.mark.parametrize("is_fair", [True, False])
+def test__pickled__they_decode_as_before(explainer, pictures, is_fair):
+    images = pictures[0]
+    if not is_fair:
+        raw = make_pipeline(clone(explainer.model.encoder), LogisticRegression())
+        explainer = CounterfactualExplainer(raw.fit(images, pictures[1])).fit(images)
+    again = pickled(explainer)
+    result = again.explain_label(images[:3])
+    expected = explainer.explain_label(images[:3]).decode()
+    np.testing.assert_array_equal(result.latents, expected.latents)
+    found = pickled(result).decode()
+    np.testing.assert_array_equal(found.images, expected.images)
+
+
+def test__search__stands_for_what_it_found_best(explainer, pictures):
+    images, y, s = pictures
+    model = make_pipeline(explainer.model, LogisticRegression())
+    model[-1].fit(explainer.model.transform(images), y)
+    search = GridSearchCV(model, {})
+    search.best_estimator_ = model
+    found = CounterfactualExplainer(search).fit(images, y, sensitive_features=s)
+    expected = CounterfactualExplainer(model).fit(images, y, sensitive_features=s)
+    np.testing.assert_array_equal(
+        found.explain_label(images[:3]).latents, expected.explain_label(images[:3]).latents
+    )
 
 
 def test__diffae__corrected_images_are_nearer_to_the_edit():

@@ -155,6 +155,26 @@ class TestConversion:
         read = ImageSource([tmp_path / f"a.{suffix}"], 6).read(slice(None))
         np.testing.assert_array_equal(read, expected[:1])
 
+    @pytest.mark.parametrize("orientation", range(1, 9))
+    def test__image_source__turns_photographs_upright(self, orientation, tmp_path):
+        """As viewers show them, in every form, also where height and width change places."""
+        tall = np.random.default_rng(0).integers(0, 256, (12, 8, 3), dtype=np.uint8)
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        path = tmp_path / "a.png"
+        Image.fromarray(tall).save(path, exif=exif)
+        with Image.open(path) as opened:
+            expected = np.asarray(ImageOps.exif_transpose(opened))
+        folder = load_image_folder(tmp_path, pd.DataFrame({"image_id": ["a"]}))
+        np.testing.assert_array_equal(folder.images[0], expected)
+        fitted = ImageSource(expected[None], 8).read(slice(None))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FairLatentWarning)  # a third is cut off
+            for form in (path, Image.open(path)):
+                source = ImageSource([form], 8)
+                np.testing.assert_array_equal(source.read(slice(None)), fitted)
+                assert ImageSource([form]).read(slice(None)).shape[1:] == expected.shape
+
     def test__image_source__takes_the_first_frame(self, pixels, tmp_path):
         first, *others = map(Image.fromarray, pixels[:3])
         first.save(tmp_path / "a.webp", save_all=True, append_images=others, lossless=True)

@@ -1,6 +1,7 @@
 """What an audit measures, and what it says of how."""
 
 import copy
+import pickle
 
 import numpy as np
 import pandas as pd
@@ -212,6 +213,11 @@ def test__facts__tell_encoders_apart_wherever_they_stand(pictures, binary):
     assert [each["encoder_fingerprint"] for each in facts] == [told, told]
     assert fair.encoder_fingerprint_ == told
     assert binary.report.facts["model"]["encoder_fingerprint"] is None
+
+
+def test__report__can_be_pickled(pictures):
+    again = pickle.loads(pickle.dumps(pictures.report))  # noqa: S301 - made here
+    assert again.to_html() == pictures.report.to_html()
 
 
 def test__audit__of_all_of_the_latent_and_a_classifier_without_probabilities(binary):

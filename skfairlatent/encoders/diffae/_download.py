@@ -115,7 +115,8 @@ def _address(name: str, target: Path, mirror: str | None, offline: bool | None) 
         raise FileNotFoundError(
             f"{target} does not exist. The authors publish {name} at {AUTHORS}: download its "
             f"{WEIGHTS} there in a browser, and put it at that path ({CACHE} changes the folder). "
-            f"With a mirror that has {name}/{WEIGHTS}, pass mirror='https://...' or set {MIRROR}."
+            f"With a mirror that has {name}/{WEIGHTS}, set {MIRROR}='https://...', or call "
+            f"download_weights({name!r}, mirror='https://...')."
         )
     return f"{found}/{name}"
 

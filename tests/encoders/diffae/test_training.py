@@ -255,7 +255,10 @@ class TestLabels:
             (lambda _: None, "y was not given: call fit\\(images, y\\)"),
             (lambda y: y[:-1], "inconsistent numbers of samples"),
             (lambda y: y.assign(two=True), "Label 'two' of y has one class only, True"),
-            (lambda y: y.assign(two=y.two.where(y.index > 1)), "Label 'two' of y is missing in 2 rows"),
+            (
+                lambda y: y.assign(two=y.two.where(y.index > 1)),
+                "Label 'two' of y is missing in 2 rows",
+            ),
         ],
     )
     def test__fit__bad_ones_are_told(self, tiny_config, pictures, y, change, message):
