@@ -62,8 +62,8 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
     not replace an audit of the predictions.
 
     The method is that of [1]_; where its summary leaves a formula open, the one here is this
-    package's reading. The default form of the group distance is not the paper's but
-    the one that won on measured data; ``distance="contrastive"`` is the paper's.
+    package's reading. The default form of the group distance is not the paper's, which is
+    ``distance="contrastive"``.
 
     Parameters
     ----------
@@ -136,7 +136,8 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         Smallest improvement of the validation loss that counts.
 
     warm_start : bool, default=False
-        Go on from the flow of the previous fit, which must have had the same number of features.
+        Go on from the flow of the previous fit, which must have had the same number of features,
+        `n_blocks` and `hidden_features`.
 
     checkpoint_dir : path-like or None, default=None
         Directory that keeps the state of an unfinished fit after every epoch. A fit with the

@@ -194,7 +194,7 @@ def _verdict(row: pd.Series) -> str:
 def _edits_in_short(affected: pd.DataFrame, attribute: str, *, is_blind: bool) -> str:
     before, after = (affected.loc[(attribute, model)] for model in ("before", "after"))
     text = (
-        f"Editing only what tells groups by {attribute} apart changes the decision of "
+        f"Moving people along what tells groups by {attribute} apart changes the decision of "
         f"{percent(before['share'])} of people before"
     )
     if is_blind:
@@ -275,7 +275,7 @@ def limits(
         "the largest of several differences, so that chance alone makes it larger than 0, and "
         "more so with more or smaller groups.",
         "An edit shows what the model takes a group to look like. It is not what a person would "
-        "be like as a member of another group.",
+        "be like as a member of another group. It may move what tells of other attributes too.",
     ]
     if audit["baseline"] is None:
         texts.append(

@@ -167,9 +167,9 @@ class TestConversion:
             expected = np.asarray(ImageOps.exif_transpose(opened))
         folder = load_image_folder(tmp_path, pd.DataFrame({"image_id": ["a"]}))
         np.testing.assert_array_equal(folder.images[0], expected)
-        fitted = ImageSource(expected[None], 8).read(slice(None))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FairLatentWarning)  # a third is cut off
+            fitted = ImageSource(expected[None], 8).read(slice(None))
             for form in (path, Image.open(path)):
                 source = ImageSource([form], 8)
                 np.testing.assert_array_equal(source.read(slice(None)), fitted)

@@ -61,8 +61,9 @@ class DiffAEEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         that this package has trained or written.
 
     n_steps : int or None, default=None
-        Steps of decoding and of inversion, up to 1,000. Time is proportional to it. None takes
-        10 of ``"dpmsolver++"`` or 50 of ``"ddim"``.
+        Steps of decoding and of inversion, up to 1,000, and at least 2 of ``"dpmsolver++"``. Time
+        is proportional to it. None takes 10 of ``"dpmsolver++"`` or 50 of ``"ddim"``. Noise that
+        was found with some steps brings images back with as many of the same solver.
 
     chunk_size : int, default=64
         Images on the device at a time. Halved when memory runs out.
@@ -254,8 +255,8 @@ class DiffAEEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             Semantic codes.
 
         x_T : array-like of shape (n_samples, size, size, 3) or (1, size, size, 3), default=None
-            Noise to start from, as `invert` gives it; a single one is used for all codes. None
-            draws it from `random_state`.
+            Noise to start from, as `invert` gives it with the same `solver` and `n_steps`; a
+            single one is used for all codes. None draws it from `random_state`.
 
         Returns
         -------
