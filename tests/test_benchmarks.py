@@ -125,6 +125,19 @@ def test__face_embeddings__holds_figures_against_targets(script):
     assert checks.drop(["leak", "wga_change"]).all()
 
 
+def test__distances__compares_every_form(script, tiny_data, tmp_path):
+    module = script("distances")
+
+    _run(module, tiny_data, tmp_path, "--lambda-di", "1", "--levels", "0.9")
+
+    runs = pd.read_csv(tmp_path / "distances_runs.csv")
+    assert list(runs["method"].unique()) == module.FORMS
+    # Each form was really taken: their runs differ.
+    assert runs.loc[runs["classifier"] == "MLP", "accuracy"].nunique() > 1
+    report = (tmp_path / "distances.rst").read_text(encoding="utf-8")
+    assert all(form in report for form in module.FORMS)
+
+
 def test__peers__runs_every_method_and_compares_them(script, tiny_data, tmp_path, monkeypatch):
     module = script("peers")
     monkeypatch.setattr(module, "PROTOTYPE_ITERATIONS", 2)

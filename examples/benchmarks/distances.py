@@ -2,9 +2,10 @@
 
     python examples/benchmarks/distances.py --data DATA --out results
 
-``FairLatentTransformer`` with its defaults, over ``lambda_di``, once for each ``distance``, in front
-of a linear classifier and of a network with one hidden layer. Frontiers are drawn and compared as
-in ``peers.py``. Results are kept in ``OUT/distances.jsonl``: an interrupted run goes on.
+``FairLatentTransformer`` with its defaults, over ``lambda_di``, once for each ``distance``, in
+front of a linear classifier and of a network with one hidden layer. Frontiers are drawn and
+compared as in ``peers.py``. Results are kept in ``OUT/distances.jsonl``, where an interrupted run
+goes on.
 """
 
 import argparse
@@ -15,6 +16,7 @@ from _common import (
     add_data_arguments,
     add_run_arguments,
     code_fingerprint,
+    json_object,
     measure_all,
     provenance,
     rst_table,
@@ -34,7 +36,9 @@ def plan(options, source, task):
             for seed in options.seeds:
                 key = {"task": task.name, "split": source.split, "max_rows": source.max_rows}
                 key |= {"method": form, "value": value, "seed": seed, "code": code_fingerprint()}
-                given = source, task, OURS, value, seed, {"distance": form}
+                params = {**options.params, "distance": form}
+                key["params"] = str(sorted(params.items()))
+                given = source, task, OURS, value, seed, params
                 parts.append((key, delayed(measure_representation)(*given)))
     return parts
 
@@ -51,6 +55,9 @@ def build_parser():
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--lambda-di", nargs="+", type=float, default=[1.0, 3.0, 10.0, 30.0])
     parser.add_argument("--levels", nargs="+", type=float, default=[0.02, 0.03, 0.05, 0.10])
+    parser.add_argument(
+        "--params", type=json_object, default={}, help="parameters of the transformer, as JSON"
+    )
     add_run_arguments(parser)
     return parser
 
