@@ -128,7 +128,10 @@ def test__face_embeddings__holds_figures_against_targets(script):
 def test__distances__compares_every_form(script, tiny_data, tmp_path):
     module = script("distances")
 
-    _run(module, tiny_data, tmp_path, "--lambda-di", "1", "--levels", "0.9")
+    # Trained long enough for the form to matter.
+    params = '{"max_iter": 40, "n_blocks": 1, "hidden_features": 8, "learning_rate_init": 0.01}'
+    arguments = ["--lambda-di", "30", "--levels", "0.9", "--params", params]
+    _run(module, tiny_data, tmp_path, *arguments)
 
     runs = pd.read_csv(tmp_path / "distances_runs.csv")
     assert list(runs["method"].unique()) == module.FORMS

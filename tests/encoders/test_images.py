@@ -167,13 +167,13 @@ class TestConversion:
             expected = np.asarray(ImageOps.exif_transpose(opened))
         folder = load_image_folder(tmp_path, pd.DataFrame({"image_id": ["a"]}))
         np.testing.assert_array_equal(folder.images[0], expected)
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), Image.open(path) as opened:
             warnings.simplefilter("ignore", FairLatentWarning)  # a third is cut off
             fitted = ImageSource(expected[None], 8).read(slice(None))
-            for form in (path, Image.open(path)):
+            for form in (path, opened):
                 source = ImageSource([form], 8)
                 np.testing.assert_array_equal(source.read(slice(None)), fitted)
-                assert ImageSource([form]).read(slice(None)).shape[1:] == expected.shape
+                assert ImageSource([form], None).image_size == expected.shape[:2]
 
     def test__image_source__takes_the_first_frame(self, pixels, tmp_path):
         first, *others = map(Image.fromarray, pixels[:3])
