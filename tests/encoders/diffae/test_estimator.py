@@ -137,8 +137,10 @@ def test__sample__draws_other_images_by_seed(encoder):
     assert (first != encoder.sample(3, random_state=1)).any()
     cold = encoder.sample(3, temperature=0.0)
     assert (cold == cold[:1]).all()
-    with pytest.raises(ValueError, match="temperature=-1"):
+    with pytest.raises(ValueError, match="^temperature=-1: expected 0 or more"):
         encoder.sample(3, temperature=-1)
+    with pytest.raises(ValueError, match="^n_samples=0: expected 1 or more"):
+        encoder.sample(0)
 
 
 def test__sample__without_statistics_says_what_to_give(trained, tmp_path):
