@@ -30,7 +30,7 @@ class Checkpoint:
     """
 
     def __init__(self, directory: str | os.PathLike[str], fingerprint: str) -> None:
-        self.path = Path(directory) / FILE_NAME
+        self.path = Path(directory).expanduser() / FILE_NAME
         self.fingerprint = fingerprint
         self.path.parent.mkdir(parents=True, exist_ok=True)
 

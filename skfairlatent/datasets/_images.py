@@ -11,13 +11,17 @@ from numpy.typing import ArrayLike, NDArray
 
 from skfairlatent.datasets._store import ImageStore
 
-__all__ = ["ImageOptions", "LazyImages", "decode_all", "deliver", "upright"]
+__all__ = ["ImageOptions", "LazyImages", "decode_all", "deliver", "orientation", "upright"]
 
 Pixels: TypeAlias = NDArray[np.uint8]
 
 _MODES = ("array", "lazy", "paths")
 # What Pillow's readers raise on damaged bytes, by format.
 _UNREADABLE = (OSError, SyntaxError, ValueError, EOFError)
+
+# The EXIF tag, and PIL's turns that undo each of its values.
+_ORIENTATION = 0x0112
+_TURNS = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}
 
 
 @dataclass(frozen=True)
@@ -190,7 +194,17 @@ def _decode(store: ImageStore, member: str, options: ImageOptions) -> Pixels:
 
 def upright(picture: Any) -> Any:
     """Return a PIL image turned as its EXIF orientation says."""
-    return _pillow().ImageOps.exif_transpose(picture)
+    picture.load()  # Pillow turns a TIFF by itself, and then takes the tag away
+    turn = _TURNS.get(orientation(picture))
+    return picture if turn is None else picture.transpose(turn)
+
+
+def orientation(picture: Any) -> int:
+    """Return the EXIF orientation of a PIL image, 1 to 8; 1 where there is none."""
+    try:
+        return int(picture.getexif().get(_ORIENTATION, 1))
+    except Exception:  # noqa: BLE001 - damaged EXIF, of which Pillow has many errors, is none
+        return 1
 
 
 def _describe(image: Pixels) -> str:

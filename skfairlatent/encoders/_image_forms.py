@@ -77,6 +77,8 @@ def _check_path(row: int, path: str | os.PathLike[str]) -> None:
             f"{name_of(row, path)} is a folder: pass the paths of the images in it, as "
             f"sorted(Path({str(path)!r}).glob('*.jpg'))."
         )
+    if not stat.S_ISREG(mode):  # reading a pipe may never end
+        raise ValueError(f"{name_of(row, path)} is no regular file: pass paths of image files.")
 
 
 def _check_array(row: int, item: Any) -> None:

@@ -22,12 +22,11 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from skfairlatent.datasets._images import _UNREADABLE, _pillow, upright
+from skfairlatent.datasets._images import _UNREADABLE, _pillow, orientation, upright
 
 Pixels: TypeAlias = npt.NDArray[np.uint8]
 
-# The EXIF tag, and its values for photographs that were taken with the camera on its side.
-ORIENTATION = 0x0112
+# EXIF orientations of photographs that were taken with the camera on its side.
 LYING = (5, 6, 7, 8)
 
 _CHANNELS = (1, 3, 4)
@@ -131,9 +130,12 @@ def open_picture(item: Any, name: str) -> Pixels:
 def header_size(item: Any, name: str) -> tuple[int, int]:
     """Return height and width of a PIL image or of a file, upright, without decoding it."""
     with _opened(item, name) as picture:
-        height, width = int(picture.height), int(picture.width)
-        is_lying = picture.getexif().get(ORIENTATION) in LYING
-        return (width, height) if is_lying else (height, width)
+        if orientation(picture) not in LYING:
+            return int(picture.height), int(picture.width)
+        if picture.format == "TIFF":  # its header may have been turned already
+            turned = upright(picture)
+            return int(turned.height), int(turned.width)
+        return int(picture.width), int(picture.height)
 
 
 def fit_image(image: Pixels, size: tuple[int, int]) -> Pixels:

@@ -175,6 +175,26 @@ class TestConversion:
                 np.testing.assert_array_equal(source.read(slice(None)), fitted)
                 assert ImageSource([form], None).image_size == expected.shape[:2]
 
+    @pytest.mark.parametrize("orientation", [1, 6, 8])
+    def test__image_source__keeps_the_size_of_an_upright_tiff(self, orientation, tmp_path):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        path = tmp_path / "a.tif"
+        Image.fromarray(np.zeros((12, 8, 3), dtype=np.uint8)).save(path, exif=exif)
+        with Image.open(path) as opened:
+            opened.load()
+            expected = opened.height, opened.width
+        assert ImageSource([path], None).read(slice(None)).shape[1:3] == expected
+
+    def test__image_source__reads_images_with_damaged_exif(self, pixels, tmp_path):
+        path = tmp_path / "a.png"
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        damaged = exif.tobytes()[:-9] + b"\xff" * 9
+        Image.fromarray(pixels[0]).save(path, exif=damaged)
+        read = ImageSource([path], 6).read(slice(None))
+        assert read.shape == (1, 6, 6, 3)
+
     def test__image_source__takes_the_first_frame(self, pixels, tmp_path):
         first, *others = map(Image.fromarray, pixels[:3])
         first.save(tmp_path / "a.webp", save_all=True, append_images=others, lossless=True)

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from skfairlatent.encoders.diffae._diffusion import NoisePredictor, alphas_cumprod
 
+MIN_STEPS = 2
+
 
 class DDIM:
     r"""DDIM without randomness (Song et al., ICLR 2021, equation 12, sigma = 0).
@@ -61,9 +63,10 @@ def spaced_steps(n_timesteps: int, n_steps: int) -> npt.NDArray[np.int64]:
     >>> spaced_steps(1000, 4)
     array([  0, 250, 500, 750])
     """
-    if not 1 <= n_steps <= n_timesteps:
+    if not MIN_STEPS <= n_steps <= n_timesteps:  # one would not leave the noise
         raise ValueError(
-            f"n_steps={n_steps}: expected 1 to {n_timesteps}, the steps of the model's training."
+            f"n_steps={n_steps}: expected {MIN_STEPS} to {n_timesteps}, the steps of the model's "
+            "training."
         )
     stride = -(-n_timesteps // n_steps)
     if -(-n_timesteps // stride) == n_steps:

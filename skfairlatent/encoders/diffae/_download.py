@@ -131,8 +131,8 @@ def _download(address: str, target: Path, sha256: str | None, verbose: bool) -> 
         _fetch(f"{address}/{WEIGHTS}", target, sha256, verbose)
     except MissingError as error:
         raise FileNotFoundError(
-            f"{address}/{WEIGHTS} does not exist: check the mirror's address, or get {WEIGHTS} "
-            f"from {AUTHORS} and put it at {target}."
+            f"{address}/{WEIGHTS} does not exist, or is not open to you: check the mirror's "
+            f"address, or get {WEIGHTS} from {AUTHORS} and put it at {target}."
         ) from error
     return target
 

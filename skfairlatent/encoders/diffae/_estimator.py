@@ -60,9 +60,9 @@ class DiffAEEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         that this package has trained or written.
 
     n_steps : int or None, default=None
-        Steps of decoding and of inversion, up to 1,000, and at least 2 of ``"dpmsolver++"``. Time
-        is proportional to it. None takes 10 of ``"dpmsolver++"`` or 50 of ``"ddim"``. Noise that
-        was found with some steps brings images back with as many of the same solver.
+        Steps of decoding and of inversion, 2 to 1,000. Time is proportional to it. None takes 10
+        of ``"dpmsolver++"`` or 50 of ``"ddim"``. Noise that was found with some steps brings
+        images back with as many of the same solver.
 
     chunk_size : int, default=64
         Images on the device at a time. Halved when memory runs out.
@@ -125,7 +125,7 @@ class DiffAEEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         "config": [DiffAEConfig, None],
         "statistics": [str, os.PathLike, None],
         "solver": [StrOptions({"auto", *SOLVERS})],
-        "n_steps": [Interval(Integral, 1, None, closed="left"), None],
+        "n_steps": [Interval(Integral, 2, None, closed="left"), None],
         "chunk_size": [Interval(Integral, 1, None, closed="left")],
         "precision": [StrOptions(set(PRECISIONS))],
         "cache_dir": [str, os.PathLike, None],
@@ -397,10 +397,10 @@ class DiffAEEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         return f"DiffAEEncoder:{self._model().fingerprint}"
 
     def _model(self) -> Model:
+        self._validate_params()
         if self.weights is None:
             check_is_fitted(self, "model_")
             return self.model_
-        self._validate_params()
         return load_model(self.weights, self.config, self.statistics)
 
     def _source(self, X: Any) -> ImageSource:

@@ -2,15 +2,18 @@
 
 __all__ = ["find_config", "tell_differences"]
 
+import logging
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
 from torch import Tensor
 
-from skfairlatent.encoders.diffae._config import DiffAEConfig
+from skfairlatent.encoders.diffae._config import OFFICIAL_CONFIGS, DiffAEConfig
 from skfairlatent.encoders.diffae._infer import infer_sizes
 from skfairlatent.encoders.diffae._weight_files import FileContent
+
+logger = logging.getLogger(__name__)
 
 # The official code's names in what Lightning writes down, and ours.
 _OFFICIAL_NAMES = {
@@ -60,7 +63,9 @@ def find_config(
     ValueError
         If settings are not supported, or nothing tells the sizes.
     """
-    return DiffAEConfig.from_dict(_find_sizes(content, tensors, encoder_only, None))
+    config = DiffAEConfig.from_dict(_find_sizes(content, tensors, encoder_only, None))
+    _tell_what_is_assumed(config, content)
+    return config
 
 
 def tell_differences(
@@ -79,6 +84,20 @@ def tell_differences(
         for field in fields(DiffAEConfig)
         if field.name in names and getattr(given, field.name) != getattr(found, field.name)
     )
+
+
+def _tell_what_is_assumed(config: DiffAEConfig, content: FileContent) -> None:
+    """Log the sizes that neither settings nor shapes tell, unless a published model has them."""
+    known = content.settings if content.is_ours else _known_sizes(content.settings)
+    assumed = {"num_heads", "image_size"} - known.keys()
+    if _image_size(content.tensors) is not None:
+        assumed.discard("image_size")
+    if assumed and config not in OFFICIAL_CONFIGS.values():
+        found = ", ".join(f"{name}={getattr(config, name)}" for name in sorted(assumed))
+        logger.warning(
+            "The file of weights does not tell %s: these values are assumed. If the model was "
+            "made with others, its codes will be wrong: give config=DiffAEConfig(...).", found
+        )  # fmt: skip
 
 
 def _find_sizes(

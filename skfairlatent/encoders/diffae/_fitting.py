@@ -73,14 +73,14 @@ def fit_network(
         _warn_if_codes_are_narrow(config)
     else:
         config = start.config
-        identity = [start.fingerprint]
+        identity = [joblib.hash(start.network.state_dict())]
         start.require_decoder()
     targets = label_targets(y, len(source)) if training.label_weight else None
     plan = training.plan(len(source), seed)
     checkpoint = None
     if training.checkpoint_dir is not None:
-        first = source.digests(slice(0, CHUNK))
-        identity = [*identity, asdict(plan), config.to_dict(), len(source), first, targets]
+        images = [source.digests(slice(i, i + CHUNK)) for i in range(0, len(source), CHUNK)]
+        identity = [*identity, asdict(plan), config.to_dict(), images, targets]
         checkpoint = Checkpoint(training.checkpoint_dir, joblib.hash(identity))
     pictures = None
     if training.sample_dir is not None:

@@ -61,11 +61,12 @@ class Model:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Digest of the semantic encoder's weights: what decides about codes."""
+        """Digest of what decides about codes: the semantic encoder's weights, and its heads."""
         encoder: torch.nn.Module = self.network
         if isinstance(self.network, DiffusionAutoencoder):
             encoder = self.network.encoder
-        digest = hashlib.sha256()
+        # What shapes tell needs no place of its own; the number of heads they do not tell.
+        digest = hashlib.sha256(f"{self.config.image_size} {self.config.num_heads}".encode())
         for name, value in sorted(encoder.state_dict().items()):
             digest.update(f"{name} {tuple(value.shape)}".encode())
             digest.update(value.contiguous().numpy().tobytes())

@@ -38,7 +38,7 @@ class ProgressPictures:
     def __init__(
         self, directory: str | os.PathLike[str], source: ImageSource, device: torch.device
     ) -> None:
-        self.directory, self.device = Path(directory), device
+        self.directory, self.device = Path(directory).expanduser(), device
         self.directory.mkdir(parents=True, exist_ok=True)
         self.images = source.read(slice(0, N_IMAGES))
 

@@ -80,6 +80,16 @@ _ALLOWED: list[Any] = [(Inert, name) for name in _INERT_NAMES] + [
 ]
 # torch keeps what is allowed for the whole process: one reader must not end another's allowance.
 _LOCK = threading.Lock()
+
+
+def _renew_lock() -> None:
+    """Give a forked process a lock of its own: that of a thread left behind never opens."""
+    global _LOCK  # noqa: PLW0603 - what else a fork hook could do
+    _LOCK = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
 _ZIP = b"PK\x03\x04"
 _NEEDED = re.compile(r"GLOBAL (\S+)")
 _REASON = re.compile(r"WeightsUnpickler error:\s*([^\n]+)")

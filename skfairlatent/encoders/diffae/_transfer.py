@@ -28,7 +28,8 @@ N_ATTEMPTS = 5
 FIRST_WAIT_S = 1.0
 _CHUNK = 1 << 20
 _MAX_TEXT = 4096
-_GONE = (404, 410)
+# Storage of objects answers 403 for what is not there, unless lists of what is are public.
+_GONE = (403, 404, 410)
 _WORTH_RETRYING = (408, 425, 429, 500, 502, 503, 504)
 _UNSATISFIABLE = 416
 _PARTIAL = 206

@@ -37,7 +37,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         server.requests.append((name, self.headers.get("Range")))
         content = server.files.get(name)
         if content is None or not self.path.startswith(f"/mirror/{NAME}/"):
-            return self._answer(404)
+            return self._answer(server.absent_code)
         if server.failures and (code := server.failures.pop(0)):
             return self._answer(code, location=server.location)
         start = self._start()
@@ -85,6 +85,7 @@ class _Server(http.server.ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.files = {"last.ckpt": CONTENT, "last.ckpt.sha256": f"{DIGEST}  last.ckpt\n".encode()}
         self.requests, self.cuts, self.failures = [], [], []
+        self.absent_code = 404
         self.etag, self.location = '"one"', None
         self.ignores_range = self.ignores_condition = False
         self.hold = threading.Event()
@@ -239,12 +240,18 @@ def test__download_weights__waits_for_a_busy_server(server, target):
     assert target.read_bytes() == CONTENT
 
 
-@pytest.mark.parametrize(("code", "n_requests"), [(403, 1), (503, 5)])
+@pytest.mark.parametrize(("code", "n_requests"), [(401, 1), (503, 5)])
 def test__download_weights__says_what_the_server_answers(server, code, n_requests):
     server.failures = [code] * 9
     with pytest.raises(ConnectionError, match=rf"{NAME}/last.ckpt could not .* answers {code}"):
         download_weights(NAME, mirror=server.mirror)
     assert len(server.ranges()) == n_requests
+
+
+def test__download_weights__takes_forbidden_for_missing_as_object_storage_says_it(server, target):
+    server.absent_code = 403  # of latent.pkl, which is optional
+    download_weights(NAME, mirror=server.mirror)
+    assert target.read_bytes() == CONTENT
 
 
 def test__download_weights__says_that_there_is_no_server(server):
@@ -313,7 +320,8 @@ def test__download_weights__refuses_a_web_page(server, target):
 def test__download_weights__says_what_the_mirror_lacks(server, target):
     server.files.clear()
     with pytest.raises(
-        FileNotFoundError, match=r"last.ckpt does not exist: check the mirror"
+        FileNotFoundError,
+        match=r"last.ckpt does not exist, or is not open to you: check the mirror",
     ) as e:
         download_weights(NAME, mirror=server.mirror)
     assert str(target) in str(e.value)

@@ -1,3 +1,4 @@
+import dataclasses
 import pickle
 import shutil
 from pathlib import Path
@@ -15,7 +16,8 @@ from skfairlatent import FairLatentTransformer
 from skfairlatent.datasets import make_biased_embeddings
 from skfairlatent.encoders import DiffAEConfig, DiffAEEncoder, DiffAETraining
 from skfairlatent.encoders.diffae._codec import Codec
-from skfairlatent.encoders.diffae._networks import SemanticEncoder
+from skfairlatent.encoders.diffae._model import Model
+from skfairlatent.encoders.diffae._networks import DiffusionAutoencoder, SemanticEncoder
 from skfairlatent.encoders.diffae._solvers import SOLVERS
 from skfairlatent.encoders.diffae._write_weights import write_weights
 from skfairlatent.exceptions import CheckpointError, FairLatentWarning
@@ -137,10 +139,8 @@ def test__sample__draws_other_images_by_seed(encoder):
     assert (first != encoder.sample(3, random_state=1)).any()
     cold = encoder.sample(3, temperature=0.0)
     assert (cold == cold[:1]).all()
-    with pytest.raises(ValueError, match="^temperature=-1: expected 0 or more"):
+    with pytest.raises(ValueError, match="temperature=-1: expected 0 or more"):
         encoder.sample(3, temperature=-1)
-    with pytest.raises(ValueError, match="^n_samples=0: expected 1 or more"):
-        encoder.sample(0)
 
 
 def test__sample__without_statistics_says_what_to_give(trained, tmp_path):
@@ -150,8 +150,16 @@ def test__sample__without_statistics_says_what_to_give(trained, tmp_path):
         DiffAEEncoder(bare).sample()
 
 
+def test__fingerprint__tells_heads_that_no_shape_shows(tiny_config):
+    torch.manual_seed(0)
+    network = DiffusionAutoencoder(tiny_config)
+    other = dataclasses.replace(tiny_config, num_heads=2 * tiny_config.num_heads)
+    prints = [Model(network, config, None).fingerprint for config in (tiny_config, other)]
+    assert prints[0] != prints[1]
+
+
 def test__sample__of_nothing_is_refused(encoder):
-    with pytest.raises(ValueError, match=r"n_samples=0, .*expected >= 1"):
+    with pytest.raises(ValueError, match="n_samples=0: expected 1 or more"):
         encoder.sample(0)
 
 

@@ -122,6 +122,14 @@ def test__fit__checkpoint_of_other_settings_is_refused(tiny_config, pictures, tm
         encoder_for(tiny_config, checkpoint_dir=tmp_path, max_iter=3).fit(pictures)
 
 
+def test__fit__checkpoint_of_other_images_is_refused(tiny_config, pictures, tmp_path):
+    encoder_for(tiny_config, checkpoint_dir=tmp_path).fit(pictures)
+    others = pictures.copy()
+    others[-1] = 255 - others[-1]
+    with pytest.raises(CheckpointError, match="other data or other parameters"):
+        encoder_for(tiny_config, checkpoint_dir=tmp_path).fit(others)
+
+
 def test__fit__draws_progress_pictures(tiny_config, pictures, tmp_path):
     encoder_for(tiny_config, sample_dir=tmp_path / "new").fit(pictures)
     with Image.open(tmp_path / "new" / "progress-0001.png") as drawn:

@@ -177,6 +177,17 @@ def test__read_weights__fills_in_what_settings_lack(tmp_path, state, settings):
     assert read_weights(tmp_path / "last.ckpt").config == CONFIG
 
 
+def test__read_weights__tells_what_it_assumes(tmp_path, state, caplog):
+    path = tmp_path / "a.pt"
+    noise = {"x_T": torch.zeros(2, 3, CONFIG.image_size, CONFIG.image_size)}
+    torch.save({**state, **noise}, path)
+    read_weights(path)
+    assert "does not tell num_heads=1: these values are assumed" in caplog.text
+    caplog.clear()
+    read_weights(path, CONFIG)
+    assert not caplog.text
+
+
 def test__read_weights__the_argument_comes_first(tmp_path, state):
     torch.save(_lightning(state), tmp_path / "last.ckpt")
     given = dataclasses.replace(CONFIG, num_heads=4)
