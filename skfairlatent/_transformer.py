@@ -71,7 +71,7 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         What turns images into embeddings: any object with ``transform`` and, to decode,
         ``inverse_transform``. It must be trained; clones of this estimator, as in a grid search,
         share it. **A two-dimensional numeric X is taken to be embeddings already** and passes
-        it by.
+        it by. None takes numbers only, and refuses images.
 
     n_label_components : int or "auto", default="auto"
         Width of the label block, from 1 to n_features - 1. ``"auto"`` takes 2 for each class

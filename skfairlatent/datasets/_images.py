@@ -19,9 +19,17 @@ _MODES = ("array", "lazy", "paths")
 # What Pillow's readers raise on damaged bytes, by format.
 _UNREADABLE = (OSError, SyntaxError, ValueError, EOFError)
 
-# The EXIF tag, and PIL's turns that undo each of its values.
+# The EXIF tag, and Pillow's names of the turns that undo its values.
 _ORIENTATION = 0x0112
-_TURNS = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}
+_TURNS = {
+    2: "FLIP_LEFT_RIGHT",
+    3: "ROTATE_180",
+    4: "FLIP_TOP_BOTTOM",
+    5: "TRANSPOSE",
+    6: "ROTATE_270",
+    7: "TRANSVERSE",
+    8: "ROTATE_90",
+}
 
 
 @dataclass(frozen=True)
@@ -196,7 +204,7 @@ def upright(picture: Any) -> Any:
     """Return a PIL image turned as its EXIF orientation says."""
     picture.load()  # Pillow turns a TIFF by itself, and then takes the tag away
     turn = _TURNS.get(orientation(picture))
-    return picture if turn is None else picture.transpose(turn)
+    return picture if turn is None else picture.transpose(_pillow().Image.Transpose[turn])
 
 
 def orientation(picture: Any) -> int:

@@ -134,13 +134,17 @@ def _decoded(row: pd.Series) -> list[Cell]:
     return [
         Cell(f"{row['decoded_rows']:,.0f}"),
         _count(row, "decoded_changed", "decoded_share", ("decoded_low", "decoded_high")),
-        Cell(percent(share), f"{row['decoded_group_changed']:,.0f} people"),
+        Cell(percent(share), _people(row["decoded_group_changed"])),
     ]
+
+
+def _people(number: float) -> str:
+    return f"{number:,.0f} {'person' if number == 1 else 'people'}"
 
 
 def _count(row: pd.Series, count: str, share: str, ends: tuple[str, str]) -> Cell:
     low, high = (percent(row[end]) for end in ends)
-    return Cell(percent(row[share]), f"{row[count]:,.0f} people; [{low}, {high}]")
+    return Cell(percent(row[share]), f"{_people(row[count])}; [{low}, {high}]")
 
 
 def probes(diagnostics: LatentDiagnostics) -> list[Table]:

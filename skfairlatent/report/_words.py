@@ -205,14 +205,14 @@ def _edits_in_short(affected: pd.DataFrame, attribute: str, *, is_blind: bool) -
         text += (
             f". Decided on the decoded images of {after['decoded_rows']:.0f} people, it changes "
             f"for {percent(before['decoded_share'])} before and {percent(after['decoded_share'])} "
-            f"after; {_regrouped(before)} and {_regrouped(after)} of these images are then read "
-            "as of another group"
+            f"after; {_regrouped(before, after)} of these images are then read as of another group"
         )
     return f"{text}."
 
 
-def _regrouped(row: pd.Series) -> str:
-    return percent(row["decoded_group_changed"] / row["decoded_rows"])
+def _regrouped(*models: pd.Series) -> str:
+    shares = [percent(row["decoded_group_changed"] / row["decoded_rows"]) for row in models]
+    return joined(list(dict.fromkeys(shares)))
 
 
 def truth_of_edits(audit: Mapping[str, Any]) -> list[str]:
