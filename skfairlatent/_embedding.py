@@ -12,7 +12,7 @@ __all__ = [
 
 import os
 import pickle
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import joblib
@@ -56,7 +56,11 @@ def holds_images(X: Any) -> bool:
 
 
 def reject_near_images(X: Any) -> None:
-    """Raise ValueError for what was meant as images and is not quite: one image, or one path."""
+    """Raise an error for what was meant as images and is not: one image, none, a generator."""
+    if isinstance(X, list | tuple) and not len(X):
+        raise ValueError("X is empty: pass one or more rows, or images.")
+    if isinstance(X, Iterator):
+        raise TypeError(f"X is a {type(X).__name__}, which can be read once only: pass list(X).")
     if isinstance(X, str | os.PathLike) or _is_picture(X):
         raise ValueError(
             "Expected 2D array or images, got one image: pass a list of them, as [X]."

@@ -1,5 +1,7 @@
 """Pictures in, pictures out: the estimator with the diffusion autoencoder that ships."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -126,7 +128,8 @@ def test__inverse_transform__with_the_own_noise_gives_the_images_back(faces):
 @pytest.mark.parametrize(
     ("meant", "message"),
     [
-        ([], "Expected 2D array"),
+        ([], "X is empty: pass one or more rows, or images"),
+        (Path().glob("*.png"), r"read once only: pass list\(X\)"),
         ("face.png", "got one image: pass a list"),
         (Image.new("RGB", (64, 64)), "got one image: pass a list"),
         (np.zeros((64, 64, 3), np.uint8), r"Of one image pass X\[np.newaxis\]"),

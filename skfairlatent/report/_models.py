@@ -17,6 +17,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 from sklearn.base import BaseEstimator, TransformerMixin, clone
+from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -141,7 +142,13 @@ def after_side(fair: Any, space: Space, X: Any) -> Side:
 def baseline_side(baseline: Any, X: Any, after: Side) -> Side:
     """Return a fitted plain model that takes the same rows."""
     images = holds_images(X)
-    space = find_space(baseline, None, None, images=images)
+    try:
+        space = find_space(baseline, None, None, images=images)
+    except NotFittedError as error:
+        raise NotFittedError(
+            f"baseline, a {type(baseline).__name__}, is not fitted: call its fit first, with "
+            "training rows, or leave it out."
+        ) from error
     try:
         embeddings = space.embed(X)
     except ValueError as error:

@@ -340,7 +340,7 @@ def test__audit__says_what_to_do_about_bad_models(binary):
     silent = Silent().fit(binary.X[:, :2], binary.y)
     with pytest.raises(TypeError, match="neither predict_proba nor decision_function"):
         audit(other_pipe(binary, silent), **given)
-    with pytest.raises(NotFittedError):
+    with pytest.raises(NotFittedError, match="baseline, a LogisticRegression, is not fitted"):
         audit(binary.pipe, **given, baseline=LogisticRegression())
     frozen = FrozenEstimator(binary.pipe["clf"])
     with pytest.raises(ValueError, match=r"cannot be trained anew on embeddings.*give baseline="):
