@@ -12,7 +12,7 @@ from scipy import sparse
 from sklearn import compose, pipeline, preprocessing
 from sklearn.exceptions import NotFittedError
 
-from skfairlatent import FairLatentTransformer, _transformer
+from skfairlatent import FairLatentTransformer, _transformer, _validation
 from skfairlatent.exceptions import FairLatentWarning
 
 N_ROWS, N_FEATURES = 96, 6
@@ -144,6 +144,15 @@ def test__fit__warns_of_numbers_that_were_not_cut_into_groups():
     ages = pd.Series(np.arange(N_ROWS) // 2 % 24 + 18, name="age")
     with pytest.warns(FairLatentWarning, match=r"'age' has 24 groups \(18, 19, 20.*pandas\.cut"):
         quick(max_iter=1).fit(X, y, sensitive_features=ages)
+
+
+def test__fit__warns_of_tables_as_wide_as_flattened_images(monkeypatch):
+    X, y, s = make_rows()
+    monkeypatch.setattr(_validation, "_MANY_COLUMNS", N_FEATURES - 1)
+    message = rf"X has {N_FEATURES} columns.*PCA.*\(n, height, width, 3\)"
+    with pytest.warns(FairLatentWarning, match=message) as seen:
+        quick(max_iter=1).fit(X, y, sensitive_features=s)
+    assert [warning.filename for warning in seen] == [__file__]
 
 
 @pytest.mark.parametrize("form", [sparse.csr_array, sparse.coo_matrix])

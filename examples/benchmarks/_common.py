@@ -272,6 +272,9 @@ def _numbered(i, call):
 
 def add_run_arguments(parser):
     """Add the options that say how to run and where to write."""
+    parser.add_argument(
+        "--params", type=json_object, default={}, help="parameters of the transformer, as JSON"
+    )
     parser.add_argument("--jobs", type=int, default=1, help="parts to measure at the same time")
     parser.add_argument("--out", type=Path, default=Path("benchmark_results"))
     parser.add_argument("--fresh", action="store_true", help="forget the parts of earlier runs")

@@ -16,14 +16,13 @@ from _common import (
     add_data_arguments,
     add_run_arguments,
     code_fingerprint,
-    json_object,
     measure_all,
     provenance,
     rst_table,
     source_of,
 )
 from joblib import delayed
-from peers import OURS, compare, line, measure_representation, to_frame
+from peers import OURS, compare, line, measure_representation, to_frame, with_levels_named
 
 FORMS = ["energy", "sliced_wasserstein", "moment", "contrastive"]
 
@@ -55,9 +54,6 @@ def build_parser():
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--lambda-di", nargs="+", type=float, default=[1.0, 3.0, 10.0, 30.0])
     parser.add_argument("--levels", nargs="+", type=float, default=[0.02, 0.03, 0.05, 0.10])
-    parser.add_argument(
-        "--params", type=json_object, default={}, help="parameters of the transformer, as JSON"
-    )
     add_run_arguments(parser)
     return parser
 
@@ -72,8 +68,8 @@ def main(arguments=None):
     store = Store(options.out / "distances.jsonl", fresh=options.fresh)
     frame = to_frame(measure_all(plan(options, source, task), store, options.jobs, line))
     frame.to_csv(options.out / "distances_runs.csv", index=False)
-    table = compare(frame, options.levels)
-    table = table.rename(columns={"method": "distance"} | {v: f"EO {v:g}" for v in options.levels})
+    table = with_levels_named(compare(frame, options.levels), options.levels)
+    table = table.rename(columns={"method": "distance"})
     text = f"{provenance(options)}\n\n" + rst_table(f"{task.title}: accuracy at equal EO", table)
     print(text)
     (options.out / "distances.rst").write_text(text, encoding="utf-8")

@@ -26,7 +26,6 @@ from _common import (
     cell_weights,
     code_fingerprint,
     fit_classifier,
-    json_object,
     load_task,
     measure_all,
     noise_floor,
@@ -378,9 +377,6 @@ def build_parser():
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument(
         "--classifiers", nargs="+", choices=list(CLASSIFIERS), default=list(CLASSIFIERS)
-    )
-    parser.add_argument(
-        "--params", type=json_object, default={}, help="parameters of the transformer, as JSON"
     )
     add_run_arguments(parser)
     return parser

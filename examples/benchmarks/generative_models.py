@@ -33,7 +33,6 @@ from _common import (
     add_run_arguments,
     code_fingerprint,
     fit_classifier,
-    json_object,
     load_task,
     measure_all,
     provenance,
@@ -334,9 +333,6 @@ def build_parser():
     parser.add_argument("--decoded", type=int, default=256, help="images to decode")
     parser.add_argument("--cache", type=Path, default=Path("benchmark_cache"))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument(
-        "--params", type=json_object, default={}, help="parameters of the transformer, as JSON"
-    )
     add_run_arguments(parser)
     return parser
 

@@ -45,7 +45,6 @@ from _common import (
     cell_weights,
     code_fingerprint,
     fit_classifier,
-    json_object,
     load_task,
     measure_all,
     noise_floor,
@@ -355,9 +354,14 @@ def verdict(margin, reached, only_theirs):
     return "ahead" if margin > 0 else "BEHIND"
 
 
+def with_levels_named(table, levels):
+    """Return the table with the names of its columns of levels in words."""
+    return table.rename(columns={level: f"EO {level:g}" for level in levels})
+
+
 def report(table, frame, levels, options, task):
     """Write the table as RST, with what is needed to read it."""
-    shown = table.rename(columns={level: f"EO {level:g}" for level in levels})
+    shown = with_levels_named(table, levels)
     shown = shown.rename(
         columns={"margin": "ours ahead by", "verdict": "FairLatentTransformer is"}
     )
@@ -392,9 +396,6 @@ def build_parser():
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
     parser.add_argument("--lambda-di", nargs="+", type=float, default=METHODS[OURS][1])
     parser.add_argument("--levels", nargs="+", type=float, default=[0.02, 0.03, 0.05, 0.10])
-    parser.add_argument(
-        "--params", type=json_object, default={}, help="parameters of the transformer, as JSON"
-    )
     parser.add_argument(
         "--frontier",
         choices=["means", "runs"],

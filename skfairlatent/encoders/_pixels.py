@@ -26,9 +26,6 @@ from skfairlatent.datasets._images import _UNREADABLE, _pillow, orientation, upr
 
 Pixels: TypeAlias = npt.NDArray[np.uint8]
 
-# EXIF orientations of photographs that were taken with the camera on its side.
-LYING = (5, 6, 7, 8)
-
 _CHANNELS = (1, 3, 4)
 # What computing in float32 may add to an image in [0, 1].
 _ROUNDING = 1e-6
@@ -128,14 +125,11 @@ def open_picture(item: Any, name: str) -> Pixels:
 
 
 def header_size(item: Any, name: str) -> tuple[int, int]:
-    """Return height and width of a PIL image or of a file, upright, without decoding it."""
+    """Return height and width of a PIL image or a file, which is decoded only to be turned."""
     with _opened(item, name) as picture:
-        if orientation(picture) not in LYING:
-            return int(picture.height), int(picture.width)
-        if picture.format == "TIFF":  # its header may have been turned already
-            turned = upright(picture)
-            return int(turned.height), int(turned.width)
-        return int(picture.width), int(picture.height)
+        # Some formats turn what the header says, and some only what is decoded.
+        shown = picture if orientation(picture) == 1 else upright(picture)
+        return int(shown.height), int(shown.width)
 
 
 def fit_image(image: Pixels, size: tuple[int, int]) -> Pixels:

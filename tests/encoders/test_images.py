@@ -1,6 +1,7 @@
 """Images in every form a user may have: equal pixels, flat memory, and clear refusals."""
 
 import io
+import os
 import pickle
 import sys
 import threading
@@ -194,6 +195,12 @@ class TestConversion:
         Image.fromarray(pixels[0]).save(path, exif=damaged)
         read = ImageSource([path], 6).read(slice(None))
         assert read.shape == (1, 6, 6, 3)
+
+    @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+    def test__image_source__refuses_pipes_which_may_never_end(self, tmp_path):
+        os.mkfifo(tmp_path / "a.png")
+        with pytest.raises(ValueError, match=r"a\.png.* is no regular file"):
+            ImageSource([tmp_path / "a.png"], 6)
 
     def test__image_source__takes_the_first_frame(self, pixels, tmp_path):
         first, *others = map(Image.fromarray, pixels[:3])

@@ -88,7 +88,7 @@ def tell_differences(
 
 def _tell_what_is_assumed(config: DiffAEConfig, content: FileContent) -> None:
     """Log the sizes that neither settings nor shapes tell, unless a published model has them."""
-    known = content.settings if content.is_ours else _known_sizes(content.settings)
+    known = _known_sizes(content)
     assumed = {"num_heads", "image_size"} - known.keys()
     if _image_size(content.tensors) is not None:
         assumed.discard("image_size")
@@ -106,7 +106,7 @@ def _find_sizes(
     encoder_only: bool,
     image_size: int | None,
 ) -> dict[str, Any]:
-    known = content.settings if content.is_ours else _known_sizes(content.settings)
+    known = _known_sizes(content)
     _check_depth(known, len(tensors))
     if content.is_ours or known.keys() >= _SIZES:
         return dict(known)
@@ -121,7 +121,10 @@ def _check_depth(known: Mapping[str, Any], n_tensors: int) -> None:
             raise ValueError(f"{n_tensors} tensors are not enough for {name}={known[name]!r}")
 
 
-def _known_sizes(settings: Mapping[str, Any]) -> dict[str, Any]:
+def _known_sizes(content: FileContent) -> Mapping[str, Any]:
+    settings = content.settings
+    if content.is_ours:
+        return settings
     if "net_ch" not in settings:
         return {name: value for name, value in settings.items() if name in _OUR_NAMES}
     given = {name: value for name, value in settings.items() if value is not None}

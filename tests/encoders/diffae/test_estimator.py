@@ -1,3 +1,4 @@
+import copy
 import dataclasses
 import pickle
 import shutil
@@ -156,6 +157,13 @@ def test__fingerprint__tells_heads_that_no_shape_shows(tiny_config):
     other = dataclasses.replace(tiny_config, num_heads=2 * tiny_config.num_heads)
     prints = [Model(network, config, None).fingerprint for config in (tiny_config, other)]
     assert prints[0] != prints[1]
+
+
+@pytest.mark.parametrize("wrong", [{"solver": "x"}, {"precision": "x"}, {"n_steps": 2.5}])
+def test__trained_encoder__checks_its_parameters(trained, pictures, wrong):
+    encoder = copy.copy(trained).set_params(**wrong)
+    with pytest.raises(ValueError, match=f"The '{next(iter(wrong))}' parameter"):
+        encoder.reconstruct(pictures[:1])
 
 
 def test__sample__of_nothing_is_refused(encoder):
