@@ -34,8 +34,8 @@ class DiffAETraining:
         Images of a step.
 
     learning_rate_init : float, default=1e-4
-        Largest step size of Adam; it rises over 200 steps, and in the epochs of `max_iter` it
-        falls along a cosine to a twentieth.
+        Largest step size of Adam; it rises over 200 steps, and in the epochs of `max_iter`, or
+        the last ones before if these are 0, it falls along a cosine to a twentieth.
 
     ema_decay : float, default=0.9999
         Of the moving average of the weights, which is what is kept.
@@ -124,7 +124,7 @@ class DiffAETraining:
         epochs = (("encoder", self.encoder_epochs, 0), ("half size", self.half_size_epochs, 2))
         phases = (*epochs, ("full size", self.max_iter, 1))
         return TrainingPlan(
-            phases=tuple(Phase(name, math.ceil(n * per_epoch), s) for name, n, s in phases),
+            phases=tuple(Phase(name, math.ceil(n * per_epoch), s) for name, n, s in phases if n),
             batch_size=self.batch_size,
             learning_rate=self.learning_rate_init,
             ema_decay=self.ema_decay,
