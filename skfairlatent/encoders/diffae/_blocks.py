@@ -2,7 +2,7 @@
 
 __all__ = ["Attention", "Conditioned", "DownSample", "ResBlock", "UpSample", "normalization"]
 
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from skfairlatent.encoders.diffae import _fused
 from skfairlatent.encoders.diffae._config import GROUPS
-from skfairlatent.encoders.diffae._convolution import Conv3x3
+from skfairlatent.encoders.diffae._convolution import Conv3x3, unbiased
 from skfairlatent.encoders.diffae._normalization import GroupNorm, normalized
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -21,8 +21,10 @@ def normalization(channels: int, groups: int = GROUPS) -> nn.GroupNorm:
     return GroupNorm(min(groups, channels), channels)
 
 
-def added(x: Tensor, change: Tensor) -> Tensor:
-    """Return `x + change`; `change`, which nothing else needs, is overwritten if it may be."""
+def added(x: Tensor, change: Tensor, offset: Tensor | None = None) -> Tensor:
+    """Return ``x + change + offset``; `change`, which nothing else needs, may be overwritten."""
+    if offset is not None:
+        return _fused.added(x, change, offset)
     if torch.is_grad_enabled() or change.dtype != torch.result_type(x, change):
         return x + change
     return change.add_(x)
@@ -109,16 +111,28 @@ class ResBlock(nn.Module):
 
     def forward(self, x: Tensor, time: Tensor | None = None, code: Tensor | None = None) -> Tensor:
         """Map features of shape (n, c, h, w); `time` and `code` are (n, embed_channels)."""
-        norm, _, convolution = self.in_layers
-        h = normalized(norm, x)
-        if self.resample is not None:
-            h, x = self.resample(h), self.resample(x)
-        h = convolution(h)
+        h, x = self._activated(x)
+        h, offset = unbiased(self.in_layers[2], h)
         if self.conditioned:
-            h = self._modulated(h, time, code)
-        return added(self.skip_connection(x), h)
+            h, offset = self._modulated(h, offset, time, code)
+        x, skip_offset = unbiased(self.skip_connection, x)
+        if offset is not None and skip_offset is not None:
+            offset = offset + skip_offset
+        return added(x, h, offset)
 
-    def _modulated(self, h: Tensor, time: Tensor | None, code: Tensor | None) -> Tensor:
+    def _activated(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return SiLU of the normalised x, and x, both at the resolution of the result."""
+        norm = cast(nn.GroupNorm, self.in_layers[0])
+        if isinstance(self.resample, DownSample) and _fused.inferring(x):
+            return _fused.normalized_and_halved(norm, x)
+        h = normalized(norm, x)
+        if self.resample is None:
+            return h, x
+        return self.resample(h), self.resample(x)
+
+    def _modulated(
+        self, h: Tensor, offset: Tensor | None, time: Tensor | None, code: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
         if time is None or code is None:
             raise ValueError("a conditioned block needs time and code")
         scale, shift = self.emb_layers(time).chunk(2, dim=1)
@@ -126,8 +140,8 @@ class ResBlock(nn.Module):
         # Both modulations as one: a multiplication and an addition over the features.
         scale, shift = (1 + scale) * by_code, shift * by_code
         norm, _, dropout, convolution = self.out_layers
-        convolved: Tensor = convolution(dropout(normalized(norm, h, scale, shift)))
-        return convolved
+        h = normalized(norm, h, scale, shift, offset=offset)
+        return unbiased(convolution, dropout(h))
 
 
 class Attention(nn.Module):

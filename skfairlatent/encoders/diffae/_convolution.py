@@ -1,12 +1,15 @@
 """A 3 x 3 convolution that multiplies a quarter as often at inference on a CPU."""
 
-__all__ = ["Conv3x3"]
+__all__ = ["Conv3x3", "ImageConv", "unbiased"]
 
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
+
+from skfairlatent.encoders.diffae import _fused
 
 # Winograd's algorithm F(4 x 4, 3 x 3): tiles of 4 x 4 pixels of the output, from 6 x 6 pixels
 # of the input.
@@ -20,6 +23,35 @@ MIN_WEIGHTS = 64 * 128
 MIN_TILES = 16
 # Tiles that are treated together, for each thread: their transform should stay in the cache.
 STRIP_TILES = 256
+
+
+def unbiased(layer: nn.Module, x: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Return ``layer(x)`` and None, or the result without the layer's bias, and the bias.
+
+    The second at inference on CUDA, of a convolution: torch adds the bias there by a kernel of its
+    own, in as much time as the convolution takes. What comes next can add it in passing.
+    """
+    if not isinstance(layer, nn.Conv2d) or layer.bias is None or not _fused.inferring(x):
+        return layer(x), None
+    return F.conv2d(x, layer.weight, None, layer.stride, layer.padding), layer.bias
+
+
+class ImageConv(nn.Conv2d):
+    """The first layer: a 3 x 3 convolution of an image, with padding.
+
+    Parameters
+    ----------
+    out_channels : int
+    """
+
+    def __init__(self, out_channels: int) -> None:
+        super().__init__(3, out_channels, 3, padding=1)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Map images (n, 3, h, w) to features (n, out_channels, h, w)."""
+        if self.bias is None or not _fused.inferring(input):
+            return super().forward(input)
+        return _fused.added(None, F.conv2d(input, self.weight, padding=1), self.bias)
 
 
 class _Transformed(NamedTuple):

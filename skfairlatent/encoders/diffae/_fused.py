@@ -4,7 +4,15 @@ torch treats features with channels last in memory by many kernels one after ano
 is what they wait for. Encoding and training spent four fifths of their time so.
 """
 
-__all__ = ["doubled", "fusible", "halved", "normalized"]
+__all__ = [
+    "added",
+    "doubled",
+    "fusible",
+    "halved",
+    "inferring",
+    "normalized",
+    "normalized_and_halved",
+]
 
 import functools
 import importlib.util
@@ -26,6 +34,11 @@ def fusible(x: Tensor) -> bool:
     )
 
 
+def inferring(x: Tensor) -> bool:
+    """Tell whether features can be treated by the functions that have no gradients."""
+    return not torch.is_grad_enabled() and fusible(x)
+
+
 def normalized(
     norm: nn.GroupNorm,
     x: Tensor,
@@ -33,8 +46,9 @@ def normalized(
     shift: Tensor | None = None,
     *,
     silu: bool,
+    offset: Tensor | None = None,
 ) -> Tensor:
-    """Return ``scale * norm(x) + shift``, or SiLU of it.
+    """Return ``scale * norm(x + offset) + shift``, or SiLU of it.
 
     Parameters
     ----------
@@ -43,11 +57,39 @@ def normalized(
         With channels last in memory.
     scale, shift : Tensor of shape (n, c), or None
     silu : bool
+    offset : Tensor of shape (c,), or None
+        Not differentiated.
     """
     features: Tensor = _Normalized.apply(  # type: ignore[no-untyped-call]
-        x, norm.weight, norm.bias, scale, shift, norm.num_groups, norm.eps, silu
+        x, norm.weight, norm.bias, scale, shift, norm.num_groups, norm.eps, silu, offset
     )
     return features
+
+
+def normalized_and_halved(norm: nn.GroupNorm, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return SiLU of ``norm(x)`` and x itself, both `halved`; without gradients."""
+    pixels = _pixels(x)
+    a, b, _, _ = _kernels().coefficients(
+        pixels, norm.weight, norm.bias, None, None, norm.num_groups, norm.eps
+    )
+    rows = x.permute(0, 2, 3, 1).contiguous()
+    h, x = _kernels().affine_halved(rows, a, b)
+    return h.permute(0, 3, 1, 2), x.permute(0, 3, 1, 2)
+
+
+def added(x: Tensor | None, change: Tensor, offset: Tensor) -> Tensor:
+    """Return ``x + change + offset``; overwrites `change`, and has no gradients.
+
+    Parameters
+    ----------
+    x : Tensor of shape (n, c, h, w), or None for nothing
+    change : Tensor of shape (n, c, h, w)
+        With channels last in memory.
+    offset : Tensor of shape (c,)
+    """
+    result = _pixels(change)
+    _kernels().add(None if x is None else _pixels(x), offset, result)
+    return _features(result, change.shape)
 
 
 def halved(x: Tensor) -> Tensor:
@@ -78,20 +120,14 @@ class _Normalized(torch.autograd.Function):
         groups: int,
         eps: float,
         silu: bool,
+        offset: Tensor | None,
     ) -> Tensor:
         pixels = _pixels(x)
-        n, n_pixels, channels = pixels.shape
-        first, second = _kernels().channel_sums(pixels)
-        count = n_pixels * (channels // groups)
-        mean = first.view(n, groups, -1).sum(2) / count
-        square = second.view(n, groups, -1).sum(2) / count
-        inverse = (square - mean.square()).clamp_(min=0).add_(eps).rsqrt_()
-        mean, inverse = (_per_channel(value, channels) for value in (mean, inverse))
-        a = inverse * weight.float()
-        b = bias.float() - mean * a
         if scale is not None and shift is not None:
-            scale, shift = scale.float(), shift.float()
-            a, b = a * scale, torch.addcmul(shift, b, scale)
+            scale, shift = scale.float().contiguous(), shift.float().contiguous()
+        a, b, mean, inverse = _kernels().coefficients(
+            pixels, weight, bias, scale, shift, groups, eps, offset
+        )
         y = _kernels().affine(pixels, a, b, silu=silu)
         ctx.save_for_backward(pixels, weight, bias, scale, a, b, mean, inverse)
         ctx.groups, ctx.silu, ctx.shape = groups, silu, x.shape
@@ -120,7 +156,8 @@ class _Normalized(torch.autograd.Function):
         slope = -inverse.square() * mean_x
         offset = -inverse * mean_plain - slope * mean
         d_x = _kernels().affine_gradient(gradient, pixels, a, b, offset, slope, silu=ctx.silu)
-        return _features(d_x, ctx.shape), d_weight, d_bias, d_scale, d_shift, None, None, None
+        nothing = (None,) * 4
+        return _features(d_x, ctx.shape), d_weight, d_bias, d_scale, d_shift, *nothing
 
 
 class _Resized(torch.autograd.Function):

@@ -6,10 +6,12 @@ Numbers are computed in float32 whatever they are stored in.
 """
 
 __all__ = [
+    "add",
     "affine",
     "affine_gradient",
     "affine_gradient_sums",
-    "channel_sums",
+    "affine_halved",
+    "coefficients",
     "spread_to_four",
     "sum_of_four",
 ]
@@ -24,6 +26,8 @@ from torch import Tensor
 # Numbers in a tile, and programs at work: enough of both to keep memory busy.
 TILE = 4096
 PROGRAMS = 2048
+# Parts of an image that are summed apart; one program adds up all of a group's.
+MOST_PARTS = 256
 
 
 @triton.jit
@@ -56,19 +60,62 @@ def _sums_kernel(
 ):  # fmt: skip
     image, part = tl.program_id(0).to(tl.int64), tl.program_id(1)
     channels = tl.arange(0, CHANNELS)
-    first_sum = tl.zeros((CHANNELS,), dtype=tl.float32)
-    second_sum = tl.zeros((CHANNELS,), dtype=tl.float32)
+    # Whole tiles are added up, and summed once: every sum over pixels makes all threads wait.
+    first_sum = tl.zeros((PIXELS, CHANNELS), dtype=tl.float32)
+    second_sum = tl.zeros((PIXELS, CHANNELS), dtype=tl.float32)
     start = part * pixels_each
     end = tl.minimum(start + pixels_each, n_pixels)
     for first in range(start, end, PIXELS):
         offsets, there = _tile(first, end, n_channels, PIXELS, CHANNELS)
         values = tl.load(x + image * n_pixels * n_channels + offsets, mask=there, other=0.0)
         values = values.to(tl.float32)
-        first_sum += tl.sum(values, axis=0)
-        second_sum += tl.sum(values * values, axis=0)
+        first_sum += values
+        second_sum += values * values
     out = (image * tl.num_programs(1) + part) * n_channels + channels
-    tl.store(first_sums + out, first_sum, mask=channels < n_channels)
-    tl.store(second_sums + out, second_sum, mask=channels < n_channels)
+    tl.store(first_sums + out, tl.sum(first_sum, axis=0), mask=channels < n_channels)
+    tl.store(second_sums + out, tl.sum(second_sum, axis=0), mask=channels < n_channels)
+
+
+@triton.jit
+def _coefficients_kernel(
+    first_sums, second_sums, weight, bias, scale, shift, offset, a_out, b_out, mean_out,
+    inverse_out, n_parts, n_pixels, n_groups, channels_each, eps, MODULATED: tl.constexpr,
+    OFFSET: tl.constexpr, PARTS: tl.constexpr, GROUPS: tl.constexpr, CHANNELS: tl.constexpr,
+):  # fmt: skip
+    """Turn sums over the pixels into the affine map of each channel, some groups a program."""
+    image = tl.program_id(0).to(tl.int64)
+    group = tl.program_id(1) * GROUPS + tl.arange(0, GROUPS)[:, None]
+    own = tl.arange(0, CHANNELS)[None, :]
+    known = (group < n_groups) & (own < channels_each)
+    n_channels = n_groups * channels_each
+    channels = group * channels_each + own
+    parts = tl.arange(0, PARTS)[:, None, None]
+    at = (image * n_parts + parts) * n_channels + channels[None, :, :]
+    there = (parts < n_parts) & known[None, :, :]
+    first = tl.sum(tl.load(first_sums + at, mask=there, other=0.0), axis=0)
+    second = tl.sum(tl.load(second_sums + at, mask=there, other=0.0), axis=0)
+    if OFFSET:
+        more = tl.load(offset + channels, mask=known, other=0.0).to(tl.float32)
+        second += more * (2.0 * first + n_pixels * more)
+        first += n_pixels * more
+    count = n_pixels * channels_each
+    mean = (tl.sum(first, axis=1) / count)[:, None]
+    variance = tl.maximum((tl.sum(second, axis=1) / count)[:, None] - mean * mean, 0.0)
+    inverse = 1.0 / tl.sqrt(variance + eps)
+    a = inverse * tl.load(weight + channels, mask=known, other=0.0).to(tl.float32)
+    b = tl.load(bias + channels, mask=known, other=0.0).to(tl.float32) - mean * a
+    if OFFSET:
+        b += more * a
+    out = image * n_channels + channels
+    if MODULATED:
+        factor = tl.load(scale + out, mask=known, other=0.0)
+        a = a * factor
+        b = b * factor + tl.load(shift + out, mask=known, other=0.0)
+    tl.store(a_out + out, a, mask=known)
+    tl.store(b_out + out, b, mask=known)
+    nothing = tl.zeros((GROUPS, CHANNELS), dtype=tl.float32)
+    tl.store(mean_out + out, nothing + mean, mask=known)
+    tl.store(inverse_out + out, nothing + inverse, mask=known)
 
 
 @triton.jit
@@ -168,9 +215,97 @@ def _four_kernel(
         tl.store(at_small, (values * factor).to(small.dtype.element_ty), mask=there)
 
 
-def channel_sums(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Return sums over pixels of the values and of their squares, (n, channels) each, float32."""
-    return _summed(_sums_kernel, x)
+@triton.jit
+def _affine_halved_kernel(
+    x, scale, shift, y, plain, height, width, n_channels,
+    PIXELS: tl.constexpr, CHANNELS: tl.constexpr,
+):  # fmt: skip
+    """Average four pixels of SiLU of the affine map of x, and of x itself."""
+    image = tl.program_id(0).to(tl.int64)
+    channels = tl.arange(0, CHANNELS)
+    known = channels < n_channels
+    a = tl.load(scale + image * n_channels + channels, mask=known, other=0.0)[None, :]
+    b = tl.load(shift + image * n_channels + channels, mask=known, other=0.0)[None, :]
+    pixels = (tl.program_id(1) * PIXELS + tl.arange(0, PIXELS))[:, None]
+    there = (pixels < height * width) & known[None, :]
+    at_small = (image * height * width + pixels) * n_channels + channels[None, :]
+    row, column = pixels // width, pixels % width
+    corner = (image * 2 * height + 2 * row) * 2 * width + 2 * column
+    at_large = x + corner * n_channels + channels[None, :]
+    mapped = tl.zeros((PIXELS, CHANNELS), dtype=tl.float32)
+    unmapped = tl.zeros((PIXELS, CHANNELS), dtype=tl.float32)
+    for down in tl.static_range(2):
+        for right in tl.static_range(2):
+            step = (2 * down * width + right) * n_channels
+            values = tl.load(at_large + step, mask=there, other=0.0).to(tl.float32)
+            u = values * a + b
+            mapped += u * _sigmoid(u)
+            unmapped += values
+    tl.store(y + at_small, (0.25 * mapped).to(y.dtype.element_ty), mask=there)
+    tl.store(plain + at_small, (0.25 * unmapped).to(plain.dtype.element_ty), mask=there)
+
+
+@triton.jit
+def _add_kernel(
+    x, offset, y, n_pixels, n_channels,
+    WITH_X: tl.constexpr, PIXELS: tl.constexpr, CHANNELS: tl.constexpr,
+):  # fmt: skip
+    image = tl.program_id(0).to(tl.int64)
+    channels = tl.arange(0, CHANNELS)
+    more = tl.load(offset + channels, mask=channels < n_channels, other=0.0).to(tl.float32)
+    offsets, there = _tile(tl.program_id(1) * PIXELS, n_pixels, n_channels, PIXELS, CHANNELS)
+    offsets += image * n_pixels * n_channels
+    values = tl.load(y + offsets, mask=there, other=0.0).to(tl.float32) + more[None, :]
+    if WITH_X:
+        values += tl.load(x + offsets, mask=there, other=0.0).to(tl.float32)
+    tl.store(y + offsets, values.to(y.dtype.element_ty), mask=there)
+
+
+def coefficients(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    scale: Tensor | None,
+    shift: Tensor | None,
+    groups: int,
+    eps: float,
+    offset: Tensor | None = None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Express the group normalisation of ``x + offset``, and its modulation, as ``a * x + b``.
+
+    Parameters
+    ----------
+    x : Tensor of shape (n, pixels, channels)
+    weight, bias : Tensor of shape (channels,)
+    scale, shift : Tensor of shape (n, channels), float32, contiguous, or None
+    groups : int
+    eps : float
+    offset : Tensor of shape (channels,) or None
+
+    Returns
+    -------
+    a, b, mean, inverse : Tensor of shape (n, channels), float32
+        The map, and each channel's mean and inverse standard deviation.
+    """
+    n, n_pixels, n_channels = x.shape
+    first, second = _sums_of_parts(_sums_kernel, x)
+    n_parts, channels_each = first.shape[1], n_channels // groups
+    block = {
+        "PARTS": triton.next_power_of_2(n_parts),
+        "CHANNELS": triton.next_power_of_2(channels_each),
+    }
+    room = max(1, TILE // 2 // (block["PARTS"] * block["CHANNELS"]))
+    block["GROUPS"] = min(room, triton.next_power_of_2(groups))
+    # Where there is nothing to pass any tensor will do: it is not read.
+    inputs = (weight, bias, *(weight if t is None else t for t in (scale, shift, offset)))
+    a, b, mean, inverse = x.new_empty(4, n, n_channels, dtype=torch.float32)
+    with torch.cuda.device_of(x):
+        _coefficients_kernel[n, triton.cdiv(groups, block["GROUPS"])](
+            first, second, *inputs, a, b, mean, inverse,
+            n_parts, n_pixels, groups, channels_each, eps,
+            MODULATED=scale is not None, OFFSET=offset is not None, **block,
+        )  # fmt: skip
+    return a, b, mean, inverse
 
 
 def affine(x: Tensor, scale: Tensor, shift: Tensor, *, silu: bool) -> Tensor:
@@ -178,6 +313,24 @@ def affine(x: Tensor, scale: Tensor, shift: Tensor, *, silu: bool) -> Tensor:
     y = torch.empty_like(x)
     _over_tiles(_affine_kernel, x, (x, scale, shift, y), SILU=silu)
     return y
+
+
+def affine_halved(x: Tensor, scale: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
+    """Average squares of 2 x 2 pixels of ``silu(x * scale + shift)``, and of x: (n, h, w, c)."""
+    n, height, width, channels = x.shape
+    y, plain = x.new_empty(2, n, height // 2, width // 2, channels)
+    sizes = _sizes(channels)
+    with torch.cuda.device_of(x):
+        grid = (n, triton.cdiv(y.shape[1] * y.shape[2], sizes["PIXELS"]))
+        _affine_halved_kernel[grid](
+            x, scale, shift, y, plain, y.shape[1], y.shape[2], channels, **sizes
+        )
+    return y, plain
+
+
+def add(x: Tensor | None, offset: Tensor, y: Tensor) -> None:
+    """Add an offset (channels,), and x if there is one, to y in place."""
+    _over_tiles(_add_kernel, y, (y if x is None else x, offset, y), WITH_X=x is not None)
 
 
 def affine_gradient_sums(
@@ -226,17 +379,23 @@ def _sizes(n_channels: int) -> dict[str, int]:
 
 
 def _summed(kernel: Any, *tensors: Tensor, **flags: bool) -> tuple[Tensor, Tensor]:
+    first, second = _sums_of_parts(kernel, *tensors, **flags).sum(dim=2)
+    return first, second
+
+
+def _sums_of_parts(kernel: Any, *tensors: Tensor, **flags: bool) -> Tensor:
+    """Return two sums over the pixels of each part of an image, (2, n, n_parts, channels)."""
     n, n_pixels, n_channels = tensors[0].shape
     sizes = _sizes(n_channels)
     n_tiles = triton.cdiv(n_pixels, sizes["PIXELS"])
-    tiles_each = triton.cdiv(n_tiles, max(1, PROGRAMS // n))
+    most = min(MOST_PARTS, max(1, PROGRAMS // n))
+    tiles_each = triton.cdiv(n_tiles, most)
     n_parts = triton.cdiv(n_tiles, tiles_each)
     parts = tensors[0].new_empty(2, n, n_parts, n_channels, dtype=torch.float32)
     pixels_each = tiles_each * sizes["PIXELS"]
     with torch.cuda.device_of(tensors[0]):
         kernel[n, n_parts](*tensors, *parts, n_pixels, n_channels, pixels_each, **flags, **sizes)
-    first, second = parts.sum(dim=2)
-    return first, second
+    return parts
 
 
 def _over_tiles(kernel: Any, x: Tensor, tensors: tuple[Tensor, ...], **flags: bool) -> None:

@@ -17,6 +17,7 @@ from skfairlatent.encoders.diffae._blocks import (
     zeroed,
 )
 from skfairlatent.encoders.diffae._config import DiffAEConfig
+from skfairlatent.encoders.diffae._convolution import ImageConv
 from skfairlatent.encoders.diffae._normalization import normalized
 from skfairlatent.encoders.diffae._pieces import bytes_per_image, in_pieces
 
@@ -35,7 +36,7 @@ class SemanticEncoder(nn.Module):
         super().__init__()
         self._bytes = bytes_per_image(config, config.enc_channel_mult)
         channels = config.enc_channel_mult[0] * config.model_channels
-        blocks = [Conditioned(nn.Conv2d(3, channels, 3, padding=1))]
+        blocks = [Conditioned(ImageConv(channels))]
         resolution = config.image_size
         for level, mult in enumerate(config.enc_channel_mult):
             if level:
@@ -141,7 +142,7 @@ class DiffusionAutoencoder(nn.Module):
 
     def _build_down(self, config: DiffAEConfig) -> None:
         channels = config.channel_mult[0] * config.model_channels
-        blocks = [Conditioned(nn.Conv2d(3, channels, 3, padding=1))]
+        blocks = [Conditioned(ImageConv(channels))]
         self._lateral_channels = [channels]
         resolution = config.image_size
         for level, mult in enumerate(config.channel_mult):

@@ -25,8 +25,9 @@ def normalized(
     shift: Tensor | None = None,
     *,
     silu: bool = True,
+    offset: Tensor | None = None,
 ) -> Tensor:
-    """Return SiLU of ``scale * norm(x) + shift``.
+    """Return SiLU of ``scale * norm(x + offset) + shift``.
 
     Parameters
     ----------
@@ -36,9 +37,14 @@ def normalized(
         None for no modulation.
     silu : bool, default=True
         False leaves the activation out.
+    offset : Tensor of shape (c,), or None
+        The bias that `unbiased` left out, where it did.
     """
     if _fused.fusible(x):
-        return _fused.normalized(cast(nn.GroupNorm, norm), x, scale, shift, silu=silu)
+        group_norm = cast(nn.GroupNorm, norm)
+        return _fused.normalized(group_norm, x, scale, shift, silu=silu, offset=offset)
+    if offset is not None:
+        x = x + offset[:, None, None]
     h: Tensor = norm(x)
     if scale is not None and shift is not None:
         h = _modulated(h, scale[..., None, None], shift[..., None, None])

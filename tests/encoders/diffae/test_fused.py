@@ -1,6 +1,9 @@
-"""Fused functions for CUDA: their formulas on any machine, their kernels where there is a GPU."""
+"""Fused functions for CUDA: their formulas on any machine, their kernels where there is a GPU.
 
-from types import SimpleNamespace
+Where there is Triton and no GPU, its interpreter runs the kernels.
+"""
+
+import importlib
 
 import pytest
 import torch
@@ -10,52 +13,44 @@ from torch.nn import functional as F
 from skfairlatent.encoders.diffae import _fused
 from skfairlatent.encoders.diffae._networks import DiffusionAutoencoder
 
+from . import plain_kernels
+
 # Sums in another order, of some thousand numbers of order 1, in float32.
 TOLERANCE = {"atol": 2e-5, "rtol": 2e-5}
 # float16 keeps eleven bits.
 HALF_TOLERANCE = {"atol": 0.02, "rtol": 0.01}
 
 
-def plain_kernels():
-    """What the kernels compute, written with torch."""
-
-    def affine(x, scale, shift, *, silu):
-        u = x * scale[:, None] + shift[:, None]
-        return F.silu(u) if silu else u
-
-    def inner_gradient(gradient, x, scale, shift, silu):
-        u = x * scale[:, None] + shift[:, None]
-        s = u.sigmoid()
-        return gradient * s * (1 + u * (1 - s)) if silu else gradient
-
-    def affine_gradient_sums(gradient, x, scale, shift, *, silu):
-        inner = inner_gradient(gradient, x, scale, shift, silu)
-        return inner.sum(1), (inner * x).sum(1)
-
-    def affine_gradient(gradient, x, scale, shift, offset, slope, *, silu):
-        inner = inner_gradient(gradient, x, scale, shift, silu)
-        return inner * scale[:, None] + offset[:, None] + slope[:, None] * x
-
-    def spread_to_four(x, factor):
-        return factor * x.repeat_interleave(2, 1).repeat_interleave(2, 2)
-
-    return SimpleNamespace(
-        channel_sums=lambda x: (x.sum(1), x.square().sum(1)),
-        affine=affine,
-        affine_gradient_sums=affine_gradient_sums,
-        affine_gradient=affine_gradient,
-        spread_to_four=spread_to_four,
-        sum_of_four=lambda x, factor: (
-            factor * x.unflatten(2, (-1, 2)).unflatten(1, (-1, 2)).sum((2, 4))
-        ),
-    )
+def exact_convolutions():
+    """Let cuDNN multiply with all bits."""
+    return torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
 
 
-@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def interpreted_kernels():
+    """The kernels themselves, run by Triton's interpreter: tests/conftest.py asks for it."""
+    if torch.cuda.is_available():
+        pytest.skip("run on the GPU instead")
+    pytest.importorskip("triton")
+    return importlib.import_module("skfairlatent.encoders.diffae._fused_kernels")
+
+
+@pytest.fixture(params=["formulas", "interpreted", pytest.param("cuda", marks=pytest.mark.gpu)])
 def device(request, monkeypatch):
-    if request.param == "cpu":
-        monkeypatch.setattr(_fused, "_kernels", plain_kernels)
-    return torch.device(request.param)
+    kernels = {
+        "formulas": lambda: plain_kernels,
+        "interpreted": interpreted_kernels,
+        "cuda": lambda: None,
+    }[request.param]()
+    if kernels is None:
+        return torch.device("cuda")
+    monkeypatch.setattr(_fused, "_kernels", lambda: kernels)
+    # What the functions need, but for CUDA.
+    monkeypatch.setattr(
+        _fused,
+        "fusible",
+        lambda x: x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last),
+    )
+    return torch.device("cpu")
 
 
 def features(device, channels=24, size=6, dtype=torch.float32):
@@ -103,6 +98,71 @@ def test__halved_and_doubled__are_pooling_and_interpolation(device):
     x = features(device)
     assert_same(_fused.halved(x), F.avg_pool2d(x, 2), [x], **TOLERANCE)
     assert_same(_fused.doubled(x), F.interpolate(x, scale_factor=2), [x], **TOLERANCE)
+
+
+@pytest.mark.parametrize("modulated", [False, True])
+def test__normalized__of_features_without_their_bias(device, modulated):
+    x = features(device).detach()
+    norm, offset = nn.GroupNorm(8, 24).to(device), torch.linspace(-1, 3, 24, device=device)
+    nn.init.normal_(norm.weight)
+    scale, shift = (torch.randn(3, 24, device=device) for _ in range(2))
+    expected = norm(x + offset[:, None, None])
+    if modulated:
+        expected = expected * scale[..., None, None] + shift[..., None, None]
+    given = (scale, shift) if modulated else (None, None)
+    found = _fused.normalized(norm, x, *given, silu=False, offset=offset)
+    torch.testing.assert_close(found, expected, **TOLERANCE)
+
+
+@pytest.mark.parametrize(("channels", "size"), [(24, 6), (96, 16)])
+def test__normalized_and_halved__is_both(device, channels, size):
+    x = features(device, channels, size).detach()
+    norm = nn.GroupNorm(8, channels).to(device)
+    nn.init.normal_(norm.weight)
+    h, halved = _fused.normalized_and_halved(norm, x)
+    torch.testing.assert_close(h, F.avg_pool2d(F.silu(norm(x)), 2), **TOLERANCE)
+    torch.testing.assert_close(halved, F.avg_pool2d(x, 2), **TOLERANCE)
+
+
+def test__added__adds_what_is_there(device):
+    x, change = features(device).detach(), features(device).detach().flip(0)
+    offset = torch.arange(24.0, device=device)
+    expected = change + offset[:, None, None]
+    torch.testing.assert_close(_fused.added(None, change.clone(), offset), expected)
+    torch.testing.assert_close(_fused.added(x, change.clone(), offset), x + expected)
+
+
+def test__added__of_features_in_another_layout(device):
+    x, change = features(device).detach(), features(device).detach().contiguous()
+    offset = torch.arange(24.0, device=device)
+    expected = x + change + offset[:, None, None]
+    torch.testing.assert_close(_fused.added(x, change, offset), expected)
+
+
+@pytest.mark.parametrize("inference", [False, True])
+def test__network__of_fused_functions_is_the_same(device, tiny_config, monkeypatch, inference):
+    torch.manual_seed(0)
+    network = DiffusionAutoencoder(tiny_config).to(device, memory_format=torch.channels_last)
+    for parameter in network.parameters():
+        nn.init.normal_(parameter, std=0.2)
+    x = torch.randn(4, 3, 8, 8, device=device).contiguous(memory_format=torch.channels_last)
+    t = torch.arange(4, device=device)
+
+    def noise():
+        with torch.inference_mode(inference), exact_convolutions():
+            return network(x, t, network.encoder(x)).detach()
+
+    calls = []
+    affine = _fused._kernels().affine
+    monkeypatch.setattr(
+        _fused._kernels(), "affine", lambda *a, **k: calls.append(1) or affine(*a, **k)
+    )
+    fused = noise()
+    assert calls
+    monkeypatch.setattr(_fused, "fusible", lambda _: False)
+    plain = noise()
+    # Rounding through some thirty layers.
+    assert (fused - plain).norm() < 1e-5 * plain.norm()
 
 
 def test__fusible__is_nothing_on_a_cpu():
