@@ -147,10 +147,12 @@ def reject_text_columns(X: Any) -> None:
         and not _holds_numbers(X[name])
     ]
     if text:
+        images = f" If it holds paths of images, pass the column itself, X[{text[0]!r}]."
         raise ValueError(
             f"X has columns that are not numeric: {text[:_MAX_NAMED]}. Encode them first, e.g. "
             "make_pipeline(make_column_transformer((OneHotEncoder(sparse_output=False), "
             f"{text[:2]}), remainder='passthrough'), FairLatentTransformer())."
+            f"{images if X.shape[1] == 1 else ''}"
         )
 
 

@@ -93,6 +93,13 @@ def test__fit__names_columns_that_are_not_numeric(refused, values):
     refused(r"X has columns that are not numeric: \['Race'\].*OneHotEncoder", table, y, s)
 
 
+def test__fit__asks_for_the_column_of_a_table_of_paths(refused):
+    _, y, s = make_rows()
+    refused(
+        r"pass the column itself, X\['path'\]", pd.DataFrame({"path": ["a.png"] * N_ROWS}), y, s
+    )
+
+
 def test__fit__advice_for_text_columns_works():
     X, y, s = make_rows()
     table = pd.DataFrame(X).add_prefix("x").assign(Race=["a", "b"] * (N_ROWS // 2), Job="none")

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 import sqlite3
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -27,10 +28,13 @@ _ROWS_PER_QUESTION = 500
 _PATIENCE = 60.0
 # Of a new file, in bytes: in sqlite's own 4096, half of each would be left free by 512 floats.
 _PAGE_SIZE = f"PRAGMA page_size = {2**15}"
-_CREATE = """CREATE TABLE IF NOT EXISTS embeddings (fingerprint TEXT NOT NULL,
-digest BLOB NOT NULL, width INTEGER NOT NULL, embedding BLOB NOT NULL,
+_CREATE = """CREATE TABLE IF NOT EXISTS checked_embeddings (fingerprint TEXT NOT NULL,
+digest BLOB NOT NULL, checksum INTEGER NOT NULL, embedding BLOB NOT NULL,
 PRIMARY KEY (fingerprint, digest))"""
-_FIND = "SELECT digest, width, embedding FROM embeddings WHERE fingerprint = ? AND digest IN "
+_FIND = (
+    "SELECT digest, checksum, embedding FROM checked_embeddings "
+    "WHERE fingerprint = ? AND digest IN "
+)
 # Beginnings of the names of sqlite errors that waiting or more space do not mend.
 _NOT_A_CACHE = ("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_ERROR")
 
@@ -143,9 +147,9 @@ class EmbeddingCache:
                 answers = connection.execute(
                     f"{_FIND} ({marks})", [self.fingerprint, *asked]
                 ).fetchall()
-            for digest, width, stored in answers:
-                if len(stored) != width * STORED.itemsize or width < 1:
-                    raise self._damaged("an embedding is incomplete")
+            for digest, checksum, stored in answers:
+                if not stored or zlib.crc32(stored) != checksum:
+                    raise self._damaged("an embedding is not what was stored")
                 embedding = np.frombuffer(stored, dtype=STORED)
                 images.put(np.array([place[digest]]), embedding[np.newaxis], self.path)
 

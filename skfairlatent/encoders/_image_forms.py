@@ -34,15 +34,23 @@ def as_images(X: Any) -> npt.NDArray[Any] | LazyImages | list[Any]:
     if hasattr(X, "to_list") or (ndim == 1 and isinstance(X, np.ndarray) and X.dtype.kind in "OU"):
         return list(X)
     if ndim != 4:
-        hint = " Of one image, pass X[np.newaxis]; of grey ones, X[..., np.newaxis]."
         raise ValueError(
             f"X of type {type(X).__name__} and shape {tuple(X.shape)} is no set of images: pass "
-            f"{_FORMS}.{hint if ndim == 3 else ''}"
+            f"{_FORMS}.{_hint(X)}"
         )
     array = _as_array(X, "X")
     check_shape(array.shape, "X")
     check_type(array.dtype, "X")
     return array
+
+
+def _hint(X: Any) -> str:
+    """Return what else may help whoever passed an array or a table of another shape."""
+    if isinstance(X, pd.DataFrame) and len(X.columns):
+        return f" Of a table with paths, pass their column, as X[{X.columns[0]!r}]."
+    if X.ndim == 3:
+        return " Of one image, pass X[np.newaxis]; of grey ones, X[..., np.newaxis]."
+    return ""
 
 
 def _as_array(item: Any, name: str) -> npt.NDArray[Any]:

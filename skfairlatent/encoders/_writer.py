@@ -4,6 +4,7 @@ __all__ = ["STORED", "EmbeddingWriter"]
 
 import sqlite3
 import time
+import zlib
 from pathlib import Path
 from typing import Self
 
@@ -18,7 +19,7 @@ STORED = np.dtype("<f4")
 # encoders do.
 _SECONDS_TO_COMMIT = 2.0
 _ROWS_TO_COMMIT = 1000
-_STORE = "INSERT OR REPLACE INTO embeddings VALUES (?, ?, ?, ?)"
+_STORE = "INSERT OR REPLACE INTO checked_embeddings VALUES (?, ?, ?, ?)"
 
 
 class EmbeddingWriter:
@@ -39,8 +40,8 @@ class EmbeddingWriter:
         """Store these soon."""
         stored = embeddings.astype(STORED, copy=False)
         self._waiting += [
-            (self._fingerprint, digest, stored.shape[1], each.tobytes())
-            for digest, each in zip(digests, stored, strict=True)
+            (self._fingerprint, digest, zlib.crc32(each), each)
+            for digest, each in zip(digests, map(np.ndarray.tobytes, stored), strict=True)
         ]
         late = time.monotonic() - self._last_commit >= _SECONDS_TO_COMMIT
         if late or len(self._waiting) >= _ROWS_TO_COMMIT:

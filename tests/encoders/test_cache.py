@@ -7,6 +7,7 @@ import sys
 import textwrap
 import threading
 import time
+import zlib
 
 import numpy as np
 import pytest
@@ -137,7 +138,9 @@ def test__embedding_cache__a_killed_run_would_lose_little(tmp_path, pixels, limi
     stored = []
 
     def encode(rows):
-        stored.append(_execute(tmp_path / "embeddings.sqlite3", "SELECT * FROM embeddings"))
+        stored.append(
+            _execute(tmp_path / "embeddings.sqlite3", "SELECT * FROM checked_embeddings")
+        )
         return _means(pixels[rows])
 
     EmbeddingCache(tmp_path, "weights").encode(ImageSource(pixels, None), encode, 4)
@@ -252,15 +255,25 @@ def _scramble(path):
 
 
 def _shorten(path):
-    _execute(path, "UPDATE embeddings SET embedding = x'0000'")
+    _execute(path, "UPDATE checked_embeddings SET embedding = x'0000'")
 
 
 def _other_table(path):
-    _execute(path, "DROP TABLE embeddings", "CREATE TABLE embeddings (name TEXT)")
+    _execute(path, "DROP TABLE checked_embeddings", "CREATE TABLE checked_embeddings (name TEXT)")
 
 
-def _widen(path):
-    _execute(path, "UPDATE embeddings SET width = 1, embedding = x'00000000' WHERE rowid > 3")
+def _zero_a_row(path):
+    _execute(path, "UPDATE checked_embeddings SET embedding = zeroblob(12) WHERE rowid = 1")
+
+
+def _other_width(path):
+    # With the checksum that belongs to it.
+    assert zlib.crc32(bytes(4)) == 558161692
+    _execute(
+        path,
+        "UPDATE checked_embeddings SET checksum = 558161692, embedding = zeroblob(4) "
+        "WHERE rowid > 3",
+    )
 
 
 def _execute(path, *statements):
@@ -272,7 +285,7 @@ def _execute(path, *statements):
 
 
 @pytest.mark.parametrize(
-    "damage", [_write_garbage, _cut, _scramble, _shorten, _other_table, _widen]
+    "damage", [_write_garbage, _cut, _scramble, _shorten, _other_table, _zero_a_row, _other_width]
 )
 def test__embedding_cache__says_to_delete_a_damaged_file(tmp_path, pixels, damage):
     cache = EmbeddingCache(tmp_path, "weights")

@@ -505,6 +505,11 @@ class TestBadArrays:
             with pytest.raises(ValueError, match=message):
                 ImageSource(np.zeros(shape, dtype=np.uint8), size)
 
+    def test__image_source__asks_for_the_column_of_a_table(self):
+        table = pd.DataFrame({"path": ["a.png", "b.png"], "label": [0, 1]})
+        with pytest.raises(ValueError, match=r"Of a table with paths, .* as X\['path'\]"):
+            ImageSource(table, 8)
+
     @pytest.mark.parametrize(
         ("shape", "message"),
         [

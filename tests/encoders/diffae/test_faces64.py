@@ -48,7 +48,7 @@ def test__codes__tell_more_than_the_briefly_trained_ones(data_dir):
         (train, labels), (valid, expected) = rows["train"], rows["valid"]
         return probe.fit(train, labels[name]).score(valid, expected[name])
 
-    for name in ("Male", "Smiling"):
+    for name in ("Male", "Smiling", "Attractive", "Young"):
         # Two standard errors of a difference of accuracies on so many rows.
         assert accuracy(found, name) > accuracy(given, name) + 0.025
 
