@@ -4,6 +4,7 @@ __all__ = ["Checkpoint", "replace_file"]
 
 import contextlib
 import os
+import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,8 @@ from skfairlatent.exceptions import CheckpointError
 
 FORMAT = "skfairlatent-checkpoint-1"
 FILE_NAME = "training.pt"
+# Nobody writes a file for so long.
+SECONDS_TO_WRITE = 3600.0
 
 
 class Checkpoint:
@@ -47,6 +50,7 @@ class Checkpoint:
         CheckpointError
             If the file is damaged, is something else, or belongs to another fit.
         """
+        self._remove_leftovers()
         if not self.path.exists():
             return None
         content = self._load(device)
@@ -66,6 +70,14 @@ class Checkpoint:
         """Delete the file: the fit is finished."""
         self.path.unlink(missing_ok=True)
 
+    def _remove_leftovers(self) -> None:
+        """Delete what processes left that were killed while they wrote: as large as the state."""
+        for path in self.path.parent.glob(_temporary(self.path, "*").name):
+            # Another process may still be writing a young one.
+            with contextlib.suppress(OSError):
+                if time.time() - path.stat().st_mtime > SECONDS_TO_WRITE:
+                    path.unlink()
+
     def _load(self, device: torch.device) -> Any:
         try:
             return torch.load(self.path, map_location=device, weights_only=True)
@@ -84,7 +96,7 @@ def replace_file(path: Path, write: Callable[[Path], None]) -> None:
     When writing fails, as on a full disk, what was at `path` is still there and whole.
     """
     # Not tempfile's: those can be read by nobody else, and a rename keeps that.
-    temporary = path.with_name(f".{path.name[:100]}.{uuid.uuid4().hex}.tmp")
+    temporary = _temporary(path, uuid.uuid4().hex)
     temporary.touch(exist_ok=False)
     try:
         write(temporary)
@@ -92,3 +104,7 @@ def replace_file(path: Path, write: Callable[[Path], None]) -> None:
     finally:
         with contextlib.suppress(FileNotFoundError):
             temporary.unlink()
+
+
+def _temporary(path: Path, mark: str) -> Path:
+    return path.with_name(f".{path.name[:100]}.{mark}.tmp")

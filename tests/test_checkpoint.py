@@ -57,6 +57,15 @@ def test__write__replaces_and_leaves_nothing_else(checkpoint):
     assert [path.name for path in checkpoint.path.parent.iterdir()] == [FILE_NAME]
 
 
+def test__read__deletes_what_a_killed_process_left(checkpoint):
+    abandoned, young = (checkpoint.path.with_name(f".{FILE_NAME}.{k}.tmp") for k in "ab")
+    for path in (abandoned, young):
+        path.touch()
+    os.utime(abandoned, (0, 0))
+    assert checkpoint.read(CPU) is None
+    assert list(checkpoint.path.parent.iterdir()) == [young]
+
+
 def test__remove__deletes_the_file_if_it_is_there(checkpoint):
     checkpoint.write(STATE)
     checkpoint.remove()

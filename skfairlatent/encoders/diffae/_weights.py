@@ -181,8 +181,8 @@ def _differences_told(
         if not differences:
             raise
         raise CheckpointError(
-            f"{path} is of other sizes than config says ({differences}): correct config, or "
-            "leave it out, or give the weights that it is for."
+            f"{path} is of other sizes than config, or the official name, says ({differences}): "
+            "give the weights that it is for, or correct config, or leave it out."
         ) from error
 
 

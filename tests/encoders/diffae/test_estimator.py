@@ -15,11 +15,12 @@ from sklearn.pipeline import make_pipeline
 
 from skfairlatent import FairLatentTransformer
 from skfairlatent.datasets import make_biased_embeddings
-from skfairlatent.encoders import DiffAEConfig, DiffAEEncoder, DiffAETraining
+from skfairlatent.encoders import OFFICIAL_CONFIGS, DiffAEConfig, DiffAEEncoder, DiffAETraining
 from skfairlatent.encoders.diffae._codec import Codec
 from skfairlatent.encoders.diffae._model import Model
 from skfairlatent.encoders.diffae._networks import DiffusionAutoencoder, SemanticEncoder
 from skfairlatent.encoders.diffae._solvers import SOLVERS
+from skfairlatent.encoders.diffae._weights import read_weights
 from skfairlatent.encoders.diffae._write_weights import write_weights
 from skfairlatent.exceptions import CheckpointError, FairLatentWarning
 
@@ -354,6 +355,10 @@ def test__official_name__is_read_from_the_cache_folder(data_dir, tmp_path, monke
     folder.mkdir()
     for suffix, name in ((".ckpt", "last.ckpt"), ("_latent.pkl", "latent.pkl")):
         shutil.copy(data_dir / "diffae_parity" / f"tiny32{suffix}", folder / name)
+    with pytest.raises(CheckpointError, match=r"official name, says \(image_size: 64 given, 32"):
+        named.sample(2)
+    tiny = read_weights(folder / "last.ckpt").config
+    monkeypatch.setitem(OFFICIAL_CONFIGS, "celeba64d2c_autoenc", tiny)
     assert named.sample(2).shape == (2, 32, 32, 3)
 
 

@@ -217,7 +217,7 @@ def test__read_weights__names_sizes_that_are_not_those_given(
         torch.save(_lightning(state, settings) if form == "lightning" else state, path)
     given = dataclasses.replace(CONFIG, **changed)
     expected = re.escape(
-        f"weights is of other sizes than config says ({told}): correct config, or"
+        f"weights is of other sizes than config, or the official name, says ({told}): give"
     )
     with pytest.raises(CheckpointError, match=expected):
         read_weights(path, given)
