@@ -31,6 +31,11 @@ templates_path = ["_templates"]
 exclude_patterns = ["_build", "auto_examples/**/*.md5", "auto_examples/**/*.ipynb"]
 html_theme = "pydata_sphinx_theme"
 html_static_path = ["_static"]  # audit pages and pictures that examples wrote
+html_css_files = ["wide_tables.css"]
+html_theme_options = {
+    # The tables of results need its room; a page must match one pattern only.
+    "secondary_sidebar_items": {"results/**": [], "[!r]**": ["page-toc"]},
+}
 html_title = "skfairlatent"
 html_show_sourcelink = False
 
