@@ -116,8 +116,8 @@ class ResBlock(nn.Module):
         if self.conditioned:
             h, offset = self._modulated(h, offset, time, code)
         x, skip_offset = unbiased(self.skip_connection, x)
-        if offset is not None and skip_offset is not None:
-            offset = offset + skip_offset
+        if skip_offset is not None:
+            offset = skip_offset if offset is None else offset + skip_offset
         return added(x, h, offset)
 
     def _activated(self, x: Tensor) -> tuple[Tensor, Tensor]:

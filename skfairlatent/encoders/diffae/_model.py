@@ -144,8 +144,8 @@ def load_model(
         If there is no such file, or an official model cannot be downloaded.
     """
     path = _locate(weights)
-    if config is None:
-        config = OFFICIAL_CONFIGS.get(str(weights))
+    if config is None and weights in OFFICIAL_CONFIGS:
+        config = OFFICIAL_CONFIGS[str(weights)]
     others = None if statistics is None else Path(statistics).expanduser()
     beside = path.with_name(STATISTICS)
     if others is None and weights in OFFICIAL_CONFIGS and beside.exists():

@@ -206,6 +206,15 @@ def test__trainer__average_lags_behind_the_weights(tiny_config, pictures):
     assert not any(p.requires_grad for p in trainer.averaged().parameters())
 
 
+@pytest.mark.parametrize("epochs", [{"max_iter": 500}, {"half_size_epochs": 500, "max_iter": 0}])
+def test__rate__falls_in_the_last_epochs_whatever_they_are(epochs):
+    plan = DiffAETraining(**epochs, batch_size=16, learning_rate_init=1e-3).plan(32, 0)
+    rates = [plan.rate_at(step) for step in range(plan.n_steps)]
+    assert max(rates) > 0.9e-3
+    assert rates[0] < 0.1e-3
+    assert rates[-1] == pytest.approx(0.05e-3, rel=0.01)
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
