@@ -56,7 +56,7 @@ SENSITIVE = "Male"
 # How wide codes are, and how many of their principal components are kept: as many as outlast
 # decoding, as seen on faces of the train split.
 WIDTHS = {"pca": 512, "vae": 128}
-COMPONENTS = {"vae": 96, "diffae": 128}
+COMPONENTS = {"vae": 96, "diffae": 96}
 # Log-odds beyond the boundary that are tried in turn, until enough decisions or verdicts flip;
 # then so many times halfway between the last too weak and the first strong enough.
 LOG_ODDS = (1, 4, 8, 16, 32)
