@@ -45,7 +45,7 @@ parser.add_argument("--max-images", type=int, help="faces of each split, all by 
 parser.add_argument("--n-decoded", type=int, default=64, help="faces to decide on once decoded")
 parser.add_argument("--n-sampled", type=int, default=64, help="faces drawn, to show some of")
 parser.add_argument("--target-probability", type=float, default=0.98, help="of the other group")
-parser.add_argument("--components", type=int, default=96, help="directions of the codes kept")
+parser.add_argument("--components", type=int, default=128, help="directions of the codes kept")
 parser.add_argument("--noise", default="inverted", choices=["inverted", "zero"], help="see audit")
 given = parser.parse_args()
 
@@ -71,7 +71,8 @@ print(f"{len(X_train)} faces to fit, {len(X_valid)} to audit")
 # decoding, and edits along them change no face.
 
 sklearn.set_config(enable_metadata_routing=True)
-encoder = DiffAEEncoder(cache_dir=given.codes, verbose=True)
+# Edits of codes that were learnt without labels show in images.
+encoder = DiffAEEncoder("faces64_unsupervised", cache_dir=given.codes, verbose=True)
 strong = PCA(given.components, whiten=True, svd_solver="covariance_eigh", random_state=0)
 before = Pipeline(
     [("encode", encoder), ("strong", strong), ("clf", LogisticRegression(max_iter=3000))]

@@ -10,9 +10,6 @@ import pytest
 import torch
 from threadpoolctl import threadpool_limits
 
-from skfairlatent.encoders import DiffAEConfig, DiffAEEncoder
-from skfairlatent.encoders.diffae._weights import read_weights
-
 FOLDER = Path(__file__).parents[1] / "examples" / "benchmarks"
 TINY = '{"max_iter": 2, "n_blocks": 1, "hidden_features": 8}'
 ATTRIBUTES = ["Attractive", "Male", "Smiling", "Young"]
@@ -47,7 +44,6 @@ def tiny_data(tmp_path_factory):
     codes = 100 + 60 * table.to_numpy() + rng.normal(0, 20, size=(n, 4))
     table.insert(0, "image_id", [f"{row:06d}" for row in range(n)])
     table.insert(1, "split", np.repeat(["train", "valid"], [N_TRAIN, N_VALID]))
-    table.insert(2, "identity", np.arange(n))
     table.to_csv(root / "celeba64" / "attributes.csv", index=False)
     (root / "celeba_cnn").mkdir()
     np.savez(
@@ -120,39 +116,6 @@ def test__counterfactuals__judges_edits_and_writes_tables(
     found = pd.read_json(tmp_path / "out" / "counterfactuals.json").set_index("latent")
     assert (found["label_shift"] > 0).all()  # the judges see what edits are for
     assert found["relative_ratio"]["raw"] == 1.0
-
-
-def test__train_faces64__averages_weights_of_two_trainings(
-    module,  # noqa: ARG001 - sets the path and the threads
-    tiny_data,
-    tmp_path,
-    monkeypatch,
-):
-    script = importlib.import_module("train_faces64")
-    config = DiffAEConfig(
-        image_size=8,
-        model_channels=8,
-        channel_mult=(1, 2),
-        enc_channel_mult=(1, 2),
-        attention_resolutions=(4,),
-        num_res_blocks=1,
-        enc_num_res_blocks=1,
-        embed_channels=12,
-    )
-    monkeypatch.setattr(script, "CONFIG", config)
-    data, files = ["--data", str(tiny_data)], []
-    for rate in (1e-3, 1e-2):
-        plan = {"max_iter": 1, "batch_size": 30, "learning_rate_init": rate}
-        monkeypatch.setitem(script.PLANS, "cpu", plan)
-        script.main([*data, "--work", str(tmp_path / f"{rate}")])
-        files.append(str(tmp_path / f"{rate}" / "faces64.safetensors"))
-    script.main([*data, "--average", *files, "--work", str(tmp_path / "mean")])
-    mean = DiffAEEncoder(tmp_path / "mean" / "faces64.safetensors", n_steps=2)
-    first, second, found = (read_weights(f).tensors for f in (*files, mean.weights))
-    for name, value in found.items():
-        expected = 0.25 * first[name].float() + 0.75 * second[name].float()
-        torch.testing.assert_close(value.float(), expected, atol=1e-3, rtol=1e-3)  # 16 bits
-    assert mean.sample(2).shape == (2, 8, 8, 3)  # from statistics of its own
 
 
 def test__psnr__is_that_of_the_definition(module):

@@ -56,7 +56,7 @@ SENSITIVE = "Male"
 # How wide codes are, and how many of their principal components are kept: as many as outlast
 # decoding, as seen on faces of the train split.
 WIDTHS = {"pca": 512, "vae": 128}
-COMPONENTS = {"vae": 96, "diffae": 96}
+COMPONENTS = {"vae": 96, "diffae": 128}
 # Log-odds beyond the boundary that are tried in turn, until enough decisions or verdicts flip;
 # then so many times halfway between the last too weak and the first strong enough.
 LOG_ODDS = (1, 4, 8, 16, 32)
@@ -231,7 +231,8 @@ def judges_of(label, train, valid, options):
 def make_encoder(name, images, options):
     """Return a trained encoder of images."""
     if name == "diffae":
-        return Remembering(n_steps=options.steps, cache_dir=options.cache / "codes")
+        cache = options.cache / "codes"
+        return Remembering(options.weights, n_steps=options.steps, cache_dir=cache)
     settings = argparse.Namespace(
         width=options.width or WIDTHS[name], vae_minutes=options.vae_minutes
     )
@@ -311,6 +312,7 @@ def main(arguments=None):
     parser.add_argument(
         "--train-rows", type=int, help="faces that strengths are found on; default as many"
     )
+    parser.add_argument("--weights", default="faces64_unsupervised", help="of DiffAE")
     parser.add_argument("--steps", type=int, default=10, help="of DiffAE's inversion and decoding")
     parser.add_argument(
         "--noise",

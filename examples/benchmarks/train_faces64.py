@@ -10,10 +10,9 @@ WORK/faces64.safetensors. Once they are good, copy them into the package
 Plans: ``cpu`` spends most steps on the semantic encoder alone and on images of half the size,
 which are many times cheaper. The weights that ship were trained on a GPU by three plans, each
 from the weights of the one before (``--start``): ``gpu`` in eight minutes, a third of the time
-on images of half the size; ``labels`` with 36 of CelebA's attributes read from the code, all but
-the four that ``faces64.py`` probes; and ``settle`` with less weight on these, for the U-Net to get
-used to the new codes. Then ``--average`` took the mean of the first and the last weights, one
-quarter and three quarters: what codes tell then shows in images too. It trains nothing.
+on images of half the size, which gave ``faces64_unsupervised``; ``labels`` with 36 of CelebA's
+attributes read from the code, all but the four that ``faces64.py`` probes; and ``settle`` with
+less weight on these, for the U-Net to get used to the new codes.
 """
 
 import argparse
@@ -21,13 +20,10 @@ import os
 import time
 from pathlib import Path
 
-import numpy as np
 from _common import DATA_VARIABLE
-from safetensors.numpy import load_file, save_file
 
 from skfairlatent.datasets import load_image_folder
 from skfairlatent.encoders import DiffAEConfig, DiffAEEncoder, DiffAETraining
-from skfairlatent.encoders.diffae._networks import DiffusionAutoencoder
 
 # 7.8 million weights: 15.5 MB at 16 bits. Few channels at full size, where they cost most. The
 # encoder's last level has 256, and codes no more dimensions: other weights need a wider one.
@@ -79,22 +75,9 @@ PLANS = {
         "linear_weight": 0.0,
         "label_weight": 0.2,
     },
-    "measure": {"max_iter": 0},
 }
-# Of the second weights in an average.
-SHARE = 0.75
 # No labels: who it is, and what probes are to find out.
 UNTOLD = ["identity", "Male", "Smiling", "Attractive", "Young"]
-
-
-def average(first, second, path):
-    """Write the weighted mean of two files of weights (Wortsman et al., CVPR 2022)."""
-    a, b = load_file(first), load_file(second)
-    names = [name for name in a if name in DiffusionAutoencoder(CONFIG).state_dict()]
-    mixed = {
-        n: ((1 - SHARE) * a[n].astype(np.float32) + SHARE * b[n]).astype(np.float16) for n in names
-    }
-    save_file(mixed, path)
 
 
 def main(arguments=None):
@@ -104,7 +87,6 @@ def main(arguments=None):
     parser.add_argument("--work", type=Path, required=True, help="folder for state and weights")
     parser.add_argument("--plan", choices=sorted(PLANS), default="cpu")
     parser.add_argument("--start", help="weights to go on from, by name or path")
-    parser.add_argument("--average", nargs=2, metavar="FILE", help="only average these weights")
     parser.add_argument(
         "--minutes", type=float, help="stop after this time; more by calling again"
     )
@@ -113,10 +95,6 @@ def main(arguments=None):
     options = parser.parse_args(arguments)
     if not options.data:
         parser.error(f"give the folder of the data as --data, or in ${DATA_VARIABLE}")
-    if options.average:
-        options.work.mkdir(parents=True, exist_ok=True)
-        options.start, options.plan = options.work / "average.safetensors", "measure"
-        average(*options.average, options.start)
     faces = load_image_folder(
         Path(options.data, "celeba64"), split="train", max_images=options.max_rows
     )

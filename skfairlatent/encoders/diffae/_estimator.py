@@ -40,7 +40,9 @@ class DiffAEEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
     ----------
     weights : str, path-like or None, default="faces64"
         ``"faces64"``: the model for faces at 64 x 64 that ships with the package; see
-        its model card in the user guide for what it is and is not for. The name of an official
+        its model card in the user guide for what it is and is not for.
+        ``"faces64_unsupervised"``: the same before it was trained on with labels; its codes tell
+        less, and edits of them show better in images. The name of an official
         model (see ``OFFICIAL_CONFIGS``): looked up in the cache folder or downloaded from a
         mirror. A path: a checkpoint of the official code (``last.ckpt``, whose averaged
         weights are taken), a state dict, or a safetensors file. None: no weights; `fit`

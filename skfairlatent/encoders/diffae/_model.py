@@ -29,7 +29,7 @@ from skfairlatent.encoders.diffae._weights import (
 from skfairlatent.exceptions import CheckpointError
 
 # Models that ship with the package.
-SHIPPED = {"faces64": "faces64.safetensors"}
+SHIPPED = {name: f"{name}.safetensors" for name in ("faces64", "faces64_unsupervised")}
 # Models kept in memory, so that each call need not read the file again.
 N_KEPT = 2
 

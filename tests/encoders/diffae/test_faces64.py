@@ -30,6 +30,15 @@ def test__sample__faces_differ_and_are_pictures():
     assert steps < 0.5 * np.abs(faces - faces[:, :, ::-1]).mean()
 
 
+def test__unsupervised__ships_as_well_with_codes_of_its_own():
+    faces = DiffAEEncoder(n_steps=4, device="cpu").sample(4)
+    codes = DiffAEEncoder(device="cpu").transform(faces)
+    other = DiffAEEncoder("faces64_unsupervised", n_steps=10, device="cpu")
+    assert np.linalg.norm(other.transform(faces) - codes) > 0.1 * np.linalg.norm(codes)
+    faces = other.sample(4)
+    assert psnr(other.reconstruct(faces), faces) > 40
+
+
 @pytest.mark.data
 @pytest.mark.slow
 def test__codes__tell_more_than_the_briefly_trained_ones(data_dir):
