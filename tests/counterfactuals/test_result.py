@@ -237,7 +237,7 @@ def test__search__stands_for_what_it_found_best(explainer, pictures):
 
 
 def test__diffae__corrected_images_are_nearer_to_the_edit():
-    encoder = DiffAEEncoder()
+    encoder = DiffAEEncoder("faces64_unsupervised")
     images = encoder.sample(4, random_state=0)
     codes = encoder.transform(images)
     model = LogisticRegression().fit(codes, [0, 1, 0, 1])
