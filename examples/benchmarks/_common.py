@@ -72,6 +72,15 @@ class Source(NamedTuple):
     max_rows: int | None = None
 
 
+def data_parser(description):
+    """Return a parser that shows a script's whole docstring, with the options of the data."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_data_arguments(parser)
+    return parser
+
+
 def add_data_arguments(parser):
     """Add the options that say where the data lies and which rows of it to use."""
     parser.add_argument(

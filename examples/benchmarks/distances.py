@@ -8,21 +8,16 @@ compared as in ``peers.py``. Results are kept in ``OUT/distances.jsonl``, where 
 goes on.
 """
 
-import argparse
-
-from _common import (
-    Store,
-    Task,
-    add_data_arguments,
-    add_run_arguments,
-    code_fingerprint,
-    measure_all,
-    provenance,
-    rst_table,
-    source_of,
-)
+from _common import add_run_arguments, code_fingerprint, provenance, rst_table
 from joblib import delayed
-from peers import OURS, compare, line, measure_representation, to_frame, with_levels_named
+from peers import (
+    OURS,
+    compare,
+    frontier_parser,
+    measure_representation,
+    measured,
+    with_levels_named,
+)
 
 FORMS = ["energy", "sliced_wasserstein", "moment", "contrastive"]
 
@@ -43,17 +38,10 @@ def plan(options, source, task):
 
 
 def build_parser():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    add_data_arguments(parser)
-    parser.add_argument("--label", default="Attractive")
-    parser.add_argument("--sensitive", nargs="+", default=["Male"])
-    parser.add_argument("--embeddings", default="cnn")
+    parser = frontier_parser(__doc__)
     parser.add_argument("--distances", nargs="+", choices=FORMS, default=FORMS)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--lambda-di", nargs="+", type=float, default=[1.0, 3.0, 10.0, 30.0])
-    parser.add_argument("--levels", nargs="+", type=float, default=[0.02, 0.03, 0.05, 0.10])
     add_run_arguments(parser)
     return parser
 
@@ -62,11 +50,7 @@ def main(arguments=None):
     """Measure and print."""
     parser = build_parser()
     options = parser.parse_args(arguments)
-    source = source_of(options, parser)
-    task = Task(options.label, tuple(options.sensitive), options.embeddings)
-    options.out.mkdir(parents=True, exist_ok=True)
-    store = Store(options.out / "distances.jsonl", fresh=options.fresh)
-    frame = to_frame(measure_all(plan(options, source, task), store, options.jobs, line))
+    _, task, frame = measured(options, parser, plan, "distances")
     frame.to_csv(options.out / "distances_runs.csv", index=False)
     table = with_levels_named(compare(frame, options.levels), options.levels)
     table = table.rename(columns={"method": "distance"})

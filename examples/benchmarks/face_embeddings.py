@@ -11,7 +11,6 @@ are printed, and written as CSV and RST.
 The raw embedding does not depend on the seed of the transformer: it is measured once.
 """
 
-import argparse
 import time
 
 import numpy as np
@@ -21,10 +20,10 @@ from _common import (
     CLASSIFIERS,
     Store,
     Task,
-    add_data_arguments,
     add_run_arguments,
     cell_weights,
     code_fingerprint,
+    data_parser,
     fit_classifier,
     load_task,
     measure_all,
@@ -369,10 +368,7 @@ def write(out, frame, summary, checks, text):
 
 
 def build_parser():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    add_data_arguments(parser)
+    parser = data_parser(__doc__)
     parser.add_argument("--tasks", nargs="+", choices=list(TASKS), default=list(TASKS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument(

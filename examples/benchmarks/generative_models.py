@@ -16,7 +16,6 @@ DiffAE draws what its code leaves out at random, so the figure with the noise re
 image is given as well.
 """
 
-import argparse
 import hashlib
 import json
 import os
@@ -29,9 +28,9 @@ from _common import (
     Rows,
     Store,
     Task,
-    add_data_arguments,
     add_run_arguments,
     code_fingerprint,
+    data_parser,
     fit_classifier,
     load_task,
     measure_all,
@@ -322,10 +321,7 @@ def report(raw, latent, options):
 
 
 def build_parser():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    add_data_arguments(parser)
+    parser = data_parser(__doc__)
     parser.add_argument("--encoders", nargs="+", choices=list(TITLES), default=list(TITLES))
     parser.add_argument("--skip-diffae", action="store_true", help="leave out the slowest model")
     parser.add_argument("--width", type=int, default=512, help="of the VAE and the PCA")

@@ -30,7 +30,6 @@ What the methods are given:
   most 40 iterations; the classifiers behind it train on all rows. First seed only.
 """
 
-import argparse
 import time
 import warnings
 
@@ -40,10 +39,10 @@ from _common import (
     CLASSIFIERS,
     Store,
     Task,
-    add_data_arguments,
     add_run_arguments,
     cell_weights,
     code_fingerprint,
+    data_parser,
     fit_classifier,
     load_task,
     measure_all,
@@ -384,18 +383,37 @@ def report(table, frame, levels, options, task):
     return "\n".join([*lines, "", rst_table(f"{task.title}: accuracy at equal EO", shown)])
 
 
-def build_parser():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    add_data_arguments(parser)
+def frontier_parser(description):
+    """Return a parser with the options of one task and of the levels to compare at."""
+    parser = data_parser(description)
     parser.add_argument("--label", default="Attractive")
     parser.add_argument("--sensitive", nargs="+", default=["Male"])
     parser.add_argument("--embeddings", default="cnn")
+    parser.add_argument("--levels", nargs="+", type=float, default=[0.02, 0.03, 0.05, 0.10])
+    return parser
+
+
+def measured(options, parser, plan, name):
+    """Make the runs of a plan that ``OUT/name.jsonl`` does not hold yet.
+
+    Returns
+    -------
+    source, task, frame
+        Data and task that the options ask for, and a table with a row for each run.
+    """
+    source = source_of(options, parser)
+    task = Task(options.label, tuple(options.sensitive), options.embeddings)
+    options.out.mkdir(parents=True, exist_ok=True)
+    store = Store(options.out / f"{name}.jsonl", fresh=options.fresh)
+    frame = to_frame(measure_all(plan(options, source, task), store, options.jobs, line))
+    return source, task, frame
+
+
+def build_parser():
+    parser = frontier_parser(__doc__)
     parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
     parser.add_argument("--lambda-di", nargs="+", type=float, default=METHODS[OURS][1])
-    parser.add_argument("--levels", nargs="+", type=float, default=[0.02, 0.03, 0.05, 0.10])
     parser.add_argument(
         "--frontier",
         choices=["means", "runs"],
@@ -409,11 +427,7 @@ def build_parser():
 def main(arguments=None):
     parser = build_parser()
     options = parser.parse_args(arguments)
-    source = source_of(options, parser)
-    task = Task(options.label, tuple(options.sensitive), options.embeddings)
-    options.out.mkdir(parents=True, exist_ok=True)
-    store = Store(options.out / "peers.jsonl", fresh=options.fresh)
-    frame = to_frame(measure_all(plan(options, source, task), store, options.jobs, line))
+    source, task, frame = measured(options, parser, plan, "peers")
     options.n_scored = len(load_task(source, task)[1].y)
     table = compare(frame, options.levels, options.frontier)
     text = report(table, frame, options.levels, options, task)
