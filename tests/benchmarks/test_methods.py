@@ -14,7 +14,9 @@ from threadpoolctl import threadpool_limits
 
 from skfairlatent.metrics import equalized_odds_difference
 
-FOLDER = Path(__file__).parents[1] / "examples" / "benchmarks"
+pytestmark = pytest.mark.benchmarks
+
+FOLDER = Path(__file__).parents[2] / "examples" / "benchmarks"
 TINY = '{"max_iter": 2, "n_blocks": 1, "hidden_features": 8}'
 ATTRIBUTES = ["Attractive", "Blond_Hair", "Male", "Young"]
 N_FEATURES = 6
