@@ -17,6 +17,8 @@ from sklearn.utils import check_random_state
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.validation import has_fit_parameter
 
+from skfairlatent._user_warnings import warn_user
+
 from ._probe_data import Codes, Coding, Floats, HeldOut, ProbeData, gather_rows
 from .exceptions import UndefinedMetricWarning
 
@@ -112,7 +114,7 @@ def group_leakage(
     settings = ProbeSettings(probes, max_samples, random_state)
     table, skipped = probe_scores(Z, y, sensitive_features, held_out, settings)
     if skipped:
-        warnings.warn(undefined_message(skipped), UndefinedMetricWarning, stacklevel=2)
+        warn_user(undefined_message(skipped), UndefinedMetricWarning)
     return table
 
 

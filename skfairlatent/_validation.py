@@ -8,7 +8,6 @@ __all__ = [
     "warn_about_many_columns",
 ]
 
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +18,7 @@ from scipy import sparse
 from sklearn.utils.multiclass import type_of_target
 
 from skfairlatent._groups import SensitiveColumn, check_length, cross_columns, encode_columns
-from skfairlatent.exceptions import FairLatentWarning
+from skfairlatent._user_warnings import warn_user
 
 Codes = npt.NDArray[np.int64]
 
@@ -217,11 +216,9 @@ def _encode_groups(
     n_samples: int, sensitive_features: Any
 ) -> tuple[list[SensitiveColumn], Codes, list[str]]:
     if sensitive_features is None:
-        warnings.warn(
+        warn_user(
             "sensitive_features was not given: density and label terms are fitted, and nothing "
-            "is done about fairness. Pass fit(X, y, sensitive_features=...).",
-            FairLatentWarning,
-            stacklevel=5,
+            "is done about fairness. Pass fit(X, y, sensitive_features=...)."
         )
         return [], np.zeros(n_samples, dtype=np.int64), [""]
     attributes = encode_columns(sensitive_features)
@@ -243,24 +240,20 @@ def _warn_about_many_groups(attribute: SensitiveColumn) -> None:
     n_groups = len(attribute.values)
     if n_groups > _MANY_GROUPS:
         shown = ", ".join(attribute.values[:3])
-        warnings.warn(
+        warn_user(
             f"sensitive feature {attribute.name or ''!r} has {n_groups} groups ({shown}, ...), "
             "each of which is matched with every other: few rows are left for each. Cut numbers "
-            "into groups, as pandas.cut(age, [0, 30, 50, 120]), and merge rare categories.",
-            FairLatentWarning,
-            stacklevel=6,
+            "into groups, as pandas.cut(age, [0, 30, 50, 120]), and merge rare categories."
         )
 
 
 def warn_about_many_columns(n_features: int) -> None:
     """Warn if a flow over so many columns takes hours and gigabytes, as over pixels."""
     if n_features > _MANY_COLUMNS:
-        warnings.warn(
+        warn_user(
             f"X has {n_features} columns, and time and memory of the fit grow with the square of "
             "that. Reduce them first, as by sklearn.decomposition.PCA(512); pass pixels as "
-            "images, of shape (n, height, width, 3), to an encoder of images.",
-            FairLatentWarning,
-            stacklevel=4,
+            "images, of shape (n, height, width, 3), to an encoder of images."
         )
 
 
@@ -276,12 +269,10 @@ def _warn_about_thin_cells(annotations: Annotations, joint_labels: Codes) -> Non
         ]
         if thin:
             shown = ", ".join(thin[:_MAX_NAMED]) + (", ..." if len(thin) > _MAX_NAMED else "")
-            warnings.warn(
+            warn_user(
                 f"{len(thin)} (label, group) cell(s) have {meaning} in the training data: "
                 f"{shown}. These groups cannot be compared within these labels, and nothing is "
-                "promised for them. Merge groups, or collect rows of these cells.",
-                FairLatentWarning,
-                stacklevel=5,
+                "promised for them. Merge groups, or collect rows of these cells."
             )
 
 

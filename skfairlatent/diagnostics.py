@@ -8,7 +8,6 @@ __all__ = [
     "off_diagonal_mass",
 ]
 
-import warnings
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -17,6 +16,8 @@ import numpy.typing as npt
 import pandas as pd
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_array, check_random_state
+
+from skfairlatent._user_warnings import warn_user
 
 from ._groups import check_length, encode_columns
 from ._latent_step import latent_step
@@ -29,7 +30,7 @@ from ._latent_warnings import (
 from ._probe_data import Floats, HeldOut, check_held_out
 from ._probes import ProbeSettings, group_leakage, probe_scores, undefined_message
 from ._redundancy import effective_rank, off_diagonal_mass
-from .exceptions import FairLatentWarning, UndefinedMetricWarning
+from .exceptions import UndefinedMetricWarning
 
 
 class FittedLatent(Protocol):
@@ -217,9 +218,9 @@ def diagnose(
         *leakage_warnings(found.leakage, leakage_margin),
     )
     if skipped:
-        warnings.warn(undefined_message(skipped), UndefinedMetricWarning, stacklevel=2)
+        warn_user(undefined_message(skipped), UndefinedMetricWarning)
     for text in advice:
-        warnings.warn(text, FairLatentWarning, stacklevel=2)
+        warn_user(text)
     return replace(found, warnings=advice)
 
 

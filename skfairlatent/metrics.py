@@ -12,7 +12,6 @@ __all__ = [
     "worst_group_accuracy_score",
 ]
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -23,6 +22,7 @@ from numpy.typing import ArrayLike
 from sklearn.metrics import accuracy_score, make_scorer
 
 from skfairlatent._confusion import count_by_group
+from skfairlatent._user_warnings import warn_user
 from skfairlatent.exceptions import UndefinedMetricWarning
 
 
@@ -356,5 +356,5 @@ def _undefined(name: str, reason: str) -> float:
         f"{name} is undefined: {reason}. Returning NaN. Score on more rows, stratify the splits "
         "by label and group together, or merge small groups."
     )
-    warnings.warn(message, UndefinedMetricWarning, stacklevel=3)
+    warn_user(message, UndefinedMetricWarning)
     return float("nan")

@@ -4,7 +4,6 @@ __all__ = ["MostAccurateWithin", "pareto_front"]
 
 import math
 import re
-import warnings
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass
 from typing import Any
@@ -13,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from skfairlatent.exceptions import FairLatentWarning
+from skfairlatent._user_warnings import warn_user
 
 # A gap of exactly the bound must pass although 0.3 - 0.1 > 0.2 in floating point.
 _ROUNDING = 1e-9
@@ -112,13 +111,11 @@ class MostAccurateWithin:
         return int(best.index[0])
 
     def _warn_none_within(self, fairest: pd.Series) -> None:
-        warnings.warn(
+        warn_user(
             f"No candidate has {self.fairness} <= {self.bound:g}. Taking the fairest, with "
             f"{self.fairness} {fairest[self.fairness]:.4g} and {self.accuracy} "
             f"{fairest[self.accuracy]:.4g}. Search over stronger fairness weights, or allow a "
-            "larger bound.",
-            FairLatentWarning,
-            stacklevel=3,
+            "larger bound."
         )
 
 

@@ -2,7 +2,6 @@
 
 __all__ = ["CounterfactualExplainer"]
 
-import warnings
 from collections.abc import Sequence
 from typing import Any, Self
 
@@ -13,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from skfairlatent._embedding import holds_images, reject_near_images
 from skfairlatent._groups import check_length
-from skfairlatent.exceptions import FairLatentWarning
+from skfairlatent._user_warnings import warn_user
 
 from ._directions import Attribute, find_attributes
 from ._edits import (
@@ -380,9 +379,7 @@ class CounterfactualExplainer(BaseEstimator):
 def _warn_about_unreached(reached: Flags) -> None:
     missed = int((~reached).any(axis=1).sum())
     if missed:
-        warnings.warn(
+        warn_user(
             f"{missed} of {len(reached)} rows were left as they are: no edit that was tried does "
-            "what was asked for. `reached` says which.",
-            FairLatentWarning,
-            stacklevel=4,
+            "what was asked for. `reached` says which."
         )

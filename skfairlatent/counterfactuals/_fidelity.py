@@ -2,14 +2,13 @@
 
 __all__ = ["warn_if_far"]
 
-import warnings
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from skfairlatent._user_warnings import warn_user
 from skfairlatent.encoders._images import ImageSource
-from skfairlatent.exceptions import FairLatentWarning
 
 # In levels of 255, mean over an image: about what blurs a face so that others are read from it.
 FAR = 10.0
@@ -32,10 +31,8 @@ def warn_if_far(decoded: npt.NDArray[Any], given: Any, encoder: Any) -> None:
     if distance > FAR:
         n_steps = getattr(encoder, "n_steps", None)
         now = "" if n_steps is None else f" (now {n_steps})"
-        warnings.warn(
+        warn_user(
             f"Without any edit, decoded images differ from those given by {distance:.0f} of 255 "
             "levels on average, and what is read from decoded images is in part this difference. "
-            f"Raise n_steps of the encoder{now}.",
-            FairLatentWarning,
-            stacklevel=3,
+            f"Raise n_steps of the encoder{now}."
         )

@@ -2,7 +2,6 @@
 
 __all__ = ["Affine", "Function", "Scores", "as_affine", "fit_affine", "softmax_of"]
 
-import warnings
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -10,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import log_softmax, softmax
 from sklearn.linear_model import LogisticRegression
+
+from skfairlatent._user_warnings import warn_user
 
 from ._names import nameless
 
@@ -63,12 +64,11 @@ class Scores:
                 "is nothing to follow to the boundary: use one that has, or wrap it, as in "
                 "CalibratedClassifierCV(FrozenEstimator(classifier)).fit(Z, y)."
             )
-        warnings.warn(
+        warn_user(
             f"{_name(classifier)} has no predict_proba: the probabilities shown are the softmax "
             "of its decision function, not calibrated. For calibrated ones wrap it, as in "
             "CalibratedClassifierCV(FrozenEstimator(classifier)).fit(Z, y).",
             UserWarning,
-            stacklevel=4,
         )
 
     def __call__(self, Z: Floats, /) -> Floats:

@@ -1,13 +1,13 @@
 """UTKFace, whose attributes are in the file names."""
 
 import re
-import warnings
 from pathlib import PurePosixPath
 
 import numpy as np
 import pandas as pd
 from sklearn.utils import Bunch
 
+from skfairlatent._user_warnings import warn_user
 from skfairlatent.datasets._files import PathLike, require_path
 from skfairlatent.datasets._folder import bundle
 from skfairlatent.datasets._images import ImageOptions
@@ -120,11 +120,10 @@ def _parse_names(members: list[str], source: str) -> tuple[AttributeTable, list[
         raise ValueError(msg)
     if skipped:
         shown = ", ".join(skipped[:_N_NAMED]) + (", ..." if len(skipped) > _N_NAMED else "")
-        warnings.warn(
+        warn_user(
             f"{len(skipped)} of {len(members)} images of {source!r} were skipped, because their "
             f"names lack age, gender or race: {shown}. Rename them to include them.",
             UserWarning,
-            stacklevel=3,
         )
     frame = pd.DataFrame.from_records(list(parsed.values())).astype(
         {"age": np.int16, "gender": np.int8, "race": np.int8}

@@ -12,6 +12,7 @@ import joblib
 import numpy as np
 import numpy.typing as npt
 
+from skfairlatent._user_warnings import UserLine
 from skfairlatent.datasets import LazyImages
 from skfairlatent.datasets._images import _pillow
 from skfairlatent.encoders._image_forms import as_images, check_items, describe, name_of
@@ -26,7 +27,6 @@ from skfairlatent.encoders._pixels import (
     open_picture,
     to_rgb,
 )
-from skfairlatent.encoders._user_line import UserLine
 
 Rows: TypeAlias = slice | npt.NDArray[np.intp]
 

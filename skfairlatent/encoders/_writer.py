@@ -10,8 +10,8 @@ from typing import Self
 
 import numpy as np
 
+from skfairlatent._user_warnings import UserLine
 from skfairlatent.encoders._distinct import Embeddings
-from skfairlatent.encoders._user_line import UserLine
 
 # The same on every machine, for a folder that several share.
 STORED = np.dtype("<f4")

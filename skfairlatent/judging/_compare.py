@@ -3,13 +3,13 @@
 __all__ = ["compare_judgements"]
 
 import math
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from skfairlatent._user_warnings import warn_user
 from skfairlatent.exceptions import UndefinedMetricWarning
 
 from ._bootstrap import (
@@ -179,4 +179,4 @@ def _warn_if_undefined(name: str, base: str, found: Estimate) -> None:
         f"under {MIN_SHIFT}, at least in some draws. If it is that of {base!r} in what should "
         "stay, there is nothing to mitigate; otherwise make stronger edits or judge more rows."
     )
-    warnings.warn(message, UndefinedMetricWarning, stacklevel=3)
+    warn_user(message, UndefinedMetricWarning)

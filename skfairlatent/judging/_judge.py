@@ -3,12 +3,12 @@
 __all__ = ["judge_edits"]
 
 import math
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from skfairlatent._user_warnings import warn_user
 from skfairlatent.exceptions import UndefinedMetricWarning
 
 from ._bootstrap import (
@@ -259,4 +259,4 @@ def _warn_if_undefined(kind: str, mean: float, ratio: Estimate, *, can_resample:
         f"it, it has to be {MIN_SHIFT} or more, in every draw. Make stronger edits, judge more "
         "rows, or check that the judge can tell the classes apart on such images."
     )
-    warnings.warn(message, UndefinedMetricWarning, stacklevel=4)
+    warn_user(message, UndefinedMetricWarning)

@@ -12,9 +12,9 @@ import torch
 
 from skfairlatent._checkpoint import Checkpoint
 from skfairlatent._device import isolated_rng
+from skfairlatent._user_warnings import UserLine
 from skfairlatent.encoders._chunks import map_chunks
 from skfairlatent.encoders._images import ImageSource
-from skfairlatent.encoders._user_line import UserLine
 from skfairlatent.encoders.diffae._batches import TrainingData
 from skfairlatent.encoders.diffae._codec import Codec
 from skfairlatent.encoders.diffae._config import DiffAEConfig
