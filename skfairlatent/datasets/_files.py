@@ -1,19 +1,31 @@
-"""Finding the files of a data set, with errors that say where they were looked for."""
+"""Finding and opening the files of a data set, with errors that say where and what they are."""
 
 import os
+import stat
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TypeAlias
+from typing import BinaryIO, TypeAlias
 
-__all__ = ["PathLike", "find_file", "require_file", "require_path"]
+__all__ = ["PathLike", "check_size", "find_file", "open_regular", "require_file", "require_path"]
 
 PathLike: TypeAlias = str | os.PathLike[str]
 
 
 def require_path(path: PathLike, what: str) -> Path:
     """Return ``path`` as a Path, or raise FileNotFoundError naming ``what`` was expected there."""
-    found = Path(path).expanduser()
-    if not found.exists():
+    if not isinstance(path, str | os.PathLike):
+        msg = f"{path!r} is a {type(path).__name__}, not a path: pass the path of {what}."
+        raise TypeError(msg)
+    if not os.fspath(path):
+        msg = f"The path is empty: pass the path of {what}; '.' is the current folder."
+        raise ValueError(msg)
+    try:
+        found = Path(path).expanduser()
+        exists = found.exists()
+    except (OSError, RuntimeError, ValueError) as error:  # too long, no such user, a null byte
+        msg = f"{str(path)!r} cannot be looked up ({error}): pass the path of {what}."
+        raise FileNotFoundError(msg) from error
+    if not exists:
         msg = f"{str(found)!r} does not exist: pass the path of {what}."
         raise FileNotFoundError(msg)
     return found
@@ -35,3 +47,44 @@ def require_file(root: Path, candidates: Iterable[str], what: str) -> Path:
         msg = f"No {what} in {str(root)!r}: expected one of {', '.join(names)} there."
         raise FileNotFoundError(msg)
     return found
+
+
+def open_regular(path: PathLike, name: str, *, limit: int | None = None) -> BinaryIO:
+    """Open a file for reading; pipes and devices, whose reading may never end, are refused.
+
+    Parameters
+    ----------
+    path : path-like
+        The file, or a link to it.
+    name : str
+        What to call it in messages.
+    limit : int or None, default=None
+        The most bytes that it may have.
+
+    Raises
+    ------
+    FileNotFoundError, IsADirectoryError
+        If the path leads nowhere, or to a folder.
+    ValueError
+        If it is no regular file, or larger than `limit`.
+    """
+    try:
+        status = os.stat(path)  # noqa: PTH116 - 100,000 paths need not become objects
+    except FileNotFoundError as error:
+        msg = f"{name} does not exist, or is a link to what does not: pass the path of a file."
+        raise FileNotFoundError(msg) from error
+    if stat.S_ISDIR(status.st_mode):
+        msg = f"{name} is a folder: pass the path of a file."
+        raise IsADirectoryError(msg)
+    if not stat.S_ISREG(status.st_mode):
+        msg = f"{name} is no regular file but a pipe, a socket or a device: copy it into a file."
+        raise ValueError(msg)
+    check_size(status.st_size, name, limit)
+    return open(path, "rb")  # noqa: PTH123 - the caller closes it
+
+
+def check_size(size: int, name: str, limit: int | None) -> None:
+    """Raise ValueError if a file is larger than it may be."""
+    if limit is not None and size > limit:
+        msg = f"{name} has {size >> 20} MiB: at most {limit >> 20} MiB are read; make it smaller."
+        raise ValueError(msg)

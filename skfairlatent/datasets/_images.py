@@ -1,35 +1,18 @@
 """Decoding images: all at once into one array, or one by one when asked for."""
 
-import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from types import ModuleType
-from typing import Any, TypeAlias, overload
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from skfairlatent.datasets._pictures import Pixels, open_pixels, pillow
 from skfairlatent.datasets._store import ImageStore
 
-__all__ = ["ImageOptions", "LazyImages", "decode_all", "deliver", "orientation", "upright"]
-
-Pixels: TypeAlias = NDArray[np.uint8]
+__all__ = ["ImageOptions", "LazyImages", "decode_all", "deliver"]
 
 _MODES = ("array", "lazy", "paths")
-# What Pillow's readers raise on damaged bytes, by format.
-_UNREADABLE = (OSError, SyntaxError, ValueError, EOFError)
-
-# The EXIF tag, and Pillow's names of the turns that undo its values.
-_ORIENTATION = 0x0112
-_TURNS = {
-    2: "FLIP_LEFT_RIGHT",
-    3: "ROTATE_180",
-    4: "FLIP_TOP_BOTTOM",
-    5: "TRANSPOSE",
-    6: "ROTATE_270",
-    7: "TRANSVERSE",
-    8: "ROTATE_90",
-}
 
 
 @dataclass(frozen=True)
@@ -144,7 +127,7 @@ def deliver(
             raise ValueError(msg)
         return [store.path_of(member) for member in members]
     if options.images == "lazy":
-        _pillow()  # now, not at the first image hours later
+        pillow()  # now, not at the first image hours later
         return LazyImages(store, members, options)
     try:
         return None if options.images is None else decode_all(store, members, options)
@@ -172,20 +155,11 @@ def decode_all(store: ImageStore, members: Sequence[str], options: ImageOptions)
 
 
 def _decode(store: ImageStore, member: str, options: ImageOptions) -> Pixels:
-    pillow = _pillow()
-    encoded = io.BytesIO(store.read(member))
-    try:
-        with pillow.Image.open(encoded) as opened:
-            image = upright(opened).convert("RGB")
-    except _UNREADABLE as error:
-        msg = (
-            f"{member!r} in {str(store.path)!r} is not an image that Pillow can read ({error}): "
-            "copy it again, or leave its row out of the table."
-        )
-        raise ValueError(msg) from error
-    except pillow.Image.DecompressionBombError as error:
-        msg = f"{member!r} in {str(store.path)!r} is too large to decode: {error}"
-        raise ValueError(msg) from error
+    with store.open(member) as encoded:
+        pixels = open_pixels(encoded, store.name_of(member))
+    if options.crop is None and options.size is None:
+        return pixels
+    image = pillow().Image.fromarray(pixels)
     if options.crop is not None:
         if options.crop[2] > image.width or options.crop[3] > image.height:
             msg = (
@@ -196,34 +170,10 @@ def _decode(store: ImageStore, member: str, options: ImageOptions) -> Pixels:
         image = image.crop(options.crop)
     if options.size is not None:
         height, width = options.height_width
-        image = pillow.ImageOps.fit(image, (width, height), pillow.Image.Resampling.LANCZOS)
+        resampling = pillow().Image.Resampling.LANCZOS
+        image = pillow().ImageOps.fit(image, (width, height), resampling)
     return np.asarray(image, dtype=np.uint8)
-
-
-def upright(picture: Any) -> Any:
-    """Return a PIL image turned as its EXIF orientation says."""
-    picture.load()  # Pillow turns a TIFF by itself, and then takes the tag away
-    turn = _TURNS.get(orientation(picture))
-    return picture if turn is None else picture.transpose(_pillow().Image.Transpose[turn])
-
-
-def orientation(picture: Any) -> int:
-    """Return the EXIF orientation of a PIL image, 1 to 8; 1 where there is none."""
-    try:
-        return int(picture.getexif().get(_ORIENTATION, 1))
-    except Exception:  # noqa: BLE001 - damaged EXIF, of which Pillow has many errors, is none
-        return 1
 
 
 def _describe(image: Pixels) -> str:
     return f"{image.shape[0]} high and {image.shape[1]} wide"
-
-
-def _pillow() -> ModuleType:
-    try:
-        import PIL.Image  # noqa: PLC0415 - an optional extra
-        import PIL.ImageOps  # noqa: PLC0415
-    except ImportError as error:
-        msg = 'Reading images needs Pillow: pip install "skfairlatent[images]"'
-        raise ImportError(msg) from error
-    return PIL

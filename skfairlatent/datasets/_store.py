@@ -1,11 +1,15 @@
 """Reading images by name from a folder or a zip, without unpacking and without decoding."""
 
+import io
 import os
 import zipfile
-import zlib
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, BinaryIO
+
+from skfairlatent.datasets._files import open_regular
+from skfairlatent.datasets._pictures import MAX_BYTES
+from skfairlatent.datasets._zips import open_zip, read_member
 
 __all__ = ["ImageStore"]
 
@@ -33,7 +37,8 @@ class ImageStore:
         self._archive: zipfile.ZipFile | None = None
         self._opened_by: int | None = None
         names = self._open().namelist() if self.is_archive else _walk(path)
-        self.members = sorted(name for name in names if _is_image(name))
+        # A zip may hold a name twice; as for zipfile, the last one counts.
+        self.members = sorted({name for name in names if _is_image(name)})
         if not self.members:
             self.close()
             msg = (
@@ -67,15 +72,22 @@ class ImageStore:
                 "the table."
             )
             raise FileNotFoundError(msg)
-        found = [self._by_name[name] for name in wanted]
-        for name, member in zip(wanted, found, strict=True):
+        found: dict[str, str] = {}  # the first name of each image
+        for name in wanted:
+            member = self._by_name[name]
             if member is None:
                 msg = (
                     f"{name!r} in {table} fits several images of {str(self.path)!r}: "
                     "write it with its folder and suffix."
                 )
                 raise ValueError(msg)
-        return [member for member in found if member is not None]
+            if found.setdefault(member, name) != name:
+                msg = (
+                    f"{found[member]!r} and {name!r} in {table} are one image, {member!r}: "
+                    "keep one row of each."
+                )
+                raise ValueError(msg)
+        return list(found)
 
     def _known_name(self, name: str) -> str:
         """Return the name, without its suffix if only so it is known: PNG copies of JPEGs."""
@@ -89,18 +101,15 @@ class ImageStore:
         """Return where the image is on disk; only for folders."""
         return str(self.path / member)
 
-    def read(self, member: str) -> bytes:
-        """Return the encoded bytes of one image."""
-        if not self.is_archive:
-            return (self.path / member).read_bytes()
-        try:
-            return self._open().read(member)
-        except (RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-            msg = (
-                f"{member!r} in {str(self.path)!r} cannot be read ({error}): "
-                "copy the archive again; encrypted archives must be unpacked first."
-            )
-            raise ValueError(msg) from error
+    def name_of(self, member: str) -> str:
+        """Return what to call an image in messages."""
+        return f"{member!r} in {str(self.path)!r}"
+
+    def open(self, member: str) -> BinaryIO:
+        """Open the encoded bytes of one image."""
+        if self.is_archive:
+            return io.BytesIO(read_member(self._open(), member, self.name_of(member)))
+        return open_regular(self.path / member, self.name_of(member), limit=MAX_BYTES)
 
     def close(self) -> None:
         """Close the archive; reading again opens it again."""
@@ -111,17 +120,17 @@ class ImageStore:
     def _open(self) -> zipfile.ZipFile:
         # A forked worker shares the file position with its parent, so it opens its own archive.
         if self._archive is None or self._opened_by != os.getpid():
-            try:
-                self._archive = zipfile.ZipFile(self.path)
-            except zipfile.BadZipFile as error:
-                msg = f"{str(self.path)!r} is not a zip file: pass a folder or a zip of images."
-                raise ValueError(msg) from error
+            self._archive = open_zip(self.path)
             self._opened_by = os.getpid()
         return self._archive
 
 
 def _walk(root: Path) -> list[str]:
-    return [path.relative_to(root).as_posix() for path in root.rglob("*")]
+    return [
+        Path(folder, name).relative_to(root).as_posix()
+        for folder, _, names in os.walk(root)
+        for name in names
+    ]
 
 
 def _is_image(name: str) -> bool:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from skfairlatent._user_warnings import UserLine
 from skfairlatent.datasets import LazyImages
-from skfairlatent.datasets._images import _pillow
+from skfairlatent.datasets._pictures import open_pixels, pillow
 from skfairlatent.encoders._image_forms import as_images, check_items, describe, name_of
 from skfairlatent.encoders._pixels import (
     Pixels,
@@ -24,7 +24,6 @@ from skfairlatent.encoders._pixels import (
     is_near_black,
     is_path,
     is_picture,
-    open_picture,
     to_rgb,
 )
 
@@ -79,7 +78,7 @@ class ImageSource:
             check_items(self._images)
         needs_pillow = self._needs_pillow()
         if needs_pillow:
-            _pillow()  # now, not at the first image hours later
+            pillow()  # now, not at the first image hours later
         # One PIL image may be in the list twice, and two threads must not decode it at once.
         is_list = isinstance(self._images, list)
         self._in_threads = needs_pillow and not (is_list and any(map(is_picture, self._images)))
@@ -110,6 +109,8 @@ class ImageSource:
 
         Raises
         ------
+        FileNotFoundError
+            If a file went away since.
         ValueError
             If an image cannot be decoded, has values out of range or, with ``size=None``, is of
             another size than the first. The message names the row, and the file if there is one.
@@ -155,7 +156,7 @@ class ImageSource:
             return lazy
         item = self._images[row]
         if is_path(item) or is_picture(item):
-            return open_picture(item, name_of(row, item))
+            return open_pixels(item, name_of(row, item))
         pixels = np.asarray(item)
         pixels = pixels[..., np.newaxis] if pixels.ndim == 2 else pixels
         rgb: Pixels = to_rgb(pixels[np.newaxis], np.array([row]))[0]

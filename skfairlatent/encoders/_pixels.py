@@ -10,21 +10,16 @@ __all__ = [
     "is_near_black",
     "is_path",
     "is_picture",
-    "open_picture",
     "to_rgb",
 ]
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from skfairlatent.datasets._images import _UNREADABLE, _pillow, orientation, upright
-
-Pixels: TypeAlias = npt.NDArray[np.uint8]
+from skfairlatent.datasets._pictures import Pixels, opened, orientation, pillow, upright
 
 _CHANNELS = (1, 3, 4)
 # What computing in float32 may add to an image in [0, 1].
@@ -100,33 +95,9 @@ def to_rgb(stack: npt.NDArray[Any], rows: npt.NDArray[np.intp]) -> Pixels:
     return np.ascontiguousarray(stack[..., :3])
 
 
-def open_picture(item: Any, name: str) -> Pixels:
-    """Return the pixels of a PIL image, or of the file at a path, as uint8 RGB.
-
-    Modes are converted by Pillow's ``convert("RGB")``: opacity is dropped, not blended, and of
-    an animation the first frame is taken. Photographs are turned upright, as their EXIF
-    orientation says, which viewers do too.
-
-    Raises
-    ------
-    TypeError
-        If the image has more than 8 bits a channel.
-    ValueError
-        If the file is damaged, is no image, or is so large that Pillow takes it for an attack.
-    """
-    with _opened(item, name) as picture:
-        if picture.mode[0] in "IF":
-            # Pillow would make all above 255 white.
-            raise TypeError(
-                f"{name} has more than 8 bits a channel (mode {picture.mode}): save it with 8 "
-                "bits, or pass it as an array of floats from 0 to 1."
-            )
-        return np.asarray(upright(picture).convert("RGB"), dtype=np.uint8)
-
-
 def header_size(item: Any, name: str) -> tuple[int, int]:
     """Return height and width of a PIL image or a file, which is decoded only to be turned."""
-    with _opened(item, name) as picture:
+    with opened(item, name) as picture:
         # Some formats turn what the header says, and some only what is decoded.
         shown = picture if orientation(picture) == 1 else upright(picture)
         return int(shown.height), int(shown.width)
@@ -136,10 +107,8 @@ def fit_image(image: Pixels, size: tuple[int, int]) -> Pixels:
     """Scale to cover `size` (height, width), and cut off what sticks out at both ends alike."""
     if image.shape[:2] == size:
         return image
-    pillow = _pillow()
-    fitted = pillow.ImageOps.fit(
-        pillow.Image.fromarray(image), size[::-1], pillow.Image.Resampling.LANCZOS
-    )
+    pil = pillow()
+    fitted = pil.ImageOps.fit(pil.Image.fromarray(image), size[::-1], pil.Image.Resampling.LANCZOS)
     return np.asarray(fitted, dtype=np.uint8)
 
 
@@ -153,28 +122,6 @@ def cut_share(given: tuple[int, int], size: tuple[int, int]) -> float:
     if height - size[0] < 1 and width - size[1] < 1:
         return 0.0
     return 1 - size[0] * size[1] / (height * width)
-
-
-@contextmanager
-def _opened(item: Any, name: str) -> Iterator[Any]:
-    """Give the PIL image, opened if it is a path; what fails within is told under its name."""
-    pillow = _pillow()
-    try:
-        if is_picture(item):
-            yield item
-        else:
-            with pillow.Image.open(os.fspath(item)) as picture:
-                yield picture
-    except _UNREADABLE as error:
-        raise ValueError(
-            f"{name} is not an image that Pillow can read ({error}): copy it again, or leave it "
-            "out."
-        ) from error
-    except pillow.Image.DecompressionBombError as error:
-        raise ValueError(
-            f"{name} is too large to decode ({error}): scale it down first, or raise "
-            "PIL.Image.MAX_IMAGE_PIXELS if you trust it."
-        ) from error
 
 
 def _check_range(

@@ -233,7 +233,7 @@ def test__load_image_folder__names_a_corrupt_image(tmp_path, damage, as_zip, enc
 
 def test__load_image_folder__names_a_damaged_archive(tmp_path, encoded, fill):
     (tmp_path / "a.zip").write_bytes(b"no zip")
-    with pytest.raises(ValueError, match="is not a zip file: pass a folder or a zip"):
+    with pytest.raises(ValueError, match=r"cannot be read as a zip file .*: pass a folder"):
         load_image_folder(tmp_path / "a.zip", _table())
     path = fill(tmp_path / "b.zip", {"000001.png": encoded(1)}, as_zip=True)
     whole = path.read_bytes()

@@ -1,0 +1,71 @@
+"""Reading members of a zip whose sizes may be lies."""
+
+import zipfile
+import zlib
+from pathlib import Path
+
+from skfairlatent.datasets._files import check_size, open_regular
+from skfairlatent.datasets._pictures import MAX_BYTES
+
+__all__ = ["check_ratio", "open_zip", "read_member"]
+
+# Python unpacks other methods without a bound, and no tool picks them by itself.
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+
+# What shrinks to less than this part is no picture but zeros, unless it is small anyway.
+_MAX_RATIO = 200
+_SMALL = 16 << 20
+
+
+def open_zip(path: Path) -> zipfile.ZipFile:
+    """Open a zip, or raise ValueError naming it."""
+    open_regular(path, repr(str(path))).close()
+    try:
+        return zipfile.ZipFile(path)
+    except (zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError) as error:
+        msg = (
+            f"{str(path)!r} cannot be read as a zip file ({error}): pass a folder or a zip of "
+            "images, and copy a zip that was cut short again."
+        )
+        raise ValueError(msg) from error
+
+
+def read_member(archive: zipfile.ZipFile, member: str, name: str) -> bytes:
+    """Return the bytes of one member, never more than it declares nor than an image may have.
+
+    Raises
+    ------
+    ValueError
+        If it is damaged or encrypted, too large, or unpacks to far more than it takes in the zip.
+    """
+    entry = archive.getinfo(member)
+    if entry.compress_type not in _METHODS:
+        msg = (
+            f"{name} is packed by method {entry.compress_type}, not by the usual deflate: unpack "
+            "the archive and pass the folder."
+        )
+        raise ValueError(msg)
+    check_size(entry.file_size, name, MAX_BYTES)
+    check_ratio(entry, name)
+    try:
+        with archive.open(entry) as file:
+            data = file.read(entry.file_size)  # without a number, all is unpacked at once
+            file.read(1)  # compares the checksum, also of what is empty
+    except (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        msg = (
+            f"{name} cannot be read ({error}): "
+            "copy the archive again; encrypted archives must be unpacked first."
+        )
+        raise ValueError(msg) from error
+    return data
+
+
+def check_ratio(entry: zipfile.ZipInfo, name: str) -> None:
+    """Raise ValueError if a member unpacks to far more than it takes in the zip."""
+    if entry.file_size > max(_SMALL, _MAX_RATIO * entry.compress_size):
+        msg = (
+            f"{name} takes {entry.compress_size >> 10} KiB and unpacks to "
+            f"{entry.file_size >> 20} MiB, as zeros made to fill memory do: unpack it yourself "
+            "if you trust it."
+        )
+        raise ValueError(msg)
