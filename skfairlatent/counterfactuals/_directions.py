@@ -12,7 +12,7 @@ from sklearn.utils import column_or_1d
 
 from skfairlatent._groups import SensitiveColumn, check_length, encode_columns
 
-from ._scores import Affine, Floats, fit_affine
+from ._scores import Affine, Floats, fit_affine, softmax_of
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,10 @@ class Attribute:
                 f"{self.values}, for all rows or for each."
             )
         return np.asarray(codes)
+
+    def probabilities(self, Z: npt.NDArray[Any]) -> Floats:
+        """Return those of the values, shape (n, n_values), as the probe reads them."""
+        return softmax_of(self.probe, Z.astype(np.float64))
 
     def towards(self, codes: npt.NDArray[np.intp], Z: Floats, kind: str) -> Floats:
         """Return the direction of each row from the likeliest other value to the one given."""

@@ -1,6 +1,7 @@
 """What is asked of an edit, and the edits that answer it."""
 
 __all__ = [
+    "SURROGATE_ROWS",
     "Edits",
     "Start",
     "check_request",
@@ -26,6 +27,12 @@ Flags = npt.NDArray[np.bool_]
 # A classifier that is not linear is imitated on so many rows.
 SURROGATE_ROWS = 5000
 
+_IF_FLAT = "nothing changes around them, so that no direction leads towards the class or value"
+_IF_FAR = (
+    "no edit that was tried does what was asked for. What edits of a given length do of them is "
+    "shown by strengths=[1, 2, 5]"
+)
+
 
 class Start(NamedTuple):
     """Rows to be edited.
@@ -40,11 +47,15 @@ class Start(NamedTuple):
 
 
 class Edits(NamedTuple):
-    """Moves of shape (n, k, width), whether they do what was asked for, and their lengths."""
+    """Moves of shape (n, k, width), whether they do what was asked for, and their lengths.
+
+    Those of length 0 move nothing. ``if_unreached`` says why some may not be made.
+    """
 
     moves: Floats
     reached: Flags
     strengths: Floats
+    if_unreached: str
 
 
 def line_edits(towards: Floats, strengths: Sequence[float]) -> Edits:
@@ -52,13 +63,14 @@ def line_edits(towards: Floats, strengths: Sequence[float]) -> Edits:
     lengths = np.asarray(strengths, dtype=np.float64)
     moves = lengths[None, :, None] * unit_rows(towards)[:, None, :]
     reached = np.repeat(towards.any(axis=1, keepdims=True), len(lengths), axis=1)
-    return Edits(moves, reached, np.where(reached, lengths, 0.0))
+    return Edits(moves, reached, np.where(reached, lengths, 0.0), _IF_FLAT)
 
 
 def single_edits(moves: Floats, reached: Flags) -> Edits:
-    """Return one move of each row."""
+    """Return one move of each row, of length zero where it would not do what was asked for."""
+    moves = np.where(reached[:, None], moves, 0.0)
     lengths = np.linalg.norm(moves, axis=1)[:, None]
-    return Edits(moves[:, None], reached[:, None], lengths)
+    return Edits(moves[:, None], reached[:, None], lengths, _IF_FAR)
 
 
 def label_terrain(scores: Scores, rows: Floats, width: int) -> Terrain:

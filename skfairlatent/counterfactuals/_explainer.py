@@ -16,6 +16,7 @@ from skfairlatent._user_warnings import warn_user
 
 from ._directions import Attribute, find_attributes
 from ._edits import (
+    SURROGATE_ROWS,
     Edits,
     Start,
     check_request,
@@ -25,7 +26,7 @@ from ._edits import (
     single_edits,
     spread,
 )
-from ._result import Counterfactuals, Reader
+from ._result import Counterfactuals, Reader, repeated
 from ._scores import Affine, Floats, Scores
 from ._search import Goal, Terrain, along_line, gradients, smallest_move, unit_rows
 from ._space import find_space
@@ -163,6 +164,7 @@ class CounterfactualExplainer(BaseEstimator):
         self._reader = Reader(space, scores, self.attributes_)
         width = space.label.stop - space.label.start
         self._label_terrain = label_terrain(scores, Z[:, space.input], width)
+        self._decides_by_score = scores.decide_by_score(Z[:SURROGATE_ROWS, space.input])
         self._sensitive_scale = spread(sensitive)
         self.is_linear_ = isinstance(self._label_terrain.function, Affine)
         self.classes_ = scores.classes
@@ -199,7 +201,8 @@ class CounterfactualExplainer(BaseEstimator):
         Returns
         -------
         Counterfactuals
-            With one edit for each strength, or a single one.
+            With one edit for each strength, or a single one. Rows for which no edit is found that
+            does what is asked for are left exactly as they were, with a warning.
 
         Raises
         ------
@@ -218,13 +221,14 @@ class CounterfactualExplainer(BaseEstimator):
             slopes = goal.slopes(terrain.function(rows))
             edits = line_edits(gradients(terrain, rows, slopes), strengths)
         elif target_class is None and target_probability is None:
-            edits = single_edits(*self._nearest_flip(rows))
+            edits = single_edits(*self._nearest_flip(start))
+        elif target_probability is None:
+            there = self._decided(rows) == codes  # they stay
+            moves, reached = self._flip(start, codes)
+            moves[there] = 0.0
+            edits = single_edits(moves, reached | there)
         else:
-            moves, reached = smallest_move(terrain, rows, goal)
-            if target_probability is None:  # those who are there already stay
-                there = self._decided(rows) == codes
-                moves[there], reached = 0.0, reached | there
-            edits = single_edits(moves, reached)
+            edits = single_edits(*smallest_move(terrain, rows, goal))
         return self._collect("label", "label", start, edits)
 
     def explain_sensitive(
@@ -262,7 +266,8 @@ class CounterfactualExplainer(BaseEstimator):
         Returns
         -------
         Counterfactuals
-            With one edit for each strength, or a single one.
+            With one edit for each strength, or a single one. Rows for which no edit is found that
+            does what is asked for are left exactly as they were, with a warning.
 
         Raises
         ------
@@ -317,20 +322,45 @@ class CounterfactualExplainer(BaseEstimator):
         np.put_along_axis(scores, self._decided(rows)[:, None], -np.inf, axis=1)
         return np.asarray(scores.argmax(axis=1))
 
-    def _nearest_flip(self, rows: Floats) -> tuple[Floats, Flags]:
+    def _nearest_flip(self, start: Start) -> tuple[Floats, Flags]:
         """Return the smallest move of each row to any class but its own."""
-        terrain, own = self._label_terrain, self._decided(rows)
-        best = np.zeros((len(rows), terrain.width))
+        rows, own = start.rows, self._decided(start.rows)
+        best = np.zeros((len(rows), self._label_terrain.width))
         length, reached = np.full(len(rows), np.inf), np.zeros(len(rows), dtype=bool)
         for shift in range(1, len(self.classes_)):
-            codes = (own + shift) % len(self.classes_)
-            goal = Goal(codes, None, np.ones(len(rows)))
-            moves, arrived = smallest_move(terrain, rows, goal)
+            moves, arrived = self._flip(start, (own + shift) % len(self.classes_))
             moved = np.linalg.norm(moves, axis=1)
             better = arrived & (moved < length)
             best[better], length[better] = moves[better], moved[better]
             reached |= arrived
         return best, reached
+
+    def _flip(self, start: Start, codes: Codes) -> tuple[Floats, Flags]:
+        """Return the smallest move of each row to a class, and whether it is then decided on."""
+        terrain, rows = self._label_terrain, start.rows
+        goal = Goal(codes, None, np.ones(len(rows)))
+        moves, reached = smallest_move(terrain, rows, goal)
+        if not self._decides_by_score:
+            slopes = gradients(terrain, rows, goal.slopes(terrain.function(rows)))
+            moves, reached = self._first_decided(rows, goal, (moves, slopes))
+        edited = rows.copy()
+        edited[:, : terrain.width] += moves
+        rounded = edited.astype(start.latents.dtype)
+        return moves, reached & (self._decided(rounded) == codes)
+
+    def _first_decided(
+        self, rows: Floats, goal: Goal, ways: Sequence[Floats]
+    ) -> tuple[Floats, Flags]:
+        """Return the shortest move along one of several ways to where the decision is taken."""
+        known = self._label_terrain
+        terrain = Terrain(self._reader.scores.decisions, known.width, known.scale)
+        best, length = np.zeros_like(ways[0]), np.full(len(rows), np.inf)
+        for towards in ways:
+            lengths, arrived = along_line(terrain, rows, goal, towards)
+            better = arrived & (lengths < length)
+            best[better] = (lengths[:, None] * unit_rows(towards))[better]
+            length[better] = lengths[better]
+        return best, np.isfinite(length)
 
     def _attribute(self, name: str | None) -> Attribute:
         if not self.attributes_:
@@ -348,17 +378,20 @@ class CounterfactualExplainer(BaseEstimator):
 
     def _collect(self, kind: str, name: str, start: Start, edits: Edits) -> Counterfactuals:
         """Apply edits and read what they do."""
-        _warn_about_unreached(edits.reached)
+        _warn_about_unreached(edits)
         space = self._reader.space
-        n, k, width = edits.moves.shape
+        _, k, width = edits.moves.shape
         first = (space.label if kind == "label" else space.sensitive).start
-        edited = np.repeat(start.latents[:, None], k, axis=1)
-        edited[:, :, first : first + width] += edits.moves.astype(edited.dtype)
-        flat = edited.reshape(n * k, -1)
-        embeddings = space.inverse(flat).reshape(n, k, -1)
+        moved = edits.strengths != 0.0
+        edited = repeated(start.latents, k)
+        edited[moved, first : first + width] += edits.moves[moved].astype(edited.dtype)
+        embeddings = repeated(start.embeddings, k)
+        if moved.any():
+            embeddings[moved] = space.inverse(edited[moved])
         if start.latents.shape[1] < start.embeddings.shape[1]:
             # What a narrower latent, such as a PCA's, leaves out of a row stays as it is.
-            embeddings = embeddings + (start.embeddings - space.inverse(start.latents))[:, None]
+            left_out = repeated(start.embeddings - space.inverse(start.latents), k)
+            embeddings[moved] += left_out[moved]
         return Counterfactuals(
             kind=kind,
             name=name,
@@ -372,14 +405,14 @@ class CounterfactualExplainer(BaseEstimator):
             sensitive_values={a: known.values for a, known in self.attributes_.items()},
             _reader=self._reader,
             _given=start.given,
-            **self._reader.read(start.latents, flat, k),
+            **self._reader.read(start.latents, edited, moved),
         )
 
 
-def _warn_about_unreached(reached: Flags) -> None:
-    missed = int((~reached).any(axis=1).sum())
+def _warn_about_unreached(edits: Edits) -> None:
+    missed = int((~edits.reached).any(axis=1).sum())
     if missed:
         warn_user(
-            f"{missed} of {len(reached)} rows were left as they are: no edit that was tried does "
-            "what was asked for. `reached` says which."
+            f"{missed} of {len(edits.reached)} rows are left exactly as they were, and `reached` "
+            f"says which: {edits.if_unreached}."
         )

@@ -1,8 +1,8 @@
 """What became of each row: latents, embeddings, probabilities and images, before and after."""
 
-__all__ = ["N_CORRECTIONS", "Counterfactuals"]
+__all__ = ["N_CORRECTIONS", "Counterfactuals", "Reader", "repeated"]
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from numbers import Integral
 from typing import Any, Self
@@ -16,7 +16,7 @@ from skfairlatent._embedding import holds_images
 
 from ._directions import Attribute
 from ._fidelity import warn_if_far
-from ._scores import Floats, Scores, softmax_of
+from ._scores import Floats, Scores
 from ._space import Space
 
 Array = npt.NDArray[Any]
@@ -38,11 +38,12 @@ class Counterfactuals:
         ``"label"``, or the sensitive attribute.
 
     strengths : ndarray of shape (n, k), float64
-        Length of each edit in the latent, along the unit direction.
+        Length of each edit in the latent, along the unit direction. Where it is 0, all is
+        exactly as before the edit: latent, embedding, decision, probabilities and image.
 
     reached : ndarray of shape (n, k), bool
         Whether the edit does in the latent what was asked for; `decode` and `reencode` leave
-        that as it is. Where not, the row is as it was.
+        that as it is. Where not, the row is left as it was, with strength 0.
 
     latents, embeddings : ndarray of shape (n, k, d) and (n, k, n_features)
         After the edit.
@@ -170,7 +171,10 @@ class Counterfactuals:
             warn_if_far(original, self._given, codec.encoder)
         # One column of edits at a time: each then draws the same noise as the originals.
         edits = [images_of(self.embeddings[:, j]) for j in range(self.strengths.shape[1])]
-        return replace(self, images=np.stack(edits, axis=1), original_images=original)
+        images = repeated(original, len(edits))
+        moved = self.strengths != 0.0
+        images[moved] = np.stack(edits, axis=1)[moved]
+        return replace(self, images=images, original_images=original)
 
     def reencode(self) -> Self:
         """Return the same with latents and decisions as found in the decoded images.
@@ -186,16 +190,20 @@ class Counterfactuals:
         reader = self._known_reader()
         if self.images is None or self.original_images is None:
             raise ValueError("There are no images to encode: call decode() first.")
-        n, k = self.strengths.shape
-        edited = reader.space.codec.transform(self.images.reshape(n * k, *self.images.shape[2:]))
+        k, moved = self.strengths.shape[1], self.strengths != 0.0
         original = reader.space.codec.transform(self.original_images)
+        original_latents = reader.space.forward(original)
+        embeddings, latents = repeated(original, k), repeated(original_latents, k)
+        if moved.any():
+            embeddings[moved] = reader.space.codec.transform(self.images[moved])
+            latents[moved] = reader.space.forward(embeddings[moved])
         return replace(
             self,
-            latents=reader.space.forward(edited).reshape(n, k, -1),
-            embeddings=edited.reshape(n, k, -1),
-            original_latents=reader.space.forward(original),
+            latents=latents,
+            embeddings=embeddings,
+            original_latents=original_latents,
             original_embeddings=original,
-            **reader.read(reader.space.forward(original), reader.space.forward(edited), k),
+            **reader.read(original_latents, latents, moved),
         )
 
     def to_frame(self) -> pd.DataFrame:
@@ -273,33 +281,47 @@ class Reader:
     scores: Scores
     attributes: Mapping[str, Attribute]
 
-    def read(self, original: Array, edited: Array, k: int) -> dict[str, Any]:
+    def read(self, original: Array, edited: Array, moved: npt.NDArray[np.bool_]) -> dict[str, Any]:
         """Return the fields of `Counterfactuals` that depend on latents alone.
 
         Parameters
         ----------
         original : ndarray of shape (n, d)
             Latents before the edits.
-        edited : ndarray of shape (n * k, d)
-            Latents after, those of a row one after another.
-        k : int
-            Edits a row.
+        edited : ndarray of shape (n, k, d)
+            Latents after.
+        moved : ndarray of shape (n, k), bool
+            Which edits moved their row. The others are not read again.
         """
-        n = len(original)
-        before, after = original[:, self.space.input], edited[:, self.space.input]
-        sensitive = [Z[:, self.space.sensitive].astype(np.float64) for Z in (original, edited)]
-        probes = {
-            name: [softmax_of(attribute.probe, Z) for Z in sensitive]
+
+        def both(of_rows: Callable[[Array], Array], columns: slice) -> tuple[Array, Array]:
+            before = of_rows(original[:, columns])
+            after = repeated(before, moved.shape[1])
+            if moved.any():
+                found = of_rows(edited[moved][:, columns])
+                after = after.astype(np.result_type(after, found))  # texts may be longer
+                after[moved] = found
+            return before, after
+
+        predictions = both(self.scores.predict, self.space.input)
+        probabilities = both(self.scores.probabilities, self.space.input)
+        sensitive = {
+            name: both(attribute.probabilities, self.space.sensitive)
             for name, attribute in self.attributes.items()
         }
         return {
-            "predictions": self.scores.predict(after).reshape(n, k),
-            "original_predictions": self.scores.predict(before),
-            "probabilities": self.scores.probabilities(after).reshape(n, k, -1),
-            "original_probabilities": self.scores.probabilities(before),
-            "sensitive_probabilities": {a: p[1].reshape(n, k, -1) for a, p in probes.items()},
-            "original_sensitive_probabilities": {a: p[0] for a, p in probes.items()},
+            "original_predictions": predictions[0],
+            "predictions": predictions[1],
+            "original_probabilities": probabilities[0],
+            "probabilities": probabilities[1],
+            "original_sensitive_probabilities": {a: each[0] for a, each in sensitive.items()},
+            "sensitive_probabilities": {a: each[1] for a, each in sensitive.items()},
         }
+
+
+def repeated(rows: Array, k: int) -> Array:
+    """Return each row k times, shape (n, k, ...)."""
+    return np.repeat(rows[:, None], k, axis=1)
 
 
 # Fields that hold nothing for each row.

@@ -82,6 +82,14 @@ class Scores:
         """Return the decisions, shape (n,)."""
         return np.asarray(self.classifier.predict(Z))
 
+    def decisions(self, Z: Floats, /) -> Floats:
+        """Return 1 for the class that is decided on and 0 for others, shape (n, n_classes)."""
+        return np.asarray(self.predict(Z)[:, None] == self.classes, dtype=np.float64)
+
+    def decide_by_score(self, Z: npt.NDArray[Any]) -> bool:
+        """Tell whether the likeliest class is decided on, as it is not at another threshold."""
+        return bool((self.classes[self(Z).argmax(axis=1)] == self.predict(Z)).all())
+
     @nameless
     def probabilities(self, Z: npt.NDArray[Any]) -> Floats:
         """Return the probabilities of the classes, shape (n, n_classes)."""

@@ -134,7 +134,7 @@ def smallest_move(terrain: Terrain, Z: Floats, goal: Goal) -> tuple[Floats, npt.
     Returns
     -------
     moves : ndarray of shape (n, terrain.width)
-        Zero where the goal is not reached.
+        Of no meaning where the goal is not reached.
     reached : ndarray of shape (n,), bool
     """
     moves = newton_moves(terrain, Z, goal)
@@ -150,7 +150,6 @@ def smallest_move(terrain: Terrain, Z: Floats, goal: Goal) -> tuple[Floats, npt.
             better = arrived & (lengths < limits)
             moves[better] = (lengths[:, None] * unit_rows(towards))[better]
             reached |= better
-    moves[~reached] = 0.0
     return moves, reached
 
 
