@@ -7,6 +7,9 @@ __all__ = [
     "encoder_fingerprint",
     "holds_images",
     "image_encoder",
+    "image_shape",
+    "is_same_encoder",
+    "probe_codes",
     "reject_near_images",
 ]
 
@@ -21,6 +24,7 @@ import numpy.typing as npt
 import torch
 from sklearn.exceptions import NotFittedError
 
+from skfairlatent._identity import Codes, codes_of_probes, digest_of_values, same_codes
 from skfairlatent.datasets import LazyImages
 
 # The name of the encoder that ships with the package.
@@ -53,6 +57,13 @@ def holds_images(X: Any) -> bool:
         return True
     # Rows of a table have one dimension, of a nested list too; two are a grey image.
     return np.ndim(first) == 3 or (isinstance(first, np.ndarray) and first.ndim == 2)
+
+
+def image_shape(X: Any) -> tuple[int, ...] | None:
+    """Return the shape of one of these images, if they are arrays in an array or a list."""
+    image = X[0] if isinstance(X, list | tuple) or getattr(X, "ndim", 0) == 4 else None
+    shape = tuple(map(int, getattr(image, "shape", ())))
+    return shape if len(shape) == 3 else None
 
 
 def reject_near_images(X: Any) -> None:
@@ -131,11 +142,10 @@ def decode_embeddings(
 
 
 def encoder_fingerprint(encoder: Any, *, used: bool = True) -> str | None:
-    """Return what tells this encoder from others: a hash of its class and state.
+    """Return what tells this encoder from others: its class, and a digest of what it holds.
 
     An encoder may say itself what that is, by a method ``fingerprint``: weights matter, where
-    they are computed does not. Of an encoder that cannot be pickled, as when it holds a
-    lambda, only the class is known. A name alone stands for an encoder that was not `used`,
+    they are computed does not. A name alone stands for an encoder that was not `used`,
     because there were embeddings already: its weights are then not even read.
     """
     if encoder is None or (isinstance(encoder, str) and not used):
@@ -144,11 +154,60 @@ def encoder_fingerprint(encoder: Any, *, used: bool = True) -> str | None:
         return str(image_encoder(encoder, "cpu").fingerprint())
     if hasattr(encoder, "fingerprint"):
         return str(encoder.fingerprint())
-    kind = f"{type(encoder).__module__}.{type(encoder).__qualname__}"
+    return f"{_kind(encoder)}:{digest_of_values(encoder)}"
+
+
+def probe_codes(encoder: Any, shape: tuple[int, ...] | None) -> Codes | None:
+    """Return what an encoder makes of made-up images; None if its fingerprint is its own word.
+
+    They tell encoders that are the same from others where a digest of what they hold cannot: one
+    that counts its calls, or was moved to another version of a library.
+    """
+    if encoder is None or isinstance(encoder, str) or hasattr(encoder, "fingerprint"):
+        return None
+    return codes_of_probes(encoder, shape)
+
+
+def is_same_encoder(
+    encoder: Any,
+    fingerprint: str | None,
+    codes: Codes | None,
+    shape: tuple[int, ...] | None,
+    *,
+    used: bool,
+) -> bool:
+    """Tell whether this encoder is the one that a fingerprint and codes of probes are of.
+
+    Parameters
+    ----------
+    encoder : object, str or None
+    fingerprint : str or None
+        As `encoder_fingerprint` gives it, or as version 0.1 did.
+    codes : ndarray or None
+        As `probe_codes` gave them for images of this `shape`; None if there are none.
+    shape : tuple of 3 int, or None
+    used : bool
+        As for `encoder_fingerprint`.
+    """
+    if encoder_fingerprint(encoder, used=used) == fingerprint:
+        return True
+    if encoder is None or isinstance(encoder, str) or hasattr(encoder, "fingerprint"):
+        return False
+    if _first_fingerprint(encoder) == fingerprint:
+        return True
+    return codes is not None and same_codes(codes, probe_codes(encoder, shape))
+
+
+def _first_fingerprint(encoder: Any) -> str:
+    """Return the fingerprint of version 0.1, for its files: a hash of all that pickle keeps."""
     try:
-        return f"{kind}:{joblib.hash(encoder)}"
+        return f"{_kind(encoder)}:{joblib.hash(encoder)}"
     except (AttributeError, TypeError, pickle.PicklingError):
-        return kind
+        return _kind(encoder)
+
+
+def _kind(encoder: Any) -> str:
+    return f"{type(encoder).__module__}.{type(encoder).__qualname__}"
 
 
 def image_encoder(encoder: Any, device: str | torch.device) -> Any:

@@ -21,7 +21,7 @@ from sklearn.exceptions import NotFittedError
 from torch import Tensor
 
 from skfairlatent._checkpoint import replace_file
-from skfairlatent._embedding import encoder_fingerprint
+from skfairlatent._embedding import encoder_fingerprint, is_same_encoder, probe_codes
 from skfairlatent.exceptions import CheckpointError
 from skfairlatent.flows import Glow
 
@@ -36,6 +36,8 @@ FORMAT_VERSION = 1
 
 # Arrays that are tensors of the file, and attributes that are JSON as they are, with their types.
 _ARRAYS = ("mean_", "scale_", "sensitive_mean_")
+# What the encoder made of a few images of nobody: it is recognised by them.
+_CODES = "encoder_codes"
 _PLAIN: dict[str, type | tuple[type, ...]] = {
     "groups_": list,
     "n_iter_": int,
@@ -46,6 +48,8 @@ _PLAIN: dict[str, type | tuple[type, ...]] = {
 }
 # Eight digits are enough to see that two differ.
 _LONG_DIGEST = re.compile(r"([0-9a-f]{8})[0-9a-f]{24,}")
+# Of an image, in pixels: larger ones would fill the memory with images of nobody.
+_MAX_SIDE = 4096
 # What classes may be: booleans, integers, floats and text.
 _CLASS_KINDS = "biufU"
 # Whoever writes a file can put anything into it, and each thing fails in its own way.
@@ -58,6 +62,9 @@ def save(transformer: "FairLatentTransformer", path: str | os.PathLike[str]) -> 
     tensors = {f"flow.{name}": value.contiguous() for name, value in weights.items()}
     tensors |= {name: torch.from_numpy(getattr(transformer, name)) for name in _ARRAYS}
     state = json.dumps(_state(transformer))
+    codes = probe_codes(transformer.encoder, _image_shape(transformer))
+    if codes is not None:
+        tensors[_CODES] = torch.from_numpy(codes)
     header = {
         "format": FORMAT,
         "format_version": str(FORMAT_VERSION),
@@ -77,11 +84,16 @@ def save(transformer: "FairLatentTransformer", path: str | os.PathLike[str]) -> 
         ) from error
 
 
-def load(cls: type[T], path: str | os.PathLike[str], encoder: Any) -> T:
+def load(cls: type[T], path: str | os.PathLike[str], encoder: Any, *, check_encoder: bool) -> T:
     """Read a transformer from `path`; see ``FairLatentTransformer.load``."""
     header, tensors = _read(Path(path))
     try:
-        return _rebuild(cls, Path(path), json.loads(header["state"]), tensors, encoder)
+        state = json.loads(header["state"])
+        if state["encoder_name"] is not None and encoder is None:
+            encoder = state["encoder_name"]
+        if check_encoder:
+            _check_encoder(Path(path), state, tensors, encoder)
+        return _rebuild(cls, state, tensors, encoder)
     except (CheckpointError, NotFittedError):
         raise
     except _NOT_OURS as error:
@@ -91,18 +103,14 @@ def load(cls: type[T], path: str | os.PathLike[str], encoder: Any) -> T:
         ) from error
 
 
-def _rebuild(
-    cls: type[T], path: Path, state: dict[str, Any], tensors: dict[str, Tensor], encoder: Any
-) -> T:
-    if state["encoder_name"] is not None and encoder is None:
-        encoder = state["encoder_name"]
-    _check_encoder(path, state["attributes"], encoder)
+def _rebuild(cls: type[T], state: dict[str, Any], tensors: dict[str, Tensor], encoder: Any) -> T:
     # A file must not say where to write.
     transformer = cls(encoder, **{**state["parameters"], "checkpoint_dir": None})
     transformer._validate_params()
     _restore_attributes(transformer, state)
     _restore_arrays(transformer, state, tensors)
     transformer.flow_ = _restore_flow(state, tensors)
+    transformer._fitted_image_shape = _restore_shape(state)
     return transformer
 
 
@@ -121,6 +129,7 @@ def _state(transformer: "FairLatentTransformer") -> dict[str, Any]:
     return {
         "parameters": {name: _plain(value) for name, value in parameters.items()},
         "encoder_name": encoder if isinstance(encoder, str) else None,
+        "image_shape": _image_shape(transformer),
         "attributes": {name: getattr(transformer, name) for name in _PLAIN},
         "attributes_": transformer.attributes_,
         "feature_names": getattr(transformer, "feature_names_in_", np.empty(0)).tolist(),
@@ -241,17 +250,37 @@ def _check_header(path: Path, header: dict[str, str]) -> None:
         )
 
 
-def _check_encoder(path: Path, attributes: dict[str, Any], encoder: Any) -> None:
-    expected = attributes["encoder_fingerprint_"]
-    given = encoder_fingerprint(encoder, used=attributes["_fitted_on_images"])
-    if given != expected:
-        shown = [
-            None if name is None else _LONG_DIGEST.sub(r"\1", name) for name in (expected, given)
-        ]
-        raise CheckpointError(
-            f"{path} was fitted with the encoder {shown[0]}, got {shown[1]}: pass the same one as "
-            "FairLatentTransformer.load(path, encoder=...)."
-        )
+def _image_shape(transformer: "FairLatentTransformer") -> tuple[int, ...] | None:
+    """Return the shape of the images of fit, as far as it is known."""
+    return getattr(transformer, "_fitted_image_shape", None)
+
+
+def _check_encoder(
+    path: Path, state: dict[str, Any], tensors: dict[str, Tensor], encoder: Any
+) -> None:
+    expected, used = (
+        state["attributes"][k] for k in ("encoder_fingerprint_", "_fitted_on_images")
+    )
+    codes = tensors[_CODES].numpy() if _CODES in tensors else None
+    shape = _restore_shape(state)
+    if is_same_encoder(encoder, expected, codes, shape, used=used):
+        return
+    given = encoder_fingerprint(encoder, used=used)
+    shown = [None if name is None else _LONG_DIGEST.sub(r"\1", name) for name in (expected, given)]
+    raise CheckpointError(
+        f"{path} was fitted with the encoder {shown[0]}, got {shown[1]}: pass the same one as "
+        "FairLatentTransformer.load(path, encoder=...). If you know that it makes the same codes, "
+        "pass check_encoder=False as well."
+    )
+
+
+def _restore_shape(state: dict[str, Any]) -> tuple[int, ...] | None:
+    shape = state.get("image_shape")  # version 0.1 wrote none
+    if shape is None:
+        return None
+    if len(shape) != 3 or not all(isinstance(n, int) and 0 < n <= _MAX_SIDE for n in shape):
+        raise ValueError(f"image_shape is {shape!r}")
+    return tuple(shape)
 
 
 def _digest(state: str, tensors: dict[str, Tensor]) -> str:

@@ -27,6 +27,7 @@ from skfairlatent._embedding import (
     encode,
     encoder_fingerprint,
     holds_images,
+    image_shape,
     reject_near_images,
 )
 from skfairlatent._fitting import FitSettings, fit_flow
@@ -461,7 +462,13 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         _persistence.save(self, path)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], *, encoder: Any = None) -> Self:
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        encoder: Any = None,
+        check_encoder: bool = True,
+    ) -> Self:
         """Read a transformer written by `save`, on any device.
 
         Parameters
@@ -472,6 +479,11 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         encoder : object, optional
             The encoder it was fitted with, if that was an object: it is not in the file.
 
+        check_encoder : bool, default=True
+            Refuse an encoder that is another one: of another class or with other values, and
+            which makes other codes of a few images of nobody, as they are in the file. Pass False
+            if you know that it makes the same codes of your images.
+
         Returns
         -------
         FairLatentTransformer
@@ -481,7 +493,7 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         CheckpointError
             If the file is damaged, foreign, of another version, or `encoder` is another one.
         """
-        return _persistence.load(cls, path, encoder)
+        return _persistence.load(cls, path, encoder, check_encoder=check_encoder)
 
     def _fit(self, X: Any, y: Any, sensitive_features: Any) -> Array:
         """Fit and return the embeddings of X."""
@@ -516,8 +528,9 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
             return embeddings
 
     def _embed(self, X: Any, *, reset: bool) -> Array:
-        images = holds_images(X)
+        images, shape = holds_images(X), None
         if images:
+            shape = image_shape(X)
             X = encode(self.encoder, X, self.device)
             if not reset and X.shape[1] != self.n_features_in_:
                 raise ValueError(
@@ -531,6 +544,7 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
             reject_text_columns(X)
         if reset:
             self._fitted_on_images = images
+            self._fitted_image_shape = shape
         checked: Array = validate_data(
             self,
             X,

@@ -813,7 +813,7 @@ def test__encoder__that_cannot_be_pickled_can_be_used():
     one_way = EncodeOnly().fit(images)
     one_way.pca_.note = lambda: None
     model = quick(one_way).fit(images, y, sensitive_features=s)
-    assert model.encoder_fingerprint_.endswith("EncodeOnly")
+    assert ".EncodeOnly:" in model.encoder_fingerprint_
 
 
 def test__encoder_fingerprint__tells_encoders_apart(encoder):

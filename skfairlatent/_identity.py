@@ -1,0 +1,216 @@
+"""What tells one encoder from another: a digest of its values, and codes of made-up images."""
+
+__all__ = ["codes_of_probes", "digest_of_values", "same_codes"]
+
+import hashlib
+import random
+import types
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Set
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from sklearn.base import BaseEstimator
+from torch import Tensor, nn
+
+Codes: TypeAlias = npt.NDArray[np.float32]
+
+N_PROBES = 3
+# What other hardware and other libraries may add to a code: of the largest of its feature, and,
+# where a feature is a small difference of large numbers, of the largest of all.
+TOLERANCE, FLOOR = 1e-3, 1e-5
+_RANDOM = (
+    np.random.RandomState,
+    np.random.Generator,
+    np.random.BitGenerator,
+    torch.Generator,
+    random.Random,
+)
+_ATOMS = (type(None), bool, int, float, complex, str, bytes)
+# How an estimator computes and delivers, not what.
+_NO_VALUES = {
+    "_metadata_request",
+    "_sklearn_output_config",
+    "_sklearn_version",
+    "device",
+    "memory",
+    "n_jobs",
+    "training",
+    "verbose",
+}
+
+
+def digest_of_values(value: Any) -> str:
+    """Return a digest of all that an object holds, equal for equal values.
+
+    Arrays and tensors count by dtype, shape and content, whatever their layout in memory, and
+    wherever they lie; estimators, modules and other objects by class and attributes; functions
+    by name and code. Generators of random numbers and what cannot be looked into, such as locks,
+    count by their type.
+    """
+    try:
+        return _Digests().of(value).hex()
+    except RecursionError:
+        return _hash(_kind(value)).hex()
+
+
+class _Digests:
+    """Digests of values and of what they hold; each object is looked at once."""
+
+    def __init__(self) -> None:
+        # The objects too: of one that is gone another may have the same address.
+        self._known: dict[int, tuple[Any, bytes]] = {}
+
+    def of(self, value: Any) -> bytes:
+        if isinstance(value, np.generic) and not value.dtype.names:
+            value = value.item()
+        if isinstance(value, _ATOMS):
+            return _hash(type(value).__name__, repr(value))
+        if id(value) not in self._known:
+            self._known[id(value)] = value, _hash("within itself")
+            self._known[id(value)] = value, self._of_object(value)
+        return self._known[id(value)][1]
+
+    def _of_object(self, value: Any) -> bytes:
+        if callable(getattr(value, "fingerprint", None)) and not isinstance(value, type):
+            return _hash(value.fingerprint())
+        for kinds, how in _HOW.items():
+            if isinstance(value, kinds):
+                return how(self, value)
+        return self._of_any(value)
+
+    def _of_tensor(self, tensor: Tensor) -> bytes:
+        return _hash("tensor", tensor.dtype, tuple(tensor.shape), _bytes_of(tensor))
+
+    def _of_sequence(self, sequence: list[Any] | tuple[Any, ...]) -> bytes:
+        return _hash("sequence", *map(self.of, sequence))
+
+    def _of_collection(self, items: Mapping[Any, Any] | Set[Any]) -> bytes:
+        """In any order."""
+        parts: Iterable[Any] = items.items() if isinstance(items, Mapping) else items
+        return _hash(_kind(items), *sorted(map(self.of, parts)))
+
+    def _of_code(self, code: types.CodeType) -> bytes:
+        return _hash(code.co_code, *code.co_names, self.of(code.co_consts))
+
+    def _of_estimator(self, estimator: BaseEstimator) -> bytes:
+        return _hash(_kind(estimator), self.of(_values_of(estimator)))
+
+    def _of_array(self, array: npt.NDArray[Any]) -> bytes:
+        if array.dtype.hasobject:
+            return _hash("objects", array.shape, self.of(array.ravel().tolist()))
+        # Little-endian everywhere, and in the order of C.
+        plain = np.asarray(array, dtype=array.dtype.newbyteorder("<"), order="C")
+        return _hash("array", array.dtype.newbyteorder("<"), plain.shape, plain.tobytes())
+
+    def _of_function(self, function: types.FunctionType) -> bytes:
+        cells = [cell.cell_contents for cell in function.__closure__ or ()]
+        parts = (function.__code__, function.__defaults__, function.__kwdefaults__, cells)
+        return _hash(function.__name__, self.of(parts))
+
+    def _of_module(self, module: nn.Module) -> bytes:
+        """By weights, buffers and settings, with the class of each part; not by hooks."""
+        parts = [(name, _kind(part), _values_of(part)) for name, part in module.named_modules()]
+        weights = [*module.named_parameters(), *module.named_buffers()]
+        public = [(n, k, {a: v for a, v in s.items() if a[0] != "_"}) for n, k, s in parts]
+        return _hash("module", self.of(public), self.of(weights))
+
+    def _of_any(self, value: Any) -> bytes:
+        """By what pickle would keep; what cannot be pickled by its type alone."""
+        try:
+            made = value.__reduce_ex__(4)
+        except Exception:  # noqa: BLE001 - a user's object may raise anything
+            return _hash(_kind(value))
+        if isinstance(made, str):
+            return _hash(_kind(value), made)
+        made, items = made[:3], made[3:5]
+        return _hash(_kind(value), *map(self.of, made), *(self.of([*(i or ())]) for i in items))
+
+
+# The first that fits is taken.
+_HOW: dict[Any, Callable[[_Digests, Any], bytes]] = {
+    _RANDOM: lambda _, __: _hash("random"),
+    np.ndarray: _Digests._of_array,
+    Tensor: _Digests._of_tensor,
+    (list, tuple): _Digests._of_sequence,
+    (Mapping, Set): _Digests._of_collection,
+    (type, types.ModuleType, np.ufunc): lambda _, value: _hash(
+        getattr(value, "__module__", ""), value.__name__
+    ),
+    types.FunctionType: _Digests._of_function,
+    types.CodeType: _Digests._of_code,
+    nn.Module: _Digests._of_module,
+    BaseEstimator: _Digests._of_estimator,
+}
+
+
+def codes_of_probes(encoder: Any, shape: tuple[int, ...] | None) -> Codes | None:
+    """Return what an encoder makes of a few images that are the same everywhere.
+
+    Parameters
+    ----------
+    encoder : object
+        With ``transform``.
+    shape : tuple of 3 int, or None
+        Of an image as the encoder was given them; None for 64 by 64 in colour.
+
+    Returns
+    -------
+    ndarray of shape (3, d), float32, or None
+        None if the encoder takes no such images, as one that reads files.
+    """
+    images = _probes((64, 64, 3) if shape is None else shape)
+    codes = _codes(encoder, images)
+    return _codes(encoder, torch.from_numpy(images)) if codes is None else codes
+
+
+def _codes(encoder: Any, images: Any) -> Codes | None:
+    try:
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")  # these are no images of the user's
+            codes = np.asarray(encoder.transform(images), dtype=np.float32)
+    except Exception:  # noqa: BLE001 - a user's encoder may raise anything
+        return None
+    fits = codes.ndim == 2 and len(codes) == N_PROBES and bool(np.isfinite(codes).all())
+    return codes if fits else None
+
+
+def same_codes(codes: Codes, others: Codes | None) -> bool:
+    """Tell whether two encoders make the same of the probes, up to what hardware adds."""
+    if others is None or codes.shape != others.shape or not np.ptp(codes, axis=0).any():
+        return False
+    sizes = np.abs(codes).max(axis=0)
+    return bool((np.abs(codes - others) <= TOLERANCE * sizes + FLOOR * sizes.max()).all())
+
+
+def _probes(shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
+    """Make two images of noise and a ramp, by arithmetic that is the same in all versions."""
+    count = np.arange(2 * np.prod(shape), dtype=np.uint64)
+    noise = ((count * np.uint64(2654435761)) >> np.uint64(13)) % np.uint64(256)
+    ramp = np.linspace(0, 255, len(count) // 2)
+    return np.concatenate((noise, ramp)).astype(np.uint8).reshape(N_PROBES, *shape)
+
+
+def _values_of(value: Any) -> dict[str, Any]:
+    return {name: part for name, part in vars(value).items() if name not in _NO_VALUES}
+
+
+def _kind(value: Any) -> str:
+    return f"{type(value).__module__}.{type(value).__qualname__}"
+
+
+def _bytes_of(tensor: Tensor) -> bytes:
+    dense = tensor.detach().cpu().resolve_conj().resolve_neg()
+    dense = dense if dense.layout == torch.strided else dense.to_dense()
+    return dense.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+
+
+def _hash(*parts: Any) -> bytes:
+    digest = hashlib.sha256()
+    for part in parts:
+        content = part if isinstance(part, bytes) else str(part).encode()
+        digest.update(len(content).to_bytes(8, "little"))
+        digest.update(content)
+    return digest.digest()

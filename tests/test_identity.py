@@ -1,0 +1,232 @@
+"""Encoders are recognised by what they hold and by what they make of images."""
+
+import copy
+import functools
+import pickle
+import threading
+
+import joblib
+import numpy as np
+import pytest
+import torch
+from scipy import sparse
+from sklearn.decomposition import PCA
+from sklearn.ensemble import RandomTreesEmbedding
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+from torch import nn
+
+from skfairlatent import FairLatentTransformer
+from skfairlatent._identity import codes_of_probes, digest_of_values, same_codes
+from skfairlatent.encoders import DiffAEEncoder, PixelFlattener
+from skfairlatent.exceptions import CheckpointError
+
+QUICK = {"max_iter": 1, "hidden_features": 8, "batch_size": 32, "random_state": 0, "device": "cpu"}
+IMAGES = np.random.default_rng(0).integers(256, size=(40, 8, 8, 3), dtype=np.uint8)
+Y, S = np.arange(40) % 2, np.arange(40) // 2 % 2
+
+
+def principal(n=4, images=IMAGES, size=None, **parameters):
+    return make_pipeline(PixelFlattener(size), PCA(n, **parameters)).fit(images)
+
+
+def network(seed=0):
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return nn.Sequential(nn.Flatten(), nn.Linear(192, 4), nn.LeakyReLU(0.1))
+
+
+def through_pickle(encoder):
+    return pickle.loads(pickle.dumps(encoder))  # noqa: S301
+
+
+def on_disk(encoder, folder):
+    joblib.dump(encoder, folder / "encoder.joblib")
+    return joblib.load(folder / "encoder.joblib", mmap_mode="r")
+
+
+def scaled(X, by=255.0):
+    return np.reshape(X, (len(X), -1))[:, :8] / by
+
+
+class Noting:
+    """An encoder of the user's that notes what it does."""
+
+    def __init__(self, scale=255.0):
+        self.scale = scale
+        self.calls, self.seen, self.lock = 0, {}, threading.Lock()
+
+    def transform(self, X):
+        self.calls += 1
+        self.last = np.array(X)
+        self.seen[len(X)] = self.calls
+        return np.asarray(X).reshape(len(X), -1)[:, :8] / self.scale
+
+
+class OfTensors(nn.Module):
+    """A network that is an encoder itself, and takes tensors only."""
+
+    def __init__(self, seed=0):
+        super().__init__()
+        self.net = network(seed)
+
+    @torch.no_grad()
+    def transform(self, X):
+        return self.net(X.float() / 255).numpy()
+
+
+def saved(encoder, path, X=IMAGES):
+    FairLatentTransformer(encoder, **QUICK).fit(X, Y, sensitive_features=S).save(path)
+    return path
+
+
+@pytest.mark.parametrize("solver", ["full", "randomized"])
+def test__load__takes_copies_of_the_encoder(solver, tmp_path):
+    encoder = principal(svd_solver=solver, random_state=np.random.RandomState(0))
+    path = saved(encoder, tmp_path / "model")
+    fortran = copy.deepcopy(encoder)
+    fortran[1].components_ = np.asfortranarray(encoder[1].components_)
+    fortran.set_params(pca__random_state=np.random.RandomState(1), memory=str(tmp_path))
+    fortran.set_output(transform="pandas")
+    for copied in (through_pickle(encoder), on_disk(encoder, tmp_path), fortran):
+        assert digest_of_values(copied) == digest_of_values(encoder)
+        assert FairLatentTransformer.load(path, encoder=copied).encoder is copied
+
+
+@pytest.mark.parametrize("X", [IMAGES, list(IMAGES)], ids=["array", "list"])
+def test__load__takes_an_encoder_that_notes_what_it_does(X, tmp_path):
+    encoder = Noting()
+    path = saved(encoder, tmp_path / "model", X)
+    for same in (encoder, Noting()):
+        assert FairLatentTransformer.load(path, encoder=same).encoder is same
+    with pytest.raises(CheckpointError, match="Noting"):
+        FairLatentTransformer.load(path, encoder=Noting(scale=127.0))
+
+
+def test__load__takes_an_encoder_of_tensors(tmp_path):
+    images = torch.from_numpy(IMAGES.copy())
+    path = saved(OfTensors(), tmp_path / "model", images)
+    same = OfTensors().train(mode=False)
+    same.net[1].calls = 3
+    assert FairLatentTransformer.load(path, encoder=same).encoder is same
+    with pytest.raises(CheckpointError, match="OfTensors"):
+        FairLatentTransformer.load(path, encoder=OfTensors(seed=1))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        principal(4, IMAGES[:-1]),
+        principal(3),
+        principal(4, whiten=True),
+        principal(4, size=9),
+        make_pipeline(PixelFlattener(), FunctionTransformer(np.negative), PCA(4)).fit(IMAGES),
+        Noting(),
+    ],
+    ids=["rows", "width", "whitened", "size", "scaled", "class"],
+)
+def test__load__refuses_other_encoders_unless_told_not_to_check(other, tmp_path):
+    path = saved(principal(), tmp_path / "model")
+    with pytest.raises(CheckpointError, match=r"Pipeline:.*pass check_encoder=False as well"):
+        FairLatentTransformer.load(path, encoder=other)
+    loaded = FairLatentTransformer.load(path, encoder=other, check_encoder=False)
+    assert loaded.encoder is other
+
+
+def test__load__needs_no_encoder_when_told_not_to_check(tmp_path):
+    path = saved(principal(), tmp_path / "model")
+    embeddings = principal().transform(IMAGES)
+    found = FairLatentTransformer.load(path, check_encoder=False).transform(embeddings)
+    wanted = FairLatentTransformer.load(path, encoder=principal()).transform(IMAGES)
+    np.testing.assert_array_equal(found, wanted)
+
+
+@pytest.mark.parametrize(
+    "shape", [[8, 8], [8, 8, 10**9], "abc", [8, 8, 3.0]], ids=["short", "huge", "text", "float"]
+)
+def test__load__obeys_no_file_that_asks_for_absurd_images(shape, tmp_path, monkeypatch):
+    monkeypatch.setattr("skfairlatent._persistence._image_shape", lambda _: shape)
+    monkeypatch.setattr("skfairlatent._persistence.probe_codes", lambda *_: None)
+    path = saved(principal(), tmp_path / "model")
+    with pytest.raises(CheckpointError, match="image_shape"):
+        FairLatentTransformer.load(path, encoder=principal())
+
+
+def test__save__keeps_codes_of_made_up_images_only(tmp_path):
+    fair = FairLatentTransformer(DiffAEEncoder(device="cpu"), **QUICK)
+    rows = np.random.default_rng(0).normal(size=(40, 8))
+    fair.fit(rows, Y, sensitive_features=S).save(tmp_path / "diffae")
+    assert b"encoder_codes" not in (tmp_path / "diffae").read_bytes()
+    codes = codes_of_probes(principal(), (8, 8, 3))
+    assert codes.shape == (3, 4)
+    assert codes.tobytes() in saved(principal(), tmp_path / "model").read_bytes()
+
+
+def test__codes_of_probes__are_none_of_what_takes_no_images():
+    assert codes_of_probes(PCA(2).fit(np.eye(4)), None) is None
+    assert codes_of_probes(make_pipeline(PixelFlattener(), PCA(2)), None) is None
+
+
+def test__same_codes__tells_nothing_by_codes_that_are_all_alike():
+    codes = np.ones((3, 4), np.float32)
+    assert not same_codes(codes, codes)
+    codes[0] = 0
+    assert same_codes(codes, codes)
+    assert same_codes(codes, codes * np.float32(1.0001))
+    assert not same_codes(codes, codes * np.float32(1.01))
+    assert not same_codes(codes, codes[:, :3])
+
+
+class Slotted:
+    __slots__ = ("value",)
+
+    def __init__(self, value):
+        self.value = value
+
+
+def cyclic(value):
+    held = [value]
+    held.append(held)
+    return held
+
+
+@pytest.mark.parametrize(
+    ("one", "same", "other"),
+    [
+        (np.arange(6.0).reshape(2, 3), np.asfortranarray(np.arange(6.0).reshape(2, 3)), np.eye(2)),
+        (np.arange(3), np.arange(3, dtype=">i8"), np.arange(3.0)),
+        (np.array([1, "a"], dtype=object), np.array([1, "a"], dtype=object), np.array([1, "b"])),
+        (torch.eye(2), nn.Parameter(torch.eye(2)), torch.eye(2).bfloat16()),
+        (network(), copy.deepcopy(network()), network(1)),
+        (network(), network(), network()[:2]),
+        ({"a": 1, "b": 2}, {"b": 2, "a": 1}, {"a": 2, "b": 1}),
+        ({1, 2, 3}, {3, 2, 1}, {1, 2}),
+        (np.float64(0.5), 0.5, 0.25),
+        (np.random.RandomState(0), np.random.RandomState(1), 0),
+        (Slotted(1), Slotted(1), Slotted(2)),
+        (cyclic(1), cyclic(1), cyclic(2)),
+        (lambda x: x / 255, lambda x: x / 255, lambda x: x / 127),
+        (
+            functools.partial(scaled, by=2),
+            functools.partial(scaled, by=2),
+            functools.partial(scaled, by=3),
+        ),
+        (sparse.eye(3).tocsr(), sparse.eye(3).tocsr(), sparse.eye(4).tocsr()),
+        (
+            RandomTreesEmbedding(3, random_state=0).fit(np.eye(9)),
+            RandomTreesEmbedding(3, random_state=0, n_jobs=2).fit(np.eye(9)),
+            RandomTreesEmbedding(3, random_state=1).fit(np.eye(9)),
+        ),
+    ],
+)
+def test__digest__is_that_of_the_values(one, same, other):
+    assert digest_of_values(one) == digest_of_values(same)
+    assert digest_of_values(one) != digest_of_values(other)
+
+
+def test__digest__of_what_cannot_be_looked_into_is_that_of_its_type():
+    assert digest_of_values(threading.Lock()) == digest_of_values(threading.Lock())
+    deep = []
+    for _ in range(100_000):
+        deep = [deep]
+    assert digest_of_values(deep)
