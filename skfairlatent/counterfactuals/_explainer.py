@@ -28,7 +28,7 @@ from ._edits import (
 )
 from ._result import Counterfactuals, Reader, repeated
 from ._scores import Affine, Floats, Scores
-from ._search import Goal, Terrain, along_line, gradients, smallest_move, unit_rows
+from ._search import Goal, Terrain, along_line, gradients, smallest_move, unit_rows, ways
 from ._space import find_space
 
 Array = npt.NDArray[Any]
@@ -341,21 +341,20 @@ class CounterfactualExplainer(BaseEstimator):
         goal = Goal(codes, None, np.ones(len(rows)))
         moves, reached = smallest_move(terrain, rows, goal)
         if not self._decides_by_score:
-            slopes = gradients(terrain, rows, goal.slopes(terrain.function(rows)))
-            moves, reached = self._first_decided(rows, goal, (moves, slopes))
+            moves, reached = self._first_decided(rows, goal, (moves, *ways(terrain, rows, goal)))
         edited = rows.copy()
         edited[:, : terrain.width] += moves
         rounded = edited.astype(start.latents.dtype)
         return moves, reached & (self._decided(rounded) == codes)
 
     def _first_decided(
-        self, rows: Floats, goal: Goal, ways: Sequence[Floats]
+        self, rows: Floats, goal: Goal, directions: Sequence[Floats]
     ) -> tuple[Floats, Flags]:
         """Return the shortest move along one of several ways to where the decision is taken."""
         known = self._label_terrain
         terrain = Terrain(self._reader.scores.decisions, known.width, known.scale)
-        best, length = np.zeros_like(ways[0]), np.full(len(rows), np.inf)
-        for towards in ways:
+        best, length = np.zeros_like(directions[0]), np.full(len(rows), np.inf)
+        for towards in directions:
             lengths, arrived = along_line(terrain, rows, goal, towards)
             better = arrived & (lengths < length)
             best[better] = (lengths[:, None] * unit_rows(towards))[better]

