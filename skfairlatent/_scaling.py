@@ -2,16 +2,23 @@
 
 __all__ = ["Standardizer", "as_rows"]
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-# A standard deviation below this share of the feature's magnitude is rounding, not signal:
-# dividing by it would blow noise up. Such features count as constant.
-RELATIVE_STD_FLOOR = 1e-7
+# A standard deviation of so many steps between neighbouring numbers, at the feature's magnitude
+# and in the precision of X, is rounding, not signal: dividing by it would blow noise up. Such
+# features count as constant.
+ROUNDING_STEPS = 2.0
+# What is left of rounding after standardisation, in standard deviations of a feature that varies.
+ROUNDING_LEFT = 1e-3
+# Differences of larger values, relative to the largest number, might not be numbers.
+LARGEST_SHARE = 0.25
 
 
 @dataclass(frozen=True)
@@ -21,22 +28,47 @@ class Standardizer:
     Parameters
     ----------
     mean, scale : ndarray of shape (d,), float64
-        The scale of a constant feature is 1: it becomes 0 and comes back exactly.
+        The scale of a constant feature is 1: it becomes 0 and comes back exactly. That of one
+        that varies by rounding only is larger where its rounding would count otherwise.
     """
 
     mean: npt.NDArray[np.float64]
     scale: npt.NDArray[np.float64]
 
     @classmethod
-    def fit(cls, X: npt.NDArray[np.floating]) -> "Standardizer":
-        """Measure X of shape (n_samples, d)."""
-        mean = X.mean(axis=0, dtype=np.float64)
-        # The mean square may overflow where the values themselves do not.
-        largest = np.abs(X).max(axis=0).astype(np.float64)
-        unit = np.where(largest > 0, largest, 1.0)
-        std = np.sqrt(np.mean((X / unit - mean / unit) ** 2, axis=0)) * unit
-        constant = std <= RELATIVE_STD_FLOOR * unit
-        return cls(mean, np.where(constant, 1.0, std))
+    def fit(cls, X: npt.NDArray[np.floating], names: Sequence[str] | None = None) -> Self:
+        """Measure X of shape (n_samples, d).
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_samples, d)
+            Finite.
+        names : sequence of str, optional
+            What errors call the features.
+
+        Raises
+        ------
+        ValueError
+            If a feature is too near the largest number of its type, or every feature is constant.
+        """
+        largest = np.abs(X).max(axis=0)
+        _reject_too_large(largest, names)
+        # Powers of two, which scale without rounding: a square may overflow, or vanish, where
+        # the values themselves do not.
+        exponent = np.frexp(largest.astype(np.float64))[1]
+        # From the first row on: what a small spread on a large mean leaves is exact.
+        spread = np.subtract(X, X[0], dtype=np.float64)
+        np.ldexp(spread, -exponent, out=spread)
+        std = np.ldexp(spread.std(axis=0), exponent)
+        mean = X[0] + np.ldexp(spread.mean(axis=0), exponent)
+        constant = std <= ROUNDING_STEPS * np.spacing(largest).astype(np.float64)
+        if constant.all():
+            raise ValueError(
+                f"X is constant: each of its {X.shape[1]} feature(s) has one value, but for "
+                "rounding, in all rows, so there is nothing to learn from. Check how X was made."
+            )
+        rounding = np.where(constant, std, 0.0) / ROUNDING_LEFT
+        return cls(mean, np.where(constant, np.maximum(1.0, rounding), std))
 
     def forward(self, X: npt.NDArray[np.floating]) -> Tensor:
         """Return X standardised, as a tensor of shape (n, d) in the precision of X."""
@@ -47,11 +79,73 @@ class Standardizer:
         mean, scale = (torch.from_numpy(part).to(rows) for part in (self.mean, self.scale))
         return (rows - mean).div_(scale)
 
+    def reject_far_rows(
+        self, rows: npt.NDArray[np.floating], mapped: Tensor, names: Sequence[str] | None = None
+    ) -> None:
+        """Raise ValueError, by row and column, if rows were mapped to no finite number."""
+        if mapped.isfinite().all():
+            return
+        row = int(mapped.isfinite().all(dim=1).long().argmin())
+        with np.errstate(over="ignore"):
+            distances = np.abs(rows[row] - self.mean) / self.scale
+        column = int(distances.argmax())
+        raise ValueError(
+            f"X holds {float(rows[row, column]):.3g} at row {row} in "
+            f"{column_name(names, column)}, too far from the rows of fit to be mapped: those have a mean of "
+            f"{self.mean[column]:.3g} and a standard deviation of {self.scale[column]:.3g}. Check "
+            "its unit and its missing values, or drop the row."
+        )
+
+    def reject_lost_precision(
+        self, name: str, dtype: npt.DTypeLike, names: Sequence[str] | None = None
+    ) -> None:
+        """Raise ValueError if rows in `dtype` cannot tell the values of a feature apart.
+
+        Parameters
+        ----------
+        name : str
+            What the user calls the rows: X or Z.
+        dtype : dtype
+            Float32 or float64.
+        names : sequence of str, optional
+            What errors call the features.
+        """
+        if dtype == np.float64:
+            return
+        with np.errstate(over="ignore"):
+            steps = np.spacing(np.abs(self.mean).astype(dtype)).astype(np.float64)
+        # A scale of 1 is a constant feature's, which stays one.
+        lost = (self.scale <= ROUNDING_STEPS * steps) & (self.scale != 1.0)
+        if lost.any():
+            column = int(lost.argmax())
+            raise ValueError(
+                f"{name} is {np.dtype(dtype).name}, which cannot tell the values of "
+                f"{column_name(names, column)} of X apart: in the rows of fit they have a mean of "
+                f"{self.mean[column]:.10g} and a standard deviation of {self.scale[column]:.3g}. "
+                "Use float64 from the data on: what was rounded cannot be told apart again."
+            )
+
     def inverse(self, x: Tensor) -> npt.NDArray[np.floating]:
         """Undo `forward`, in the precision of `x`."""
         values = x.numpy()
-        return np.asarray(
-            values * self.scale.astype(values.dtype) + self.mean.astype(values.dtype)
+        with np.errstate(over="ignore", invalid="ignore"):  # the caller looks for infinity
+            scale, mean = (part.astype(values.dtype) for part in (self.scale, self.mean))
+            return np.asarray(values * scale + mean)
+
+
+def column_name(names: Sequence[str] | None, column: int) -> str:
+    """Return what an error calls a column: its name, or its position if it has none."""
+    return f"column {column}" if names is None else f"column {names[column]!r}"
+
+
+def _reject_too_large(largest: npt.NDArray[np.floating], names: Sequence[str] | None) -> None:
+    limit = LARGEST_SHARE * float(np.finfo(largest.dtype).max)
+    if largest.max() > limit:
+        column = int(largest.argmax())
+        raise ValueError(
+            f"X holds values of {float(largest[column]):.3g} in {column_name(names, column)}, too "
+            f"near the largest number of {largest.dtype} to be standardised: expected at most "
+            f"{limit:.3g}. Scale X down first, e.g. by sklearn.preprocessing.MaxAbsScaler()."
         )
 
 

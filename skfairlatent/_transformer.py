@@ -4,6 +4,7 @@ __all__ = ["FairLatentTransformer"]
 
 import copy
 import os
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from numbers import Integral, Real
@@ -37,16 +38,20 @@ from skfairlatent._scaling import Standardizer, as_rows
 from skfairlatent._validation import (
     Annotations,
     encode_annotations,
+    reject_far_latents,
     reject_sparse,
     reject_text_columns,
     warn_about_many_columns,
 )
+from skfairlatent.exceptions import FairLatentWarning
 from skfairlatent.flows import Glow
 
 # n_label_components="auto": so many features of the label block for each class boundary.
 COMPONENTS_PER_BOUNDARY = 2
 # Rows on which the round-trip error is measured after fit.
 ROUND_TRIP_ROWS = 1024
+# A larger round-trip error is warned of; sound fits have 1e-6 to 1e-5.
+LARGEST_INVERSE_ERROR = 1e-4
 
 Array = npt.NDArray[Any]
 
@@ -377,7 +382,7 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
             In the precision of X, float32 or float64, which is also what is computed in: float32
             takes half the time.
         """
-        check_is_fitted(self)
+        self._check_ready()
         return self._forward(self._embed(X, reset=False), self._output_slice())
 
     def latent(self, X: Any) -> Array:
@@ -393,7 +398,7 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         ndarray of shape (n_samples, n_features)
             Columns `label_slice_` hold the label block, `sensitive_slice_` the sensitive block.
         """
-        check_is_fitted(self)
+        self._check_ready()
         return self._forward(self._embed(X, reset=False), slice(None))
 
     def embed(self, X: Any) -> Array:
@@ -409,7 +414,7 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         ndarray of shape (n_samples, n_features)
             Float32 or float64.
         """
-        check_is_fitted(self)
+        self._check_ready()
         return self._embed(X, reset=False)
 
     def inverse_transform(self, Z: Any, *, x_T: Any = None, decode: bool = True) -> Any:
@@ -438,11 +443,14 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         ValueError
             If Z has neither width.
         """
-        check_is_fitted(self)
+        self._check_ready()
         Z = check_array(Z, dtype=[np.float64, np.float32], input_name="Z")
         full = as_rows(self._complete(Z))
+        standardizer = self._standardizer()
+        standardizer.reject_lost_precision("Z", Z.dtype, self._column_names())
         x = map_rows(self.flow_, full, resolve_device(self.device), inverse=True)
-        embeddings = self._standardizer().inverse(x)
+        embeddings = standardizer.inverse(x)
+        reject_far_latents(embeddings)
         if not (decode and self._fitted_on_images):
             if x_T is not None:
                 raise ValueError("x_T is for images, but embeddings are asked for: leave it out.")
@@ -458,7 +466,7 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         path : path-like
             A file that is there is replaced once the new one is complete.
         """
-        check_is_fitted(self)
+        self._check_ready()
         _persistence.save(self, path)
 
     @classmethod
@@ -495,11 +503,19 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         """
         return _persistence.load(cls, path, encoder, check_encoder=check_encoder)
 
+    def _check_ready(self) -> None:
+        """Check, before any work, that this is fitted and that its parameters are valid still."""
+        check_is_fitted(self)
+        self._check_parameters()
+
+    def _check_parameters(self) -> None:
+        self._validate_params()
+        check_encoder(self.encoder)
+
     def _fit(self, X: Any, y: Any, sensitive_features: Any) -> Array:
         """Fit and return the embeddings of X."""
         with _all_or_nothing(self):
-            self._validate_params()
-            check_encoder(self.encoder)
+            self._check_parameters()
             device = resolve_device(self.device)
             # Encoding images may take hours: their labels are checked before.
             images = holds_images(X)
@@ -510,8 +526,10 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
             warn_about_many_columns(embeddings.shape[1])
             width = self._label_width(annotations, embeddings.shape[1])
             start = self._warm_flow(embeddings.shape[1])
-            standardizer = Standardizer.fit(embeddings) if start is None else self._standardizer()
+            fresh = Standardizer.fit(embeddings, self._column_names())
+            standardizer = fresh if start is None else self._standardizer()
             x = standardizer.forward(embeddings).float()
+            standardizer.reject_far_rows(embeddings, x, self._column_names())
             result = fit_flow(x, annotations, self._settings(width), device, start)
             self._set_annotations(annotations)
             self.mean_, self.scale_ = standardizer.mean, standardizer.scale
@@ -525,6 +543,7 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
             self.sensitive_mean_ = z.double().mean(dim=0).numpy()
             sample = x[:ROUND_TRIP_ROWS]
             self.inverse_error_ = largest_round_trip_error(self.flow_, sample, device)
+            self._warn_about_round_trip()
             return embeddings
 
     def _embed(self, X: Any, *, reset: bool) -> Array:
@@ -556,13 +575,16 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         return checked
 
     def _forward(self, embeddings: Array, columns: slice) -> Array:
+        standardizer = self._standardizer()
+        standardizer.reject_lost_precision("X", embeddings.dtype, self._column_names())
         z = map_rows(
             self.flow_,
             as_rows(embeddings),
             resolve_device(self.device),
             columns=columns,
-            prepare=self._standardizer().standardize,
+            prepare=standardizer.standardize,
         )
+        standardizer.reject_far_rows(embeddings, z, self._column_names())
         return np.asarray(z)
 
     def _complete(self, Z: Array) -> Array:
@@ -581,8 +603,23 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
     def _standardizer(self) -> Standardizer:
         return Standardizer(self.mean_, self.scale_)
 
+    def _column_names(self) -> Any:
+        return getattr(self, "feature_names_in_", None)
+
     def _output_slice(self) -> slice:
-        return self.label_slice_ if self.output == "label" else slice(None)
+        self._check_parameters()  # what is neither word must not give the sensitive block away
+        return {"label": self.label_slice_, "full": slice(None)}[self.output]
+
+    def _warn_about_round_trip(self) -> None:
+        if not self.inverse_error_ <= LARGEST_INVERSE_ERROR:
+            warnings.warn(
+                f"The round trip of a training row is off by {self.inverse_error_:.2g} of its "
+                "norm (inverse_error_), where 1e-05 is usual: inverse_transform and edits of the "
+                f"latent cannot be relied on. Lower input_noise={self.input_noise:g} or "
+                f"learning_rate_init={self.learning_rate_init:g}, whichever is above its default.",
+                FairLatentWarning,
+                stacklevel=4,
+            )
 
     def _label_width(self, annotations: Annotations, n_features: int) -> int:
         if self.n_label_components == "auto":

@@ -3,6 +3,7 @@
 __all__ = [
     "Annotations",
     "encode_annotations",
+    "reject_far_latents",
     "reject_sparse",
     "reject_text_columns",
     "warn_about_many_columns",
@@ -152,6 +153,17 @@ def reject_text_columns(X: Any) -> None:
             "make_pipeline(make_column_transformer((OneHotEncoder(sparse_output=False), "
             f"{text[:2]}), remainder='passthrough'), FairLatentTransformer())."
             f"{images if X.shape[1] == 1 else ''}"
+        )
+
+
+def reject_far_latents(embeddings: npt.NDArray[Any]) -> None:
+    """Raise ValueError, by row, if latents were mapped back to no finite number."""
+    finite = np.isfinite(embeddings)
+    if not finite.all():
+        row = int(finite.all(axis=1).argmin())
+        raise ValueError(
+            f"Row {row} of Z lies too far from the latents of the rows of fit to be mapped back: "
+            "expected numbers such as latent(X) returns. Edit it by less, or as float64."
         )
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from sklearn.preprocessing import MaxAbsScaler
 
 from skfairlatent._scaling import Standardizer, as_rows
 
@@ -58,8 +59,71 @@ def test__standardizer__constant_feature_becomes_0_and_comes_back(dtype, value):
 def test__standardizer__rounding_is_not_blown_up():
     # One step of float32 up and down, at a million.
     value = np.float32(1e6)
-    X = np.array([[value], [np.nextafter(value, np.float32(2e6))]] * 5, dtype=np.float32)
-    assert float(Standardizer.fit(X).forward(X).abs().max()) < 1.0
+    step = np.nextafter(value, np.float32(2e6))
+    X = np.array([[value, 0], [step, 1]] * 5, dtype=np.float32)
+    assert float(Standardizer.fit(X).forward(X)[:, 0].abs().max()) < 0.1
+
+
+@every_dtype
+@pytest.mark.parametrize("size", [1e-30, 1.0, 1e12, 1e30])
+def test__standardizer__rounding_stays_small_at_every_size(dtype, size):
+    value = dtype(size / 3)
+    steps = np.random.default_rng(0).integers(-2, 3, size=200) * np.spacing(value)
+    X = np.column_stack([value + steps, np.arange(200.0)]).astype(dtype)
+    standardizer = Standardizer.fit(X)
+    x = standardizer.forward(X)
+    assert float(x[:, 0].abs().max()) < 0.01
+    np.testing.assert_array_equal(standardizer.inverse(x)[:, 0], X[:, 0])
+
+
+@pytest.mark.parametrize(
+    ("mean", "spread"),
+    [(1.7e9, 1.0), (1.7e18, 1e9), (1e15, 1.0), (48.8566, 1e-9), (-2.3e5, 1e-6), (1e300, 1e290)],
+    ids=["seconds", "nanoseconds", "1e15", "coordinates", "metres", "huge"],
+)
+def test__standardizer__a_spread_that_float64_holds_is_signal(mean, spread):
+    signal = np.random.default_rng(0).normal(size=(300, 2))
+    X = np.column_stack([mean + spread * signal[:, 0], signal[:, 1]])
+    standardizer = Standardizer.fit(X)
+    x = standardizer.forward(X)
+    np.testing.assert_allclose(x.mean(dim=0), 0.0, atol=max(1e-9, np.spacing(abs(mean)) / spread))
+    np.testing.assert_allclose(x.std(dim=0, unbiased=False), 1.0, atol=1e-9)
+    assert np.corrcoef(x[:, 0], signal[:, 0])[0, 1] > 0.99
+    np.testing.assert_array_equal(standardizer.inverse(x)[:, 0], X[:, 0])
+
+
+@pytest.mark.parametrize(
+    ("dtype", "size"), [(np.float64, 1e-310), (np.float64, 4e307), (np.float32, 1e-42)]
+)
+def test__standardizer__ends_of_a_type(dtype, size):
+    rows = np.random.default_rng(0).uniform(-1, 1, size=(100, 2))
+    X = (rows * [size, 1]).astype(dtype)
+    standardizer = Standardizer.fit(X)
+    x = standardizer.forward(X)
+    assert float(x.std(dim=0, unbiased=False)[0]) == pytest.approx(1.0, abs=0.01)
+    np.testing.assert_allclose(
+        standardizer.inverse(x), X, rtol=1e-6, atol=float(np.finfo(dtype).tiny)
+    )
+
+
+@every_dtype
+@pytest.mark.parametrize("names", [None, ["a", "b"]])
+def test__standardizer__names_a_feature_that_is_too_large(dtype, names):
+    X = np.random.default_rng(0).uniform(-1, 1, size=(20, 2)).astype(dtype)
+    X[:, 1] *= np.finfo(dtype).max
+    column = "column 1" if names is None else "column 'b'"
+    with pytest.raises(ValueError, match=f"in {column}, too near the largest number of float"):
+        Standardizer.fit(X, names)
+    scaled = MaxAbsScaler().fit_transform(X)
+    assert Standardizer.fit(scaled, names).forward(scaled).isfinite().all()
+
+
+@every_dtype
+def test__standardizer__refuses_rows_that_are_all_alike(dtype):
+    with pytest.raises(
+        ValueError, match=r"X is constant: each of its 2 feature\(s\) has one value"
+    ):
+        Standardizer.fit(np.full((9, 2), 0.1, dtype=dtype))
 
 
 def test__standardizer__a_small_spread_on_a_large_mean_is_signal():
@@ -77,8 +141,8 @@ def test__standardizer__leaves_the_rows_alone():
 
 def test__standardizer__keeps_float64_statistics_of_float32_rows():
     # 16 million and a bit: a sum in float32 would lose the bit.
-    X = np.full((1000, 1), 16_777_216, dtype=np.float32)
-    X[::2] += 2
+    X = np.full((1000, 2), 16_777_216, dtype=np.float32)
+    X[::2] += [2, 20]
     assert Standardizer.fit(X).mean[0] == 16_777_217.0
 
 

@@ -402,10 +402,67 @@ def test__fit__a_dead_feature_that_comes_alive_moves_little():
     assert moved < 10
 
 
-def test__fit__only_constant_features():
+def test__fit__refuses_rows_that_are_all_alike(refused):
     X, y, s = make_rows()
     X[:] = [0, 1, -5, 1e6, 1e-6, 0.1]
-    assert_sound(quick().fit(X, y, sensitive_features=s), X)
+    refused("X is constant: each of its 6 feature", X, y, s)
+    X[::2] = np.nextafter(X[::2], 1e9)
+    refused("X is constant: .*but for rounding", X, y, s)
+
+
+@pytest.mark.parametrize(
+    ("mean", "spread"), [(1.7e9, 1.0), (1.7e18, 1e9), (1e15, 1.0), (52.5, 1e-9), (3e-310, 1e-310)]
+)
+def test__fit__spread_that_is_small_against_the_mean_is_signal(mean, spread):
+    """A feature at 1e15 trains as it does at 0, and comes back to the last digits of float64."""
+    X, y, s = make_rows()
+    moved = X.copy()
+    moved[:, 0] = mean + spread * X[:, 0]
+    model = quick().fit(moved, y, sensitive_features=s)
+    plain = X.copy()
+    plain[:, 0] = (moved[:, 0] - mean) / spread
+    wanted = quick().fit(plain, y, sensitive_features=s).latent(plain)
+    np.testing.assert_allclose(model.latent(moved), wanted, atol=1e-3)
+    back = model.inverse_transform(model.latent(moved))
+    np.testing.assert_allclose(back[:, 0], moved[:, 0], rtol=1e-15, atol=1e-5 * spread)
+
+
+def test__transform__refuses_float32_where_it_loses_a_feature():
+    X, y, s = make_rows()
+    table = pd.DataFrame(X).add_prefix("x").assign(time=1.7e9 + np.arange(N_ROWS))
+    model = quick().fit(table, y, sensitive_features=s)
+    with pytest.raises(ValueError, match=r"X is float32, .*column 'time' of X"):
+        model.transform(table.astype(np.float32))
+    with pytest.raises(ValueError, match=r"Z is float32, .*column 'time' of X"):
+        model.inverse_transform(model.latent(table).astype(np.float32))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test__fit__names_a_column_at_the_end_of_its_type(refused, dtype):
+    X, y, s = make_rows(dtype=dtype)
+    X[5, 2] = np.finfo(dtype).max
+    refused("in column 2, too near the largest number of float", X, y, s)
+    table = pd.DataFrame(X).add_prefix("x")
+    refused("in column 'x2', too near the largest number of float", table, y, s)
+
+
+def test__fit__warm_start_refuses_rows_of_another_scale():
+    X, y, s = make_rows()
+    model = quick(warm_start=True).fit(X, y, sensitive_features=s)
+    wanted = model.latent(X)
+    with pytest.raises(ValueError, match="too far from the rows of fit"):
+        model.fit(X * 1e200, y, sensitive_features=s)
+    np.testing.assert_array_equal(model.latent(X), wanted)
+
+
+@pytest.mark.parametrize("parameters", [{"input_noise": 1e6}, {"input_noise": 1e30}])
+def test__fit__warns_of_an_inverse_that_is_off(parameters):
+    X, y, s = make_rows()
+    model, (warning,) = fit_and_count_warnings(X, y, s, **parameters)
+    assert "Lower input_noise=1e+" in str(warning.message)
+    assert warning.category is FairLatentWarning
+    assert warning.filename == __file__
+    assert not model.inverse_error_ < 1e-4
 
 
 def test__fit__features_that_repeat():
@@ -508,6 +565,60 @@ def test__transform__refuses_values_that_are_not_finite(model, value, message):
     for method in (model.transform, model.latent, model.inverse_transform):
         with pytest.raises(ValueError, match=f"contains {message}"):
             method(X)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test__transform__names_a_row_that_is_too_far(dtype):
+    X, y, s = make_rows(dtype=dtype)
+    X[:, 2] *= 1e-3
+    model = quick().fit(X, y, sensitive_features=s)
+    X[7, 2] = 1e308
+    with pytest.raises(
+        ValueError, match=r"X holds 1e\+308 at row 7 in column 2, too far from the"
+    ):
+        model.latent(X)
+
+
+def test__inverse_transform__names_a_row_that_is_too_far():
+    X, y, s = make_rows()
+    X *= 1e3
+    model = quick().fit(X, y, sensitive_features=s)
+    Z = model.latent(X)
+    Z[3] = 1e306
+    with pytest.raises(ValueError, match=r"Row 3 of Z lies too far"):
+        model.inverse_transform(Z)
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda model: model.transform(make_rows()[0]),
+        lambda model: model.latent(make_rows()[0]),
+        lambda model: model.embed(make_rows()[0]),
+        lambda model: model.inverse_transform(make_rows()[0]),
+        lambda model: model.save("never-written"),
+        lambda model: model.get_feature_names_out(),
+    ],
+)
+@pytest.mark.parametrize(
+    ("name", "value", "error"),
+    [
+        ("output", "Label", ValueError),
+        ("output", None, ValueError),
+        ("output", ["label"], ValueError),
+        ("device", 0, ValueError),
+        ("n_label_components", "all", ValueError),
+        ("encoder", 3, TypeError),
+    ],
+)
+def test__after_fit__parameters_are_checked(use, name, value, error, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    X, y, s = make_rows()
+    fitted = quick().fit(X, y, sensitive_features=s)
+    setattr(fitted, name, value)
+    with pytest.raises(error, match=f"'?{name}"):
+        use(fitted)
+    assert not list(tmp_path.iterdir())
 
 
 def test__transform__refuses_other_columns():

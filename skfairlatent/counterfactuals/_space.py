@@ -120,7 +120,7 @@ def _fair_space(steps: list[Any], at: int, decoder: Any, *, images: bool) -> Spa
         inverse=maps.inverse,
         label=fair.label_slice_,
         sensitive=fair.sensitive_slice_,
-        input=fair.label_slice_ if fair.output == "label" else slice(0, fair.n_features_in_),
+        input=slice(0, len(fair.get_feature_names_out())),
         classifier=_chain(steps[at + 1 :]),
         codec=ImageCodec.of(decoder, undo),
     )
