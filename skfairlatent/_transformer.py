@@ -4,7 +4,6 @@ __all__ = ["FairLatentTransformer"]
 
 import copy
 import os
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from numbers import Integral, Real
@@ -35,6 +34,7 @@ from skfairlatent._fitting import FitSettings, fit_flow
 from skfairlatent._inference import largest_round_trip_error, map_rows
 from skfairlatent._objective import TERMS, LossWeights
 from skfairlatent._scaling import Standardizer, as_rows
+from skfairlatent._user_warnings import warn_user
 from skfairlatent._validation import (
     Annotations,
     encode_annotations,
@@ -43,7 +43,6 @@ from skfairlatent._validation import (
     reject_text_columns,
     warn_about_many_columns,
 )
-from skfairlatent.exceptions import FairLatentWarning
 from skfairlatent.flows import Glow
 
 # n_label_components="auto": so many features of the label block for each class boundary.
@@ -612,13 +611,11 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
 
     def _warn_about_round_trip(self) -> None:
         if not self.inverse_error_ <= LARGEST_INVERSE_ERROR:
-            warnings.warn(
+            warn_user(
                 f"The round trip of a training row is off by {self.inverse_error_:.2g} of its "
                 "norm (inverse_error_), where 1e-05 is usual: inverse_transform and edits of the "
                 f"latent cannot be relied on. Lower input_noise={self.input_noise:g} or "
-                f"learning_rate_init={self.learning_rate_init:g}, whichever is above its default.",
-                FairLatentWarning,
-                stacklevel=4,
+                f"learning_rate_init={self.learning_rate_init:g}, whichever is above its default."
             )
 
     def _label_width(self, annotations: Annotations, n_features: int) -> int:
