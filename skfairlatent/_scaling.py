@@ -91,9 +91,9 @@ class Standardizer:
         column = int(distances.argmax())
         raise ValueError(
             f"X holds {float(rows[row, column]):.3g} at row {row} in "
-            f"{column_name(names, column)}, too far from the rows of fit to be mapped: those have a mean of "
-            f"{self.mean[column]:.3g} and a standard deviation of {self.scale[column]:.3g}. Check "
-            "its unit and its missing values, or drop the row."
+            f"{column_name(names, column)}, too far from the rows of fit to be mapped: those have "
+            f"a mean of {self.mean[column]:.3g} and a standard deviation of "
+            f"{self.scale[column]:.3g}. Check its unit and its missing values, or drop the row."
         )
 
     def reject_lost_precision(
