@@ -12,12 +12,23 @@ from skfairlatent.datasets._files import PathLike, find_file, require_file, requ
 from skfairlatent.datasets._folder import assemble
 from skfairlatent.datasets._images import ImageOptions
 from skfairlatent.datasets._rows import AttributeTable, RowOptions
+from skfairlatent.datasets._tables import (
+    first_row,
+    parse_table,
+    read_text,
+    reject_rows,
+    require_columns,
+    require_numbers,
+    require_unique,
+)
 
 __all__ = ["load_celeba", "load_celeba_hq"]
 
 _SPLITS = ("train", "valid", "test")
 # The official partition is by number: the last image of train, and the last of valid.
 _LAST_OF_SPLIT = (162_770, 182_637)
+_N_IMAGES = 202_599
+_ID = "image_id"
 _CELEBA_FOLDERS = ("", "Anno/", "Eval/", "Img/")
 _HQ_FOLDERS = ("", "CelebAMask-HQ/")
 
@@ -99,14 +110,16 @@ def load_celeba(  # noqa: PLR0913 - one keyword for each independent choice
     """
     options = ImageOptions(images, crop, size)
     root = require_path(path, "the folder of CelebA")
-    table_path = _celeba_file(root, ("list_attr_celeba.txt",), "CelebA attribute table")
+    table_path = require_file(root, _celeba("list_attr_celeba"), "CelebA attribute table")
     frame = _read_attributes(table_path)
-    frame_split = _celeba_split(root, frame.index)
-    identity_path = find_file(root, _under(_CELEBA_FOLDERS, ("identity_CelebA.txt",)))
+    frame_split = _celeba_split(root, frame.index, table_path)
+    identity_path = find_file(root, _celeba("identity_CelebA"))
     if identity_path is not None:
-        frame["identity"] = _read_pairs(identity_path, frame.index)
-    image_root = _celeba_file(
-        root, ("img_align_celeba.zip", "img_align_celeba"), "CelebA image folder or zip"
+        frame["identity"] = _read_pairs(identity_path, "identity", frame.index, (0, np.inf))
+    image_root = require_file(
+        root,
+        _celeba("img_align_celeba", (".zip", "")),
+        "CelebA image folder or zip",
     )
     rows = RowOptions(split, columns, max_images, random_state)
     return assemble(image_root, _as_table(frame, frame_split, table_path), rows, options)
@@ -182,8 +195,8 @@ def load_celeba_hq(
     frame_split = None
     mapping = find_file(root, _under(_HQ_FOLDERS, ("CelebA-HQ-to-CelebA-mapping.txt",)))
     if mapping is not None:
-        frame["orig_file"] = _read_mapping(mapping, frame.index)
-        frame_split = _split_by_number(frame["orig_file"])
+        frame["orig_file"] = _read_mapping(mapping, frame.index, table_path)
+        frame_split = _split_by_number(frame["orig_file"], mapping)
     image_root = require_file(
         root,
         _under(_HQ_FOLDERS, ("CelebA-HQ-img", "CelebA-HQ-img.zip")),
@@ -197,8 +210,8 @@ def _under(folders: Sequence[str], names: Sequence[str]) -> list[str]:
     return [folder + name for name in names for folder in folders]
 
 
-def _celeba_file(root: Path, names: Sequence[str], what: str) -> Path:
-    return require_file(root, _under(_CELEBA_FOLDERS, names), what)
+def _celeba(name: str, suffixes: Sequence[str] = (".txt", ".csv")) -> list[str]:
+    return _under(_CELEBA_FOLDERS, [name + suffix for suffix in suffixes])
 
 
 def _as_table(
@@ -209,41 +222,54 @@ def _as_table(
 
 
 def _read_attributes(path: Path) -> pd.DataFrame:
-    """Read a count line, a line of attribute names, then one row an image of -1 and 1."""
-    with path.open(encoding="utf-8") as lines:
-        count_line = lines.readline().strip()
-    if not count_line.isdigit():
+    """Return the attributes, -1 and 1 in the file, as 0 and 1, by image.
+
+    The official file has a count line, a line of attribute names, then a row an image; that of
+    Kaggle is a CSV with a header.
+    """
+    text, source = read_text(path), repr(path.name)
+    first, _, rest = text.partition("\n")
+    if first.strip().isdecimal():
+        table = parse_table(f"\n{_ID} {rest}", source, spaced=True, as_text=(_ID,))
+        if len(table) != int(first):
+            msg = (
+                f"{source} announces {first.strip()} images and lists {len(table)}: "
+                "it was cut short; copy it again."
+            )
+            raise ValueError(msg)
+    elif _ID in first_row(text):
+        table = parse_table(text, source, as_text=(_ID,))
+    else:
         msg = (
-            f"{path.name!r} starts with {count_line[:40]!r}: expected the number of images, "
-            "as in the official file."
+            f"{source} starts with {first[:40]!r}: expected the number of images, as in the "
+            f"official file, or a header with {_ID}, as in Kaggle's."
         )
         raise ValueError(msg)
-    table = _read_spaced(path, skiprows=1, header=0)
-    if len(table) != int(count_line):
-        msg = (
-            f"{path.name!r} announces {count_line} images and lists {len(table)}: "
-            "it was cut short; copy it again."
-        )
-        raise ValueError(msg)
-    if not table.isin((-1, 1)).to_numpy().all():
-        msg = f"{path.name!r} holds values other than -1 and 1: copy the official file again."
-        raise ValueError(msg)
-    return (table == 1).astype(np.int8)
+    table = _by_image(table, source)
+    for name in table.columns:
+        table[name] = require_numbers(table, name, source, [-1, 1]) == 1
+    return table.astype(np.int8)
 
 
-def _celeba_split(root: Path, names: pd.Index) -> NDArray[np.object_]:
-    path = find_file(root, _under(_CELEBA_FOLDERS, ("list_eval_partition.txt",)))
+def _by_image(table: pd.DataFrame, source: str) -> pd.DataFrame:
+    require_unique(table[_ID], source)
+    return table.set_index(_ID)
+
+
+def _celeba_split(root: Path, names: pd.Index, table: Path) -> NDArray[np.object_]:
+    path = find_file(root, _celeba("list_eval_partition"))
     if path is None:
-        return _split_by_number(pd.Series(names))
-    codes = _read_pairs(path, names)
-    if not np.isin(codes, range(len(_SPLITS))).all():
-        msg = f"{path.name!r} holds splits other than 0, 1 and 2: copy the official file again."
-        raise ValueError(msg)
-    return _split_names(codes)
+        return _split_by_number(names.to_series(), table)
+    return _split_names(_read_pairs(path, "partition", names, [0, 1, 2]))
 
 
-def _split_by_number(names: pd.Series) -> NDArray[np.object_]:
-    numbers = pd.to_numeric(names.str.extract(r"(\d+)", expand=False)).to_numpy()
+def _split_by_number(names: pd.Series, path: Path) -> NDArray[np.object_]:
+    expected = (
+        f"the number of an image of CelebA, 1 to {_N_IMAGES}, as the split follows from it. "
+        "For other images add list_eval_partition.txt, or use load_image_folder"
+    )
+    numbers = _numbers(names, repr(path.name), expected)
+    reject_rows(names, ~numbers.between(1, _N_IMAGES), repr(path.name), expected)
     # Numbers start at 1, and the bounds are inclusive: hence side="left".
     return _split_names(np.searchsorted(_LAST_OF_SPLIT, numbers, side="left"))
 
@@ -253,25 +279,45 @@ def _split_names(codes: NDArray[np.int64]) -> NDArray[np.object_]:
     return names
 
 
-def _read_pairs(path: Path, names: pd.Index) -> NDArray[np.int64]:
-    """Read lines of an image name and an integer, in the order of ``names``."""
-    values = _read_spaced(path, header=None).iloc[:, 0].reindex(names)
+def _read_pairs(
+    path: Path, column: str, names: pd.Index, allowed: Sequence[int] | tuple[float, float]
+) -> NDArray[np.int64]:
+    """Return one number an image, in the order of ``names``.
+
+    The official files have neither header nor commas, those of Kaggle have both.
+    """
+    text, source = read_text(path), repr(path.name)
+    if _ID in first_row(text):
+        table = parse_table(text, source, as_text=(_ID,))
+        require_columns(table, (column,), source)
+    else:
+        table = parse_table(text, source, names=(_ID, column), spaced=True, as_text=(_ID,))
+    table[column] = require_numbers(table, column, source, allowed)
+    values = _by_image(table, source)[column].reindex(names)
     _require_all(values, path)
     numbers: NDArray[np.int64] = values.to_numpy(dtype=np.int64)
     return numbers
 
 
-def _read_mapping(path: Path, names: pd.Index) -> NDArray[np.object_]:
+def _read_mapping(path: Path, names: pd.Index, table: Path) -> NDArray[np.object_]:
     """Read the CelebA file name for each CelebA-HQ image, whose index is its name."""
-    mapping = _read_spaced(path, header=0)
-    if "orig_file" not in mapping.columns:
-        msg = f"{path.name!r} has no column 'orig_file': copy the official file again."
-        raise ValueError(msg)
-    index = names.str.extract(r"(\d+)", expand=False).astype(np.int64)
-    original = mapping["orig_file"].reindex(index)
+    source = repr(path.name)
+    mapping = parse_table(read_text(path), source, spaced=True, as_text=("orig_file",))
+    require_columns(mapping, ("idx", "orig_file"), source)
+    mapping["idx"] = require_numbers(mapping, "idx", source, (0, np.inf))
+    require_unique(mapping["idx"], source)
+    index = _numbers(names.to_series(), repr(table.name), "the number of an image of CelebA-HQ")
+    original = mapping.set_index("idx")["orig_file"].reindex(index)
     _require_all(original, path)
     file_names: NDArray[np.object_] = original.to_numpy(dtype=object)
     return file_names
+
+
+def _numbers(names: pd.Series, source: str, expected: str) -> pd.Series:
+    """Return the numbers that are the names of files, without their suffix."""
+    digits = names.str.extract(r"^(\d{1,9})(?:\.\w+)?$", expand=False)
+    reject_rows(names, digits.isna(), source, expected)
+    return digits.astype(np.int64)
 
 
 def _require_all(values: pd.Series, path: Path) -> None:
@@ -279,11 +325,3 @@ def _require_all(values: pd.Series, path: Path) -> None:
         missing = ", ".join(map(str, values.index[values.isna()][:5]))
         msg = f"{path.name!r} does not list {missing}: copy the official file again."
         raise ValueError(msg)
-
-
-def _read_spaced(path: Path, *, header: int | None, skiprows: int = 0) -> pd.DataFrame:
-    try:
-        return pd.read_csv(path, sep=r"\s+", header=header, skiprows=skiprows, index_col=0)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        msg = f"{path.name!r} cannot be read as a table ({error}): copy the official file again."
-        raise ValueError(msg) from error

@@ -1,8 +1,10 @@
 """Choosing rows and columns of an attribute table before anything is decoded."""
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from numbers import Integral
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,11 +12,24 @@ from numpy.typing import NDArray
 from sklearn.utils import check_random_state
 
 from skfairlatent.datasets._files import PathLike, require_path
+from skfairlatent.datasets._tables import (
+    NAME_COLUMNS,
+    parse_table,
+    read_text,
+    require_unique,
+    require_unique_columns,
+)
 
-__all__ = ["AttributeTable", "RowOptions", "read_attributes"]
+__all__ = [
+    "AttributeTable",
+    "RowOptions",
+    "read_attributes",
+    "wanted_splits",
+]
 
-_NAME_COLUMNS = ("image_id", "file_name", "filename", "image")
 _SPLIT_COLUMN = "split"
+# As pandas and R write the numbers of rows.
+_INDEX_COLUMNS = ("", "Unnamed: 0")
 
 
 @dataclass(frozen=True)
@@ -37,6 +52,7 @@ class AttributeTable:
     frame : DataFrame of n rows
         Attributes only, with a RangeIndex.
     split : ndarray of shape (n,), object, or None
+        As text; None in rows without a split.
     source : str
         Where the table came from, for messages.
     """
@@ -55,23 +71,21 @@ class AttributeTable:
         ValueError
             If no column names the images, or a name is missing or given twice.
         """
-        column = next((name for name in _NAME_COLUMNS if name in table.columns), None)
+        column = next((name for name in NAME_COLUMNS if name in table.columns), None)
         if column is None:
             msg = (
                 f"{source} has no column that names the images: call it 'image_id'. "
                 f"Its columns are {', '.join(map(str, table.columns[:10]))}."
             )
             raise ValueError(msg)
+        require_unique_columns(table.columns, source)
         if table[column].isna().any():
             msg = f"{source} has rows without a {column}: name their image or drop them."
             raise ValueError(msg)
-        names = table[column].astype(str).to_numpy(dtype=object)
-        repeated = pd.Series(names)[pd.Series(names).duplicated()].unique()
-        if len(repeated):
-            msg = f"{source} names {', '.join(repeated[:5])} more than once: keep one row of each."
-            raise ValueError(msg)
+        names = table[column].astype(str).str.strip().to_numpy(dtype=object)
+        require_unique(names, source)
         has_split = _SPLIT_COLUMN in table.columns
-        split = table[_SPLIT_COLUMN].to_numpy(dtype=object) if has_split else None
+        split = np.array(_as_text(table[_SPLIT_COLUMN]), dtype=object) if has_split else None
         frame = table.drop(columns=[column, *([_SPLIT_COLUMN] if has_split else [])])
         return cls(names, frame.reset_index(drop=True), split, source)
 
@@ -99,16 +113,12 @@ class AttributeTable:
     def _rows_of(self, split: str | Sequence[str] | None) -> NDArray[np.intp]:
         if split is None:
             return np.arange(len(self.names))
-        wanted = [split] if isinstance(split, str) else list(split)
         if self.split is None:
             msg = f"split={split!r} was asked for, but {self.source} has no split: leave it out."
             raise ValueError(msg)
-        present = sorted(set(self.split))
-        unknown = [name for name in wanted if name not in present]
-        if unknown:
-            msg = f"split={split!r} is not in {self.source}: pass one of {', '.join(present)}."
-            raise ValueError(msg)
-        return np.flatnonzero(np.isin(self.split.astype(str), wanted))
+        held = pd.Series(self.split)
+        present = sorted(held.dropna().unique())
+        return np.flatnonzero(held.isin(wanted_splits(split, present, self.source)))
 
     def _columns(self, options: RowOptions) -> list[str]:
         if isinstance(options.columns, str):
@@ -118,9 +128,10 @@ class AttributeTable:
         for name in wanted:
             if name not in self.frame.columns:
                 known = [str(column) for column in self.frame.columns]
-                close = difflib.get_close_matches(name, known, n=1) or known[:10]
+                close = difflib.get_close_matches(str(name), known, n=1) or known[:10]
                 msg = f"{self.source} has no column {name!r}: did you mean {', '.join(close)}?"
                 raise ValueError(msg)
+        require_unique_columns(wanted, "columns=")
         return wanted
 
 
@@ -129,14 +140,43 @@ def read_attributes(attributes: PathLike | pd.DataFrame) -> AttributeTable:
     if isinstance(attributes, pd.DataFrame):
         return AttributeTable.from_frame(attributes, "the attribute table")
     path = require_path(attributes, "a CSV table of attributes")
-    # Names such as 000001 must stay text.
-    table = pd.read_csv(path, dtype=dict.fromkeys(_NAME_COLUMNS, str))
-    return AttributeTable.from_frame(table, repr(path.name))
+    source = repr(path.name)
+    # Names such as 000001 must stay text, and a split of 1 must not become 1.0 beside a gap.
+    table = parse_table(read_text(path), source, as_text=(*NAME_COLUMNS, _SPLIT_COLUMN))
+    first = table.columns[0]
+    if first in _INDEX_COLUMNS and pd.api.types.is_integer_dtype(table[first]):
+        table = table.drop(columns=first)
+    return AttributeTable.from_frame(table, source)
+
+
+def wanted_splits(split: Any, present: Iterable[str], source: str) -> list[str]:
+    """Return the splits that were asked for as text, which must be present."""
+    listed = isinstance(split, Iterable) and not isinstance(split, str)
+    wanted = _as_text(split if listed else [split])
+    if not wanted or not set(wanted) <= set(present):
+        msg = f"split={split!r} is not in {source}: pass one of {', '.join(present)}."
+        raise ValueError(msg)
+    return [name for name in present if name in wanted]
+
+
+def _as_text(values: Iterable[Any]) -> list[str | None]:
+    """Return each value as text, 1.0 as 1; None where there is none."""
+
+    def text(value: Any) -> str | None:
+        if pd.api.types.is_scalar(value) and pd.isna(value):
+            return None
+        is_whole = isinstance(value, float | np.floating) and value.is_integer()
+        return str(int(value) if is_whole else value).strip() or None
+
+    return [text(value) for value in values]
 
 
 def _limit(
     rows: NDArray[np.intp], max_rows: int, random_state: int | np.random.RandomState | None
 ) -> NDArray[np.intp]:
+    if isinstance(max_rows, bool) or not isinstance(max_rows, Integral):
+        msg = f"At most {max_rows!r} rows were asked for: pass an integer, or None for all."
+        raise TypeError(msg)
     if max_rows < 1:
         msg = f"At most {max_rows} rows were asked for: pass 1 or more, or None for all."
         raise ValueError(msg)

@@ -81,12 +81,13 @@ class ImageStore:
                     "write it with its folder and suffix."
                 )
                 raise ValueError(msg)
-            if found.setdefault(member, name) != name:
+            if member in found:
                 msg = (
                     f"{found[member]!r} and {name!r} in {table} are one image, {member!r}: "
                     "keep one row of each."
                 )
                 raise ValueError(msg)
+            found[member] = name
         return list(found)
 
     def _known_name(self, name: str) -> str:

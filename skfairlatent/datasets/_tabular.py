@@ -1,5 +1,6 @@
 """Adult and COMPAS, read from files and parted into features, target and sensitive columns."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,6 +9,16 @@ import pandas as pd
 from sklearn.utils import Bunch
 
 from skfairlatent.datasets._files import PathLike, require_file, require_path
+from skfairlatent.datasets._rows import wanted_splits
+from skfairlatent.datasets._tables import (
+    first_row,
+    parse_table,
+    read_text,
+    reject_rows,
+    require_columns,
+    require_numbers,
+    require_unique_columns,
+)
 
 __all__ = ["load_adult", "load_compas"]
 
@@ -20,15 +31,39 @@ _ADULT_COLUMNS = (
     *("occupation", "relationship", "race", "sex", "capital-gain", "capital-loss"),
     *("hours-per-week", "native-country", "income"),
 )
+# Names in other copies, of Kaggle and OpenML, where dots and underscores may stand for hyphens.
+_ADULT_ALIASES = {"educational-num": "education-num", "gender": "sex", "class": "income"}
 _ADULT_TARGETS = ("<=50K", ">50K")
+_SEXES = ("Male", "Female")
+_COUNT = (0, np.inf)
+_ADULT_NUMBERS = {
+    "age": (0, 120),
+    "fnlwgt": _COUNT,
+    "education-num": (1, 16),
+    "capital-gain": _COUNT,
+    "capital-loss": _COUNT,
+    "hours-per-week": (0, 168),
+}
 _COMPAS_FILES = ("compas-two-years.csv", "compas-scores-two-years.csv")
 _COMPAS_FEATURES = (
     *("sex", "age", "race", "juv_fel_count", "juv_misd_count", "juv_other_count"),
     *("priors_count", "c_charge_degree"),
 )
-_COMPAS_FILTER = ("days_b_screening_arrest", "is_recid", "score_text")
 _COMPAS_TARGET = "two_year_recid"
 _COMPAS_SCORE = "decile_score"
+_COMPAS_DELAY = "days_b_screening_arrest"
+_COMPAS_NUMBERS: dict[str, tuple[float, float] | list[int]] = {
+    "age": (0, 120),
+    "juv_fel_count": _COUNT,
+    "juv_misd_count": _COUNT,
+    "juv_other_count": _COUNT,
+    "priors_count": _COUNT,
+    "is_recid": [-1, 0, 1],
+    _COMPAS_DELAY: (-np.inf, np.inf),
+    _COMPAS_SCORE: [-1, *range(1, 11)],
+    _COMPAS_TARGET: [0, 1],
+}
+_COMPAS_COLUMNS = tuple(dict.fromkeys((*_COMPAS_FEATURES, *_COMPAS_NUMBERS, "score_text")))
 
 
 def load_adult(
@@ -91,14 +126,15 @@ def load_adult(
     (32561, 11)
     """
     root = require_path(path, "the folder of Adult, or one of its files")
-    if split is not None and (root.is_file() or split not in _ADULT_FILES):
-        hint = "leave it out for a single file" if root.is_file() else "pass 'train' or 'test'"
-        msg = f"split={split!r} is not known here: {hint}."
-        raise ValueError(msg)
-    if root.is_file():
+    if not root.is_dir():
+        if split is not None:
+            msg = f"split={split!r} was asked for of one file: leave it out, or pass the folder."
+            raise ValueError(msg)
         table, splits = _read_adult(root), None
     else:
-        wanted = _ADULT_FILES if split is None else (split,)
+        wanted = list(
+            _ADULT_FILES if split is None else wanted_splits(split, _ADULT_FILES, "Adult")
+        )
         parts = {name: _read_adult(_adult_file(root, name)) for name in wanted}
         table = pd.concat(parts.values(), ignore_index=True)
         splits = np.repeat(np.array(list(parts), dtype=object), [len(p) for p in parts.values()])
@@ -176,11 +212,12 @@ def load_compas(
     """
     root = require_path(path, "the folder of COMPAS, or its file")
     file = root if root.is_file() else require_file(root, _COMPAS_FILES, "COMPAS table")
-    table = pd.read_csv(file, low_memory=False)
-    needed = (*_COMPAS_FEATURES, *_COMPAS_FILTER, _COMPAS_TARGET, _COMPAS_SCORE)
-    _require_columns(table, needed, file)
+    table = _read_compas(file)
     if published_filter:
         table = table[_is_published(table)].reset_index(drop=True)
+        if table.empty:
+            msg = f"{file.name!r} has no row left: pass published_filter=False to keep all."
+            raise ValueError(msg)
     return _part(
         table[list(_COMPAS_FEATURES)],
         table[_COMPAS_TARGET],
@@ -195,30 +232,51 @@ def _adult_file(root: Path, split: str) -> Path:
 
 
 def _read_adult(file: Path) -> pd.DataFrame:
-    with file.open(encoding="utf-8") as lines:
-        first = lines.readline()
-    has_header = first.startswith("age")
-    table = pd.read_csv(
-        file,
-        header=0 if has_header else None,
-        names=None if has_header else list(_ADULT_COLUMNS),
-        skiprows=1 if first.startswith("|") else 0,  # adult.test opens with a remark
-        skipinitialspace=True,
-        na_values="?",
-    )
-    _require_columns(table, _ADULT_COLUMNS, file)
-    labels = table["income"].astype(str).str.strip().str.rstrip(".")
-    unknown = sorted(set(labels) - set(_ADULT_TARGETS))
-    if unknown:
-        msg = f"{file.name!r} holds the labels {unknown[:5]}: expected {list(_ADULT_TARGETS)}."
-        raise ValueError(msg)
+    text, source = read_text(file), repr(file.name)
+    if text.startswith("|"):  # adult.test opens with a remark
+        text = text[text.find("\n") :]
+    header = [_adult_name(name) for name in first_row(text)]
+    has_header = not set(header).isdisjoint(_ADULT_COLUMNS)
+    table = parse_table(text, source, names=None if has_header else _ADULT_COLUMNS)
+    if has_header:
+        require_unique_columns([name for name in header if name in _ADULT_COLUMNS], source)
+        table.columns = pd.Index(header)
+        require_columns(table, _ADULT_COLUMNS, source)
+    table = table[list(_ADULT_COLUMNS)].mask(lambda held: held == "?")
+    for name, allowed in _ADULT_NUMBERS.items():
+        may_miss = name != "fnlwgt"
+        table[name] = require_numbers(table, name, source, allowed, may_miss=may_miss)
+    sex, labels = table["sex"], table["income"].str.rstrip(".")
+    reject_rows(sex, sex.notna() & ~sex.isin(_SEXES), source, " or ".join(_SEXES))
+    reject_rows(table["income"], ~labels.isin(_ADULT_TARGETS), source, " or ".join(_ADULT_TARGETS))
     table["income"] = (labels == _ADULT_TARGETS[1]).astype(np.int64)
+    return table
+
+
+def _adult_name(name: str) -> str:
+    plain = re.sub("[ ._]+", "-", name.lower())
+    plain = _ADULT_ALIASES.get(plain, plain)
+    return plain if plain in _ADULT_COLUMNS else name
+
+
+def _read_compas(file: Path) -> pd.DataFrame:
+    source = repr(file.name)
+    table = parse_table(read_text(file), source, may_repeat=True)
+    require_columns(table, _COMPAS_COLUMNS, source)
+    for name in _COMPAS_COLUMNS:
+        again = f"{name}.1"  # the published file has two columns twice
+        if again in table.columns:
+            differ = (table[name] != table[again]) & table[name].notna()
+            reject_rows(table[again], differ, source, f"the value of the other column {name!r}")
+    for name, allowed in _COMPAS_NUMBERS.items():
+        may_miss = name == _COMPAS_DELAY
+        table[name] = require_numbers(table, name, source, allowed, may_miss=may_miss)
     return table
 
 
 def _is_published(table: pd.DataFrame) -> pd.Series:
     return (
-        table["days_b_screening_arrest"].between(-30, 30)
+        table[_COMPAS_DELAY].between(-30, 30)
         & (table["is_recid"] != -1)
         & (table["c_charge_degree"] != "O")
         & table["score_text"].notna()  # "N/A" in the file
@@ -244,10 +302,3 @@ def _part(
         categorical_features=[str(name) for name in data.columns if name not in numeric],
         **extra,
     )
-
-
-def _require_columns(table: pd.DataFrame, needed: Sequence[str], file: Path) -> None:
-    absent = [name for name in needed if name not in table.columns]
-    if absent:
-        msg = f"{file.name!r} lacks the columns {', '.join(absent)}: pass the published file."
-        raise ValueError(msg)

@@ -34,7 +34,7 @@ def _make_special(kind, path):
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no pipes among its files")
 @pytest.mark.parametrize("kind", ["pipe", "link to a device", "link to a pipe", "socket"])
-@pytest.mark.parametrize("place", ["image", "zip"])
+@pytest.mark.parametrize("place", ["image", "zip", "table"])
 def test__load_image_folder__refuses_what_is_no_file(tmp_path, monkeypatch, kind, place, encoded):
     monkeypatch.chdir(tmp_path)  # the path of a socket must be short
     name = {"image": "c.png", "zip": "images.zip", "table": "attributes.csv"}[place]
