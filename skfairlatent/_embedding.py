@@ -5,6 +5,7 @@ __all__ = [
     "decode_embeddings",
     "encode",
     "encoder_fingerprint",
+    "encoder_twin",
     "holds_images",
     "image_encoder",
     "image_shape",
@@ -13,9 +14,11 @@ __all__ = [
     "reject_near_images",
 ]
 
+import copy
 import os
 import pickle
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol, runtime_checkable
 
 import joblib
@@ -104,6 +107,57 @@ def check_encoder(encoder: Any) -> None:
         )
 
 
+def encoder_twin(encoder: Any) -> Any:
+    """Return a copy of a trained encoder whose parameters can be set without changing the other.
+
+    What it has learnt is shared, not copied. Whatever `encoder` is made of and lists among its
+    parameters is copied alike: steps of a Pipeline, parts of a FeatureUnion.
+
+    Raises
+    ------
+    TypeError
+        If it has no parameters, as the name of an encoder has none.
+    """
+    if isinstance(encoder, type) or not hasattr(encoder, "set_params"):
+        remedy = "; pass encoder=DiffAEEncoder() in its place" if encoder == DIFFAE else ""
+        raise TypeError(
+            f"Parameters encoder__... cannot be set, as encoder={_shown(encoder)} has no "
+            f"set_params{remedy}."
+        )
+    twin = copy.copy(encoder)
+    for name, value in encoder.get_params(deep=False).items():
+        if _has_parameters(value):
+            setattr(twin, name, encoder_twin(value))
+        elif isinstance(value, list) and any(isinstance(part, tuple) for part in value):
+            setattr(twin, name, [_twin_of_named(part) for part in value])
+    return twin
+
+
+def _twin_of_named(named: Any) -> Any:
+    """Copy the estimator in (name, estimator), or of a ColumnTransformer (name, ..., columns)."""
+    if not isinstance(named, tuple):
+        return named
+    return tuple(encoder_twin(part) if _has_parameters(part) else part for part in named)
+
+
+def _has_parameters(value: Any) -> bool:
+    return hasattr(value, "get_params") and not isinstance(value, type)
+
+
+@contextmanager
+def _trained(encoder: Any) -> Iterator[None]:
+    """Say of an encoder that is not fitted what to do, also where it once was."""
+    try:
+        yield
+    except NotFittedError as error:
+        raise NotFittedError(
+            f"encoder={encoder!r} is not fitted, and fit does not train it: call "
+            "encoder.fit(images) first. If that was done: scikit-learn forgets it of an encoder "
+            "that is copied, as one in a search's grid of parameters is; pass "
+            "sklearn.frozen.FrozenEstimator(encoder) there, after encoder.fit(images)."
+        ) from error
+
+
 def _shown(encoder: Any) -> str:
     """Return what to call an encoder: of a network the class, as its layers fill a screen."""
     if isinstance(encoder, torch.nn.Module):
@@ -113,13 +167,8 @@ def _shown(encoder: Any) -> str:
 
 def encode(encoder: Any, images: Any, device: str | torch.device) -> npt.NDArray[Any]:
     """Return the embeddings of images, shape (n_samples, d)."""
-    try:
+    with _trained(encoder):
         embeddings = np.asarray(image_encoder(encoder, device).transform(images))
-    except NotFittedError as error:
-        raise NotFittedError(
-            f"encoder={encoder!r} is not fitted, and fit does not train it: call "
-            "encoder.fit(images) first."
-        ) from error
     if embeddings.ndim != 2 or len(embeddings) != len(images):
         raise ValueError(
             f"encoder={encoder!r} turned {len(images)} images into an array of shape "
@@ -138,7 +187,8 @@ def decode_embeddings(
             f"encoder={encoder!r} has no inverse_transform, so latents cannot be decoded to "
             "images; use an encoder that can decode."
         )
-    return decoder.inverse_transform(embeddings, **given)
+    with _trained(encoder):
+        return decoder.inverse_transform(embeddings, **given)
 
 
 def encoder_fingerprint(encoder: Any, *, used: bool = True) -> str | None:
@@ -153,7 +203,8 @@ def encoder_fingerprint(encoder: Any, *, used: bool = True) -> str | None:
     if isinstance(encoder, str):
         return str(image_encoder(encoder, "cpu").fingerprint())
     if hasattr(encoder, "fingerprint"):
-        return str(encoder.fingerprint())
+        with _trained(encoder):
+            return str(encoder.fingerprint())
     return f"{_kind(encoder)}:{digest_of_values(encoder)}"
 
 

@@ -26,6 +26,7 @@ from skfairlatent._embedding import (
     decode_embeddings,
     encode,
     encoder_fingerprint,
+    encoder_twin,
     holds_images,
     image_shape,
     reject_near_images,
@@ -75,8 +76,9 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
     encoder : {"diffae"}, object or None, default="diffae"
         What turns images into embeddings: any object with ``transform`` and, to decode,
         ``inverse_transform``. It must be trained; clones of this estimator, as in a grid search,
-        share it. **A two-dimensional numeric X is taken to be embeddings already** and passes
-        it by. None takes numbers only, and refuses images.
+        share it. A search over its parameters, as ``encoder__n_steps``, changes copies, and over
+        whole encoders takes ``sklearn.frozen.FrozenEstimator(encoder)``. **A two-dimensional
+        numeric X is taken to be embeddings already** and passes it by. None takes numbers only, and refuses images.
 
     n_label_components : int or "auto", default="auto"
         Width of the label block, from 1 to n_features - 1. ``"auto"`` takes 2 for each class
@@ -681,6 +683,33 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
     @property
     def _n_features_out(self) -> int:
         return len(range(*self._output_slice().indices(self.sensitive_slice_.stop)))
+
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters of this estimator, or of its encoder as ``encoder__<parameter>``.
+
+        Parameters
+        ----------
+        **params : dict
+            Names and values.
+
+        Returns
+        -------
+        FairLatentTransformer
+            This object. Its encoder, if parameters of it are set, becomes a copy that shares the
+            weights: other models with that encoder stay as they are. What only a fit of the
+            encoder looks at, such as the ``n_components`` of a PCA, changes nothing any more.
+
+        Raises
+        ------
+        TypeError
+            If parameters are set of an encoder that has none, such as ``"diffae"``.
+        ValueError
+            If there is no such parameter.
+        """
+        if any(name.startswith("encoder__") for name in params):
+            params = {**params, "encoder": encoder_twin(params.get("encoder", self.encoder))}
+        super().set_params(**params)
+        return self
 
     def __sklearn_clone__(self) -> Self:
         """Return an unfitted twin with the same encoder: it is trained already, and stays so."""
