@@ -9,6 +9,18 @@ import numpy.typing as npt
 import pandas as pd
 from sklearn.utils.multiclass import type_of_target
 
+_PART = {"sensitive_features": "attribute", "y": "label"}
+_IF_MISSING = {
+    "sensitive_features": "drop these rows, or make them a group of their own, as by "
+    "fillna('unknown')",
+    "y": "drop these rows",
+}
+_IF_CONTINUOUS = {
+    "sensitive_features": "expected groups. Cut it into groups first, e.g. "
+    "pandas.cut(age, [0, 30, 60, 120]).astype(str)",
+    "y": "expected class labels. Cut a score into classes first, e.g. y = y > threshold",
+}
+
 
 class SensitiveColumn(NamedTuple):
     """One sensitive attribute, as integers.
@@ -40,7 +52,9 @@ def check_length(name: str, given: int, expected: int, other: str = "X") -> None
         )
 
 
-def cross_columns(sensitive_features: Any) -> tuple[npt.NDArray[np.int64], list[str]]:
+def cross_columns(
+    sensitive_features: Any, what: str = "sensitive_features"
+) -> tuple[npt.NDArray[np.int64], list[str]]:
     """Cross the columns of the sensitive features into one group per row.
 
     Only combinations that occur become groups. They are sorted column by column, numbers as
@@ -50,6 +64,9 @@ def cross_columns(sensitive_features: Any) -> tuple[npt.NDArray[np.int64], list[
     ----------
     sensitive_features : array-like of shape (n_samples,) or (n_samples, n_attributes)
         Strings or numbers, as a list, array, Series or DataFrame.
+
+    what : {"sensitive_features", "y"}
+        What errors call it: labels are crossed as well.
 
     Returns
     -------
@@ -76,7 +93,7 @@ def cross_columns(sensitive_features: Any) -> tuple[npt.NDArray[np.int64], list[
     >>> codes.tolist()
     [1, 0, 2]
     """
-    columns = encode_columns(sensitive_features)
+    columns = encode_columns(sensitive_features, what)
     if len(columns) == 1:
         return columns[0].codes, columns[0].values
     codes = columns[0].codes
@@ -88,13 +105,18 @@ def cross_columns(sensitive_features: Any) -> tuple[npt.NDArray[np.int64], list[
     return codes.astype(np.int64), names
 
 
-def encode_columns(sensitive_features: Any) -> list[SensitiveColumn]:
+def encode_columns(
+    sensitive_features: Any, what: str = "sensitive_features"
+) -> list[SensitiveColumn]:
     """Encode each sensitive attribute on its own.
 
     Parameters
     ----------
     sensitive_features : array-like of shape (n_samples,) or (n_samples, n_attributes)
         Strings or numbers, as a list, array, Series or DataFrame.
+
+    what : {"sensitive_features", "y"}
+        What errors call it.
 
     Returns
     -------
@@ -106,21 +128,23 @@ def encode_columns(sensitive_features: Any) -> list[SensitiveColumn]:
     ValueError
         If a value is missing, or if there are no rows, no columns or too many dimensions.
     """
-    columns = _split_columns(sensitive_features)
+    columns = _split_columns(sensitive_features, what)
     n_rows = len(columns[0][1]) if columns else 0
     if n_rows == 0:
         raise ValueError(
-            f"sensitive_features has {n_rows} rows and {len(columns)} columns: expected one "
-            "value per sample, as a column or as a table with one column per attribute."
+            f"{what} has {n_rows} rows and {len(columns)} columns: expected one value per "
+            f"sample, as a column or as a table with one column per {_PART[what]}."
         )
-    return [_encode(name, values, index) for index, (name, values) in enumerate(columns)]
+    return [_encode(name, values, index, what) for index, (name, values) in enumerate(columns)]
 
 
-def _split_columns(features: Any) -> list[tuple[str | None, npt.NDArray[Any]]]:
+def _split_columns(features: Any, what: str) -> list[tuple[str | None, npt.NDArray[Any]]]:
+    if features is None:
+        raise ValueError(f"{what} is None: expected one value per sample.")
     if isinstance(features, str):
         raise TypeError(
-            f"sensitive_features={features!r} is a name: pass the column itself, e.g. "
-            f"sensitive_features=X[{features!r}], and leave it out of X."
+            f"{what}={features!r} is a name: pass the column itself, e.g. "
+            f"{what}=X[{features!r}], and leave it out of X."
         )
     if isinstance(features, dict):
         features = pd.DataFrame(features)
@@ -140,26 +164,25 @@ def _split_columns(features: Any) -> list[tuple[str | None, npt.NDArray[Any]]]:
     if values.ndim == 2:
         return [(None, values[:, index]) for index in range(values.shape[1])]
     raise ValueError(
-        f"sensitive_features has {values.ndim} dimensions (given: {type(features).__name__}): "
-        "expected shape (n_samples,) or (n_samples, n_attributes)."
+        f"{what} has {values.ndim} dimensions (given: {type(features).__name__}): "
+        f"expected shape (n_samples,) or (n_samples, n_{_PART[what]}s)."
     )
 
 
-def _encode(name: str | None, values: npt.NDArray[Any], index: int) -> SensitiveColumn:
-    where = f"column {index if name is None else name!r} of sensitive_features"
+def _encode(name: str | None, values: npt.NDArray[Any], index: int, what: str) -> SensitiveColumn:
+    where = f"column {index if name is None else name!r} of {what}"
     if values.dtype == object and any(np.ndim(value) for value in values):
-        raise ValueError(f"{where} holds lists: give every row the same number of attributes.")
+        raise ValueError(f"{where} holds lists: give every row the same number of {_PART[what]}s.")
     missing = np.flatnonzero(pd.isna(values))
     if len(missing):
         raise ValueError(
-            f"{where} has {len(missing)} missing value(s), the first at row {missing[0]}: drop "
-            "these rows, or make them a group of their own, as by fillna('unknown')."
+            f"{where} has {len(missing)} missing value(s), the first at row {missing[0]}: "
+            f"{_IF_MISSING[what]}."
         )
     uniques, codes = _sorted_unique(values)
     if uniques.dtype.kind == "f" and type_of_target(uniques).startswith("continuous"):
         raise ValueError(
-            f"{where} holds real numbers such as {uniques[0]:.4g}: expected groups. Cut it into "
-            "groups first, e.g. pandas.cut(age, [0, 30, 60, 120]).astype(str)."
+            f"{where} holds real numbers such as {uniques[0]:.4g}: {_IF_CONTINUOUS[what]}."
         )
     return SensitiveColumn(name, codes, [_as_text(value) for value in uniques])
 

@@ -16,7 +16,6 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 from sklearn.utils import check_array
 
 from ._groups import check_length, cross_columns, encode_columns
@@ -88,10 +87,9 @@ def gather_rows(
 def _encode(Z: Any, y: Any, sensitive_features: Any) -> tuple[Floats, Coding, list[Coding]]:
     """Return Z checked, the crossed label, and the sensitive features: crossed, then each."""
     Z = check_array(Z, dtype=[np.float32, np.float64], input_name="Z")
-    if pd.isna(np.asarray(y, dtype=object)).any():
-        raise ValueError("y has missing values: drop these rows before measuring leakage.")
+    labels = Coding("label", *cross_columns(y, "y"))
     columns = encode_columns(sensitive_features)
-    check_length("y", len(y), len(Z), "Z")
+    check_length("y", len(labels.codes), len(Z), "Z")
     check_length("sensitive_features", len(columns[0].codes), len(Z), "Z")
     for index, column in enumerate(columns):
         if len(column.values) < 2:
@@ -106,7 +104,7 @@ def _encode(Z: Any, y: Any, sensitive_features: Any) -> tuple[Floats, Coding, li
     if len(each) > 1:
         crossed = " x ".join(column.name for column in each)
         each.insert(0, Coding(crossed, *cross_columns(sensitive_features)))
-    return Z, Coding("label", *cross_columns(y)), each
+    return Z, labels, each
 
 
 def _stack(first: Coding, second: Coding) -> Coding:

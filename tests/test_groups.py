@@ -74,7 +74,7 @@ def test__cross_columns__missing_value_is_an_error(missing):
     [
         ([], "0 rows and 1 columns"),
         (pd.DataFrame(index=[0, 1]), "0 rows and 0 columns"),
-        (None, r"0 dimensions \(given: NoneType\)"),
+        (None, "sensitive_features is None: expected one value per sample"),
         (np.zeros((2, 2, 2)), "3 dimensions"),
         ([["a"], ["a", "b"]], "holds lists"),
     ],
@@ -96,3 +96,20 @@ def test__cross_columns__refuses_real_numbers_and_names():
         cross_columns([20.5, 31.25, 47.0])
     with pytest.raises(TypeError, match=r"'group' is a name: pass the column itself"):
         cross_columns("group")
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ([0, np.nan], r"column 0 of y has 1 missing value.*: drop these rows\.$"),
+        ([0.3, 0.1], r"column 0 of y holds real numbers such as 0\.1: expected class labels"),
+        (None, "y is None: expected one value per sample"),
+        (np.zeros((2, 2, 2)), r"y has 3 dimensions .*\(n_samples, n_labels\)"),
+        ([], "y has 0 rows and 1 columns"),
+        ([[0, 1], [0]], "holds lists: give every row the same number of labels"),
+    ],
+)
+def test__labels__are_called_so_in_errors(labels, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        cross_columns(labels, "y")
+    assert "sensitive" not in str(caught.value)
