@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from ._drawing import BLUE, DARK, GREY, LETTER, LIGHT, VERMILION, plain_axes, set_titles
+from ._drawing import (
+    BLUE,
+    DARK,
+    GREY,
+    LETTER,
+    LIGHT,
+    VERBATIM,
+    VERMILION,
+    plain_axes,
+    set_titles,
+)
 from ._readings import Reading
 
 if TYPE_CHECKING:
@@ -66,6 +76,7 @@ def draw_face(
             color=DARK,
             fontsize="small",
             fontweight="bold" if is_changed else "normal",
+            **VERBATIM,
         )
 
 
@@ -106,6 +117,7 @@ def draw_probabilities(
             color=DARK,
             fontsize="small",
             fontweight="bold" if reading.changed[row, edit + 1] else "normal",
+            **VERBATIM,
         )
     key = f"○ before   ● after   {CHANGED} after, decided otherwise" if has_key else ""
     set_titles(ax, f"{reading.title} (edited)" if is_edited else reading.title, key)

@@ -12,7 +12,7 @@ from sklearn.utils import _safe_indexing
 from skfairlatent._embedding import holds_images
 
 from ._counterfactual_panels import draw_face, draw_probabilities, face_size, panel_width
-from ._drawing import balanced_grid, find_axes, pyplot, shortened
+from ._drawing import VERBATIM, balanced_grid, find_axes, pyplot, shortened
 from ._readings import make_readings
 
 if TYPE_CHECKING:
@@ -309,9 +309,11 @@ class CounterfactualDisplay:
             draw_face(cell, images[row, column], self.readings, (row, column), reached)
         for column, cell in enumerate(self.axes_[0]):
             name = f"{self.edited_name} {self.edit_names[column - 1]}" if column else "original"
-            cell.set_title(name, fontsize="medium", loc="left")
+            title = shortened(name, NAME_WIDTH, 2)
+            cell.set_title(title, fontsize="medium", loc="left", **VERBATIM)
         for row, cell in enumerate(self.axes_[:, 0]):
-            cell.set_ylabel(shortened(self.row_names[row], NAME_WIDTH, 2), fontsize="small")
+            name = shortened(self.row_names[row], NAME_WIDTH, 2)
+            cell.set_ylabel(name, fontsize="small", **VERBATIM)
 
     def _plot_probabilities(self, ax: Any) -> None:
         n, n_shown = self.readings[0].decided.shape
@@ -331,7 +333,7 @@ class CounterfactualDisplay:
         for i, (panel, reading) in enumerate(zip(axes, self.readings, strict=True)):
             is_edited = reading.name == self.edited_name
             draw_probabilities(panel, reading, self.reached, is_edited=is_edited, has_key=i == 0)
-            panel.set_yticks(range(len(names)), [] if i % shape[1] else names)
+            panel.set_yticks(range(len(names)), [] if i % shape[1] else names, **VERBATIM)
 
 
 def _joined(before: Any, after: Any) -> Array:

@@ -9,20 +9,27 @@ __all__ = [
     "LIGHT",
     "PALE_BLUE",
     "PALE_GREY",
+    "UNDEFINED",
+    "VERBATIM",
     "VERMILION",
+    "as_label",
     "balanced_grid",
+    "figure_or",
     "find_axes",
+    "largest_of",
     "plain_axes",
     "pyplot",
     "set_titles",
     "shortened",
     "use_log_scale",
+    "write_undefined",
 ]
 
 import importlib
 import math
+import re
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,6 +44,15 @@ LETTER = 0.072
 BLUE, GREEN, VERMILION = "#0072B2", "#009E73", "#D55E00"
 PALE_BLUE = "#B5D3E7"
 DARK, GREY, LIGHT, PALE_GREY = "#222222", "#6B6B6B", "#D0D0D0", "#ECECEC"
+# Of text that holds names from the data, which are no formulas, whatever the user's settings.
+VERBATIM: dict[str, Any] = {"parse_math": False, "usetex": False}
+# What stands where there is no number.
+UNDEFINED = "undefined"
+# What neither a figure nor a page can show: control characters, ends of lines and paragraphs,
+# what turns the direction of the text around it, halves of surrogate pairs, and no characters.
+_UNSHOWABLE = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
+)
 
 
 def pyplot(caller: str) -> Any:
@@ -133,6 +149,25 @@ def _check_axes(given: Any, kind: type) -> None:
         )
 
 
+def as_label(name: Any) -> str:
+    r"""Return a name as text that any figure or page can show.
+
+    What cannot be shown is written as Python writes it, such as ``\x1b``, so that two names
+    do not become one.
+    """
+    return _UNSHOWABLE.sub(lambda found: ascii(found[0])[1:-1], str(name))
+
+
+def figure_or(value: float, form: str = ".2f", *, undefined: str = UNDEFINED) -> str:
+    """Return a number as text, or what to say where there is none."""
+    return format(value, form) if math.isfinite(value) else undefined
+
+
+def largest_of(values: Iterable[float], least: float) -> float:
+    """Return the largest of the values that are defined, and of `least`: a limit for an axis."""
+    return max([least, *(float(value) for value in values if math.isfinite(value))])
+
+
 def balanced_grid(n: int, n_columns: int) -> tuple[int, int]:
     """Return rows and columns for n panels, at most so many columns, with few gaps."""
     n_rows = math.ceil(n / n_columns)
@@ -149,22 +184,23 @@ def plain_axes(ax: "Axes", hidden: Sequence[str] = ("top", "right")) -> None:
 
 def set_titles(ax: "Axes", title: str, subtitle: str) -> None:
     """Write a title above the axes and, smaller, what it needs to be read rightly."""
-    ax.set_title(title, loc="left", fontsize="medium", pad=18)
+    ax.set_title(as_label(title), loc="left", fontsize="medium", pad=18, **VERBATIM)
     text = ax.annotate(
-        subtitle,
+        as_label(subtitle),
         (0, 1),
         xycoords="axes fraction",
         xytext=(0, 5),
         textcoords="offset points",
         color=GREY,
         fontsize="small",
+        **VERBATIM,
     )
     text.set_in_layout(False)  # a long one must not make the axes narrow
 
 
 def shortened(name: str, width: int, lines: int = 1) -> str:
     """Break a long name into lines; of one that does not fit keep the beginning and the end."""
-    longest = width * lines
+    name, longest = as_label(name), width * lines
     if len(name) > longest:
         half = (longest - longest // 5) // 2  # lines break at words, hence are not full
         head, tail = name[:half], name[-half:]
@@ -173,6 +209,12 @@ def shortened(name: str, width: int, lines: int = 1) -> str:
         tail = tail.split(" ", 1)[1] if " " in tail[: half // 2] else tail
         name = f"{head.rstrip()} … {tail.lstrip()}"
     return "\n".join(textwrap.wrap(name, width, break_on_hyphens=False))
+
+
+def write_undefined(ax: "Axes") -> None:
+    """Say in an empty panel that there is no number to draw."""
+    ax.set_yticks([])
+    ax.text(0.5, 0.5, UNDEFINED, transform=ax.transAxes, ha="center", va="center", color=GREY)
 
 
 def use_log_scale(ax: "Axes") -> None:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from skfairlatent._user_warnings import warn_user
+from skfairlatent.exceptions import UndefinedMetricWarning
 from skfairlatent.selection import MostAccurateWithin, pareto_front
 
 from ._drawing import (
@@ -16,12 +18,14 @@ from ._drawing import (
     GREEN,
     GREY,
     LIGHT,
+    VERBATIM,
     VERMILION,
     find_axes,
     plain_axes,
     pyplot,
     set_titles,
     shortened,
+    write_undefined,
 )
 
 if TYPE_CHECKING:
@@ -54,8 +58,9 @@ class FairnessAccuracyDisplay:
     Parameters
     ----------
     accuracy, fairness : array-like of shape (n_candidates,)
-        Means over the folds. Candidates with a NaN in either are left out. `fairness` is a gap,
-        of which less is better, or with `greater_is_better` a score.
+        Means over the folds. Candidates with a NaN in either are left out; if that is all of
+        them, the panel says that it is undefined. `fairness` is a gap, of which less is better,
+        or with `greater_is_better` a score.
 
     accuracy_std, fairness_std : array-like of shape (n_candidates,), default=None
         Standard deviations over the folds, for the error bars; None or NaN for no bar.
@@ -89,7 +94,12 @@ class FairnessAccuracyDisplay:
     Raises
     ------
     ValueError
-        If lengths differ, or no candidate has both scores.
+        If lengths differ.
+
+    Warns
+    -----
+    UndefinedMetricWarning
+        If no candidate has both scores.
 
     See Also
     --------
@@ -188,7 +198,7 @@ class FairnessAccuracyDisplay:
         Raises
         ------
         ValueError
-            If the search is not fitted, has no such scores, or only NaN.
+            If the search is not fitted, or has no such scores.
         ImportError
             If matplotlib is not installed.
         """
@@ -239,54 +249,72 @@ class FairnessAccuracyDisplay:
         self.figure_, (self.ax_,) = find_axes(ax, (1, 1), (6.4, 4.6), caller=type(self).__name__)
         plain_axes(self.ax_)
         self._set_names(error_bars=error_bars)
+        if not len(self.front):
+            write_undefined(self.ax_)
+            self.ax_.set_xticks([])
+            return self
         self._draw_candidates(error_bars=error_bars)
         self._draw_front()
         self._draw_bound()
         self._draw_best()
         return self
 
+    @property
+    def _is_shown(self) -> npt.NDArray[np.bool_]:
+        return np.isfinite(self.accuracy) & np.isfinite(self.fairness)
+
     def _front(self) -> npt.NDArray[np.int64]:
+        if not self._is_shown.any():
+            warn_user(
+                f"No candidate has both {self.accuracy_name!r} and {self.fairness_name!r}, so "
+                "that nothing can be drawn. pareto_front(search.cv_results_) says why.",
+                UndefinedMetricWarning,
+            )
+            return np.empty(0, dtype=np.int64)
         # As a gap: of a score, what is missing to the best.
         gap = self.fairness
-        if self.greater_is_better and np.isfinite(gap).any():
-            gap = np.nanmax(gap) - gap
+        if self.greater_is_better:
+            gap = gap[self._is_shown].max() - gap
         results = {"mean_test_accuracy": self.accuracy, "mean_test_fairness": -gap}
         return np.asarray(pareto_front(results, fairness="fairness").index, dtype=np.int64)
 
     def _set_names(self, *, error_bars: bool) -> None:
-        is_shown = np.isfinite(self.accuracy) & np.isfinite(self.fairness)
-        n, n_left_out = int(is_shown.sum()), int((~is_shown).sum())
+        n, n_left_out = int(self._is_shown.sum()), int((~self._is_shown).sum())
         notes = ["filled: on the frontier"]
         if self.bound is not None:
             notes.append(f"shaded: within {self.bound:g}")
         if error_bars and np.isfinite([self.accuracy_std, self.fairness_std]).any():
             notes.append("bars: ± one s.d. over folds")
-        title = f"{n} candidate" + "s" * (n > 1)
+        title = f"{n} candidate" + "s" * (n != 1)
         title += f" ({n_left_out} without scores left out)" if n_left_out else ""
         set_titles(self.ax_, title, "; ".join(notes))
-        name = NAMES.get(self.fairness_name, self.fairness_name)
+        name, accuracy = (
+            NAMES.get(each, shortened(each, TEXT_WIDTH))
+            for each in (self.fairness_name, self.accuracy_name)
+        )
         arrow = f"{name}, fairer →" if self.greater_is_better else f"← fairer, {name}"
         self.ax_.locator_params(axis="x", nbins=7)
-        self.ax_.set(xlabel=arrow, ylabel=NAMES.get(self.accuracy_name, self.accuracy_name))
+        self.ax_.set_xlabel(arrow, **VERBATIM)
+        self.ax_.set_ylabel(accuracy, **VERBATIM)
 
     def _draw_candidates(self, *, error_bars: bool) -> None:
         is_front = np.isin(np.arange(len(self.accuracy)), self.front)
         marked = is_front.copy()
         if self.best_index is not None:
             marked[self.best_index] = True
-        with_bars = marked if len(marked) > MOST_BARS else np.full(len(marked), True)
+        with_bars = self._is_shown & (marked if len(marked) > MOST_BARS else True)
         if error_bars:
             self.ax_.errorbar(
                 self.fairness[with_bars],
                 self.accuracy[with_bars],
-                xerr=np.nan_to_num(self.fairness_std[with_bars]),
-                yerr=np.nan_to_num(self.accuracy_std[with_bars]),
+                xerr=_finite_or_0(self.fairness_std[with_bars]),
+                yerr=_finite_or_0(self.accuracy_std[with_bars]),
                 fmt="none",
                 ecolor=LIGHT,
                 elinewidth=1,
                 zorder=1,
             )
-        for rows, fill in ((~is_front, "white"), (is_front, BLUE)):
+        for rows, fill in ((self._is_shown & ~is_front, "white"), (is_front, BLUE)):
             edge = BLUE if fill == BLUE else GREY
             self.ax_.scatter(
                 self.fairness[rows], self.accuracy[rows], s=36, c=fill, edgecolors=edge, zorder=3
@@ -329,7 +357,8 @@ class FairnessAccuracyDisplay:
         point = self.fairness[best], self.accuracy[best]
         self.ax_.scatter(*point, s=110, marker="D", c=VERMILION, edgecolors="white", zorder=4)
         lines = [
-            f"chosen: {self.accuracy_name} {point[1]:.3f}, {self.fairness_name} {point[0]:.3f}"
+            f"chosen: {shortened(self.accuracy_name, TEXT_WIDTH)} {point[1]:.3f}, "
+            f"{shortened(self.fairness_name, TEXT_WIDTH)} {point[0]:.3f}"
         ]
         lines += _varying(self.params, best)
         bottom, top = self.ax_.get_ylim()
@@ -345,6 +374,7 @@ class FairnessAccuracyDisplay:
             va="top",
             color=DARK,
             fontsize="small",
+            **VERBATIM,
             arrowprops={
                 "arrowstyle": "-",
                 "color": VERMILION,
@@ -352,6 +382,10 @@ class FairnessAccuracyDisplay:
                 "shrinkB": 6,
             },
         )
+
+
+def _finite_or_0(values: Floats) -> Floats:
+    return np.where(np.isfinite(values), values, 0.0)
 
 
 def _scores(results: Mapping[str, Any], name: str) -> tuple[Floats, Floats]:

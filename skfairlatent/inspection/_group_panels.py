@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from ._drawing import BLUE, DARK, GREY, LIGHT, PALE_BLUE
+from ._drawing import BLUE, DARK, GREY, LIGHT, PALE_BLUE, VERBATIM
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -48,4 +48,5 @@ def write_share(ax: "Axes", group: int, share: float, count: int) -> None:
         va="bottom",
         color=DARK if count >= FEWEST_ROWS else GREY,
         fontsize="small",
+        **VERBATIM,
     )

@@ -11,7 +11,16 @@ from sklearn.utils.validation import column_or_1d
 
 from skfairlatent._groups import check_length, cross_columns
 
-from ._drawing import DARK, balanced_grid, find_axes, plain_axes, pyplot, set_titles, shortened
+from ._drawing import (
+    DARK,
+    VERBATIM,
+    balanced_grid,
+    find_axes,
+    plain_axes,
+    pyplot,
+    set_titles,
+    shortened,
+)
 from ._group_panels import FEWEST_ROWS, draw_scores, write_share
 
 if TYPE_CHECKING:
@@ -309,7 +318,7 @@ class GroupScoresDisplay:
         for label, panel in enumerate(axes):
             self._draw(panel, label, edges)
             if label % shape[1] == 0:
-                panel.set_yticks(range(n_groups), names)
+                panel.set_yticks(range(n_groups), names, **VERBATIM)
             else:
                 panel.set_yticks([])
         self.axes_ = np.array(axes, dtype=object)
@@ -336,7 +345,7 @@ class GroupScoresDisplay:
         plain_axes(ax, ("top", "right", "left"))
         ax.tick_params(axis="y", length=0)
         ax.set(xlim=(edges[0], edges[-1]), ylim=(len(self.group_names) - 0.5, -0.95))
-        ax.set_xlabel(self.score_name, fontsize="small")
+        ax.set_xlabel(shortened(self.score_name, NAME_WIDTH, 2), fontsize="small", **VERBATIM)
         if self.threshold is not None:
             ax.axvline(self.threshold, color=DARK, lw=1, zorder=4)
             ax.annotate(
@@ -348,16 +357,19 @@ class GroupScoresDisplay:
                 va="top",
                 color=DARK,
                 fontsize="small",
+                **VERBATIM,
             )
         for group in range(len(self.group_names)):
             rows = (self.label_codes == label) & (self.group_codes == group)
             draw_scores(ax, group, self.scores[rows], self.selected[rows], edges)
             write_share(ax, group, self.shares[label, group], self.counts[label, group])
-        set_titles(ax, f"true label {self.labels[label]}", self._subtitle(label))
+        name = shortened(str(self.labels[label]), NAME_WIDTH)
+        set_titles(ax, f"true label {name}", self._subtitle(label))
 
     def _subtitle(self, label: int) -> str:
         """Say what the dark share is, and how far it differs between groups of some size."""
-        rate = f"{self.rates[label] if self.rates else 'share selected'} (dark)"
+        named = self.rates[label] if self.rates else "share selected"
+        rate = f"{shortened(named, NAME_WIDTH)} (dark)"
         is_large = self.counts[label] >= FEWEST_ROWS
         if is_large.sum() < 2:
             return rate

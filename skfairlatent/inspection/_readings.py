@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ._drawing import shortened
+from ._drawing import UNDEFINED, figure_or, shortened
 
 # Two values of which the second means that the thing named is there.
 YES_NO = (("0", "1"), ("False", "True"), ("no", "yes"))
@@ -35,7 +35,7 @@ class Reading:
         Of these values: first of the original, then of the edits.
 
     decided : ndarray of shape (n, 1 + k), int
-        Position of the value that is taken to be there.
+        Position of the value that is taken to be there; -1 where no probability is defined.
     """
 
     name: str
@@ -51,14 +51,17 @@ class Reading:
     @property
     def changed(self) -> npt.NDArray[np.bool_]:
         """Whether another value is decided than for the original, shape (n, 1 + k)."""
-        return np.asarray(self.decided != self.decided[:, :1])
+        is_known = self.decided >= 0
+        return np.asarray((self.decided != self.decided[:, :1]) & is_known & is_known[:, :1])
 
     @property
     def shown(self) -> Floats:
         """The probability to show, shape (n, 1 + k): of the second of two, else the decided."""
         if self.is_binary:
             return self.probabilities[:, :, 1]
-        taken = np.take_along_axis(self.probabilities, self.decided[:, :, None], axis=2)
+        taken = np.take_along_axis(
+            self.probabilities, np.maximum(self.decided, 0)[:, :, None], axis=2
+        )
         return np.asarray(taken[:, :, 0])
 
     @property
@@ -71,21 +74,24 @@ class Reading:
     def figures(self, row: int, column: int) -> str:
         """Return the probabilities as text: one of the original, two of an edit."""
         texts = [self._figure(row, 0), self._figure(row, column)]
-        if not self.is_binary and not self.changed[row, column]:
-            texts[1] = f"{self.shown[row, column]:.2f}"
+        is_same = self.decided[row, column] == self.decided[row, 0]
+        if not self.is_binary and is_same:
+            texts[1] = figure_or(self.shown[row, column])
         return " → ".join(texts) if column else texts[0]
 
     def decision(self, row: int, column: int) -> str:
         """Return what is decided, and what was before if that is something else."""
-        before, after = (str(self.values[self.decided[row, c]]) for c in (0, column))
+        before, after = (self._value(row, c) for c in (0, column))
         return f"{before} → {after}" if self.changed[row, column] else after
 
     def _figure(self, row: int, column: int) -> str:
-        figure = f"{self.shown[row, column]:.2f}"
-        if self.is_binary:
-            return figure
-        value = str(self.values[self.decided[row, column]])
-        return f"{shortened(value, VALUE_WIDTH)} {figure}"
+        figure = figure_or(self.shown[row, column])
+        is_short = self.is_binary or self.decided[row, column] < 0
+        return figure if is_short else f"{self._value(row, column)} {figure}"
+
+    def _value(self, row: int, column: int) -> str:
+        at = self.decided[row, column]
+        return shortened(self.values[at], VALUE_WIDTH) if at >= 0 else UNDEFINED
 
 
 def make_readings(
@@ -108,7 +114,7 @@ def make_readings(
                 f"probabilities[{name!r}] has shape {array.shape}: expected (n, 1 + k, "
                 f"{len(known)}) for its values {known}, with n and k as in the others."
             )
-        decided = array.argmax(axis=2)
+        decided = np.where(np.isnan(array).all(axis=2), -1, np.nan_to_num(array).argmax(axis=2))
         if not readings and decisions is not None:
             decided = _positions(decisions, known, rows)
         readings.append(Reading(name, known, array, decided))

@@ -21,7 +21,9 @@ from ._drawing import (
     plain_axes,
     pyplot,
     set_titles,
+    shortened,
     use_log_scale,
+    write_undefined,
 )
 
 if TYPE_CHECKING:
@@ -43,6 +45,8 @@ FEW_EPOCHS = 15
 # Beyond this ratio of the largest to the smallest value, a linear scale hides the small ones.
 LOG_FROM = 5.0
 N_COLUMNS = 3
+# Letters of the name of a term that has no title.
+NAME_WIDTH = 28
 
 
 class TrainingCurvesDisplay:
@@ -193,7 +197,10 @@ class TrainingCurvesDisplay:
         finite = [value for values in curves.values() for value in values if np.isfinite(value)]
         if finite and 0 < LOG_FROM * min(finite) < max(finite):
             use_log_scale(ax)
-        set_titles(ax, TITLES.get(name, name), self._subtitle(name, ax.get_yscale()))
+        title = TITLES.get(name, shortened(name, NAME_WIDTH))
+        set_titles(ax, title, self._subtitle(name, ax.get_yscale()))
+        if not curves:
+            write_undefined(ax)
         label_ends(ax)
         if self.kept_epoch is not None:
             ax.axvline(self.kept_epoch, color=GREY, lw=1, ls=":")
@@ -203,7 +210,7 @@ class TrainingCurvesDisplay:
     def _subtitle(self, name: str, scale: str) -> str:
         weight = (self.weights or {}).get(name.removeprefix("loss_"))
         parts = [
-            name,
+            shortened(name, NAME_WIDTH),
             UNITS.get(name, ""),
             "" if weight is None else f"weight {weight:g}",
             "log scale" if scale == "log" else "",

@@ -21,7 +21,7 @@ from skfairlatent.counterfactuals._scores import Scores
 from skfairlatent.counterfactuals._space import find_space
 from skfairlatent.diagnostics import LatentDiagnostics, diagnose
 from skfairlatent.exceptions import FairLatentWarning
-from skfairlatent.inspection._drawing import pyplot
+from skfairlatent.inspection._drawing import as_label, pyplot
 from skfairlatent.judging._bootstrap import check_bootstrap
 
 from ._edits import Noise, affected_table, explain_folds, explain_others, shown_people
@@ -239,7 +239,7 @@ def audit(  # noqa: PLR0913 - what is audited, and how
         "versions": version_facts(),
     }
     return AuditReport(
-        title=title or title_of(rows.label_name, rows.attributes),
+        title=as_label(title or "") or title_of(rows.label_name, rows.attributes),
         date=datetime.date.today().isoformat(),
         summary=tuple(summary(overall, differences, affected, facts, diagnostics.warnings)),
         overall=overall,
@@ -282,7 +282,7 @@ def _tables(compared: Compared, settings: Settings, rng: Any) -> tuple[pd.DataFr
     decisions = resample(
         [classes.get_indexer(each) for each in decided],
         rows.groupings()[-1].codes,
-        [str(each) for each in classes],
+        [as_label(each) for each in classes],
         settings.n_bootstrap,
         rng,
     )
@@ -332,7 +332,7 @@ def _audit_facts(
     steps = [step for _, step in getattr(baseline, "steps", [("", baseline)])]
     return {
         "label": rows.label_name,
-        "classes": [str(each) for each in after.classes],
+        "classes": [as_label(each) for each in after.classes],
         "attributes": rows.attributes,
         "n_rows": len(rows.y),
         "baseline": None if baseline is None else [type(step).__name__ for step in steps],

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from skfairlatent._embedding import encoder_fingerprint
+from skfairlatent.inspection._drawing import as_label
 
 from ._rows import AuditedRows
 
@@ -38,7 +39,10 @@ def model_facts(pipe: Any, fair: Any, encoder: Any) -> dict[str, Any]:
         "transformer_parameters": {k: v for k, v in _parameters(fair).items() if k != "encoder"},
         "encoder": None if encoder is None else type(encoder).__name__,
         "encoder_fingerprint": encoder_fingerprint(encoder),
-        "trained_on_groups": {name: list(values) for name, values in fair.attributes_},
+        "trained_on_groups": {
+            as_label(name): [as_label(value) for value in values]
+            for name, values in fair.attributes_
+        },
         "n_embedding_features": int(fair.n_features_in_),
         "n_label_components": fair.label_slice_.stop - fair.label_slice_.start,
         "epochs": int(fair.n_iter_),
@@ -51,7 +55,7 @@ def data_facts(rows: AuditedRows) -> dict[str, Any]:
     labels = pd.Series(rows.y).value_counts().sort_index()
     return {
         "n_rows": len(rows.y),
-        "labels": {str(label): int(count) for label, count in labels.items()},
+        "labels": {as_label(label): int(count) for label, count in labels.items()},
         "groups": {
             each.name: dict(zip(each.names, np.bincount(each.codes).tolist(), strict=True))
             for each in rows.groupings()

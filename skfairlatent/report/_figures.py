@@ -3,8 +3,7 @@
 __all__ = ["draw_comparison", "draw_models"]
 
 import math
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,14 +23,17 @@ from skfairlatent.inspection._drawing import (
     BLUE,
     DARK,
     LIGHT,
+    VERBATIM,
+    figure_or,
+    largest_of,
     plain_axes,
-    pyplot,
     set_titles,
     shortened,
 )
 from skfairlatent.inspection._group_scores import MOST_LABELS
 
 from ._models import Side
+from ._pictures import plain_style
 from ._rows import AuditedRows, Grouping
 from ._words import METRICS
 
@@ -46,14 +48,6 @@ PANEL_GAP = 0.09
 NAME_WIDTH = 16
 
 Array = npt.NDArray[Any]
-
-
-@contextmanager
-def _plain_style() -> Iterator[Any]:
-    """Draw as matplotlib does by default, whatever the user's settings; names are no formulas."""
-    plt = pyplot("audit")
-    with plt.style.context(["default", {"text.parse_math": False}]):
-        yield plt
 
 
 def draw_comparison(
@@ -90,7 +84,7 @@ def draw_models(fair: Any, embeddings: Array, search: Any) -> "dict[str, Figure]
     dict of str to Figure
         ``"covariance"``, ``"training"`` and ``"search"``.
     """
-    with _plain_style() as plt:
+    with plain_style() as plt:
         covariance = nameless(LatentCovarianceDisplay.from_estimator)(fair, embeddings)
         for mesh in covariance.ax_.collections:  # thousands of cells, whose edges say nothing
             mesh.set_rasterized(True)
@@ -105,7 +99,7 @@ def _draw_differences(differences: pd.DataFrame) -> "Figure":
     """Draw each gap before and after with its interval, one panel a metric."""
     names = differences.index.unique("sensitive_feature")
     metrics = differences.index.unique("metric")
-    with _plain_style() as plt:
+    with plain_style() as plt:
         height = len(metrics) * (0.85 + 0.55 * len(names))
         figure, axes = plt.subplots(
             len(metrics), 1, figsize=(NARROW, height), layout="constrained"
@@ -127,7 +121,7 @@ def _draw_metric(ax: Any, metric: str, table: pd.DataFrame) -> None:
                 ax.plot([low, high], [y, y], color=BLUE, lw=1.5, zorder=2)
             ax.plot(value, y, "o", mfc=face, mec=BLUE, ms=6, zorder=3)
             ax.annotate(
-                f"{value:.2f}" if np.isfinite(value) else "undefined",
+                figure_or(value),
                 (1, y),
                 xycoords=("axes fraction", "data"),
                 xytext=(6, 0),
@@ -137,15 +131,16 @@ def _draw_metric(ax: Any, metric: str, table: pd.DataFrame) -> None:
                 fontsize="small",
             )
         ax.axhline(line + 0.5, color=LIGHT, lw=0.8)
-    ax.set_yticks(range(len(table)), [shortened(name, NAME_WIDTH, 3) for name in table.index])
+    names = [shortened(name, NAME_WIDTH, 3) for name in table.index]
+    ax.set_yticks(range(len(table)), names, **VERBATIM)
     ax.set_ylim(len(table) - 0.5, -0.5)
-    largest = table[["before", "after", "before_high", "after_high"]].max(axis=None)
-    ax.set_xlim(0, 1.02 if text.best == 1 else max(1.1 * largest, 0.1))
+    drawn = table[["before", "after", "before_high", "after_high"]].to_numpy().ravel()
+    ax.set_xlim(0, 1.02 if text.best == 1 else 1.1 * largest_of(drawn, 0.09))
 
 
 def _draw_scores(grouping: Grouping, y: Array, side: Side) -> "Figure":
     """Draw the distribution of scores in each group, one panel a label."""
-    with _plain_style() as plt:
+    with plain_style() as plt:
         display = _scores_display(grouping, y, side)
         n_labels, n_groups = display.shares.shape
         height = n_labels * (1.2 + 0.45 * max(n_groups, 2))
@@ -187,7 +182,7 @@ def _draw_counterfactuals(result: Counterfactuals, label_name: str) -> "Figure":
     """Draw people before and after an edit: faces, or probabilities."""
     names = [f"person {i + 1}" for i in range(len(result))]
     given: dict[str, Any] = {"rows": slice(None), "label_name": label_name, "row_names": names}
-    with _plain_style() as plt:
+    with plain_style() as plt:
         if result.images is not None:
             display = CounterfactualDisplay.from_counterfactuals(result, **given)
             return _done(plt, display.figure_)
@@ -201,7 +196,7 @@ def _draw_counterfactuals(result: Counterfactuals, label_name: str) -> "Figure":
 
 
 def _draw_training(fair: Any) -> "Figure":
-    with _plain_style() as plt:
+    with plain_style() as plt:
         n_terms = sum(name.startswith("loss") for name in fair.history_)
         n_lines = math.ceil(n_terms / 2)
         figure = plt.figure(figsize=(WIDE, 2.4 * n_lines), layout="constrained")

@@ -5,6 +5,9 @@ __all__ = ["render"]
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jinja2
+from markupsafe import Markup
+
+from skfairlatent.inspection._drawing import as_label
 
 from ._page_tables import Table, affected, gaps, probes, rates
 from ._page_texts import (
@@ -46,6 +49,7 @@ def render(report: "AuditReport") -> str:
         loader=jinja2.PackageLoader("skfairlatent.report"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
+        finalize=_showable,
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -65,6 +69,12 @@ def render(report: "AuditReport") -> str:
         latent_pictures=_latent_pictures(report),
         facts=fact_tables(report),
     )
+
+
+def _showable(value: Any) -> Any:
+    """Return what the template is to write, without characters that break a page or its file."""
+    is_text = isinstance(value, str) and not isinstance(value, Markup)
+    return as_label(value) if is_text else value
 
 
 def _group_sections(report: "AuditReport") -> list[Section]:

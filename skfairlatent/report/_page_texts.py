@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from skfairlatent.counterfactuals import Counterfactuals
+from skfairlatent.inspection._drawing import figure_or
 
 from ._page_tables import Block, Cell, Table
 from ._words import METRICS, RATES, Metric, estimate, joined
@@ -66,10 +67,10 @@ def alt_of_scores(report: "AuditReport", attribute: str, model: str) -> str:
     table = report.by_group[model].loc[attribute].unstack("metric")
     is_binary = len(report.facts["audit"]["classes"]) == 2
     metrics = ("true_positive_rate", "false_positive_rate") if is_binary else ("accuracy",)
-    texts = [
-        f"{group}: {', '.join(f'{RATES[name].name.lower()} {row[name]:.2f}' for name in metrics)}"
-        for group, row in table.iterrows()
-    ]
+    texts = []
+    for group, row in table.iterrows():
+        rates = [f"{RATES[name].name.lower()} {figure_or(row[name])}" for name in metrics]
+        texts.append(f"{group}: {', '.join(rates)}")
     return (
         f"Distributions of the model's scores {model} mitigation, by group and true label. "
         f"{'; '.join(texts)}."
@@ -88,7 +89,7 @@ def alt_of_counterfactuals(result: Counterfactuals, attribute: str, model: str) 
 def alt_of_covariance(report: "AuditReport") -> str:
     """Return how strongly the latent's components go together."""
     masses = report.diagnostics.off_diagonal
-    text = ", ".join(f"{part} {mass:.2f}" for part, mass in masses.items())
+    text = ", ".join(f"{part} {figure_or(mass)}" for part, mass in masses.items())
     return f"Correlations of the latent's components by block. Off the diagonal: {text}."
 
 

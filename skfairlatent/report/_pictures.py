@@ -1,12 +1,16 @@
 """Figures as images that a page holds within itself."""
 
-__all__ = ["Picture", "embed"]
+__all__ = ["Picture", "embed", "plain_style"]
 
 import base64
-import importlib
 import io
 import re
-from typing import TYPE_CHECKING, NamedTuple
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from skfairlatent.inspection._drawing import pyplot
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -27,6 +31,18 @@ class Picture(NamedTuple):
     height: int
 
 
+@contextmanager
+def plain_style(**settings: Any) -> Iterator[Any]:
+    """Draw as matplotlib does by default but for these settings, whatever the user's are.
+
+    That its font lacks a letter of a name is nothing to warn of: the page shows it in another.
+    """
+    plt = pyplot("audit")
+    with plt.style.context(["default", settings]), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r"Glyph \d+ .* missing", category=UserWarning)
+        yield plt
+
+
 def embed(figure: "Figure", alt: str) -> Picture:
     """Return a figure as a data URI: as SVG, or if it shows photographs as PNG.
 
@@ -38,10 +54,9 @@ def embed(figure: "Figure", alt: str) -> Picture:
 
 
 def _as_svg(figure: "Figure", alt: str) -> Picture:
-    matplotlib = importlib.import_module("matplotlib")
     buffer = io.StringIO()
     # Letters as text, in a quarter of the size that their shapes would take.
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": SALT}):
+    with plain_style(**{"svg.fonttype": "none", "svg.hashsalt": SALT}):
         figure.savefig(buffer, format="svg", bbox_inches="tight", dpi=DPI, metadata={"Date": None})
     svg = buffer.getvalue()
     svg = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.S)
@@ -53,7 +68,8 @@ def _as_svg(figure: "Figure", alt: str) -> Picture:
 
 def _as_png(figure: "Figure", alt: str) -> Picture:
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", bbox_inches="tight", dpi=DPI)
+    with plain_style():
+        figure.savefig(buffer, format="png", bbox_inches="tight", dpi=DPI)
     content = buffer.getvalue()
     # The header of a PNG holds its width and height at this place.
     sizes = (int.from_bytes(content[at : at + 4], "big") for at in (16, 20))

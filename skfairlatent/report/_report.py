@@ -16,6 +16,7 @@ import pandas as pd
 from skfairlatent._checkpoint import replace_file
 from skfairlatent.counterfactuals import Counterfactuals
 from skfairlatent.diagnostics import LatentDiagnostics
+from skfairlatent.inspection._drawing import as_label
 
 from ._plain import as_plain
 
@@ -188,8 +189,9 @@ class AuditReport:
         """Say what was found, in words and in one table."""
         columns = ["before", "after", "change", "change_low", "change_high"]
         table = self.differences[columns].round(3).to_string()
-        return "\n\n".join([f"{self.title} ({self.date})", *self.summary, table])
+        texts = [as_label(text) for text in (f"{self.title} ({self.date})", *self.summary)]
+        return "\n\n".join([*texts, table])
 
 
 def _write(text: str, path: Path) -> None:
-    path.write_text(text, encoding="utf-8")
+    path.write_text(text, encoding="utf-8", errors="backslashreplace")

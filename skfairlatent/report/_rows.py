@@ -12,6 +12,7 @@ from sklearn.utils.validation import column_or_1d
 
 from skfairlatent._embedding import reject_near_images
 from skfairlatent._groups import cross_columns, encode_columns
+from skfairlatent.inspection._drawing import as_label
 
 Array = npt.NDArray[Any]
 
@@ -105,18 +106,21 @@ def check_rows(X: Any, y: Any, sensitive_features: Any, classes: Array) -> Audit
         )
     _check_groups(table)
     name = getattr(y, "name", None)
-    name = name if isinstance(name, str) and name else "label"
+    name = as_label(name) if isinstance(name, str) and name else "label"
     return AuditedRows(X, labels, table, f"{name} (label)" if name in table else name)
 
 
 def _as_table(sensitive_features: Any) -> pd.DataFrame:
     columns = encode_columns(sensitive_features)
-    names = [f"attribute{i}" if each.name is None else each.name for i, each in enumerate(columns)]
+    names = [
+        f"attribute{i}" if each.name is None else as_label(each.name)
+        for i, each in enumerate(columns)
+    ]
     if len(set(names)) < len(names):
         raise ValueError(f"sensitive_features has columns of one name: {names}. Rename them.")
     return pd.DataFrame(
         {
-            name: np.array(each.values, dtype=object)[each.codes]
+            name: np.array([as_label(value) for value in each.values], dtype=object)[each.codes]
             for name, each in zip(names, columns, strict=True)
         }
     )

@@ -19,6 +19,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from skfairlatent.inspection._drawing import UNDEFINED
+
 # What a diffusion autoencoder decodes from, and what follows from it.
 NOISES = {
     "inverted": "Images are decoded with the noise found in the originals, so that all that "
@@ -88,7 +90,7 @@ def estimate(row: Mapping[str, Any], name: str, *, signed: bool = False) -> str:
     """Return a value with its interval, such as ``0.40 [0.36, 0.44]``."""
     value, low, high = row[name], row[f"{name}_low"], row[f"{name}_high"]
     if np.isnan(value):
-        return "undefined"
+        return UNDEFINED
     text = f"{value:{'+' if signed else ''}.2f}"
     if np.isfinite(low):
         text += f" [{low:.2f}, {high:.2f}]"
@@ -97,6 +99,8 @@ def estimate(row: Mapping[str, Any], name: str, *, signed: bool = False) -> str:
 
 def percent(share: float) -> str:
     """Return a share as a percentage that does not round a few to none, nor most to all."""
+    if np.isnan(share):
+        return UNDEFINED
     if share in (0.0, 1.0):
         return f"{share:.0%}"
     if share < 0.001:

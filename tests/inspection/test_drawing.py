@@ -1,15 +1,31 @@
 """What the displays share: matplotlib on demand, axes to draw on, names that fit."""
 
 import importlib
+import io
 import sys
+from xml.etree import ElementTree
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
+from matplotlib.text import Text
 
 import skfairlatent
-from skfairlatent.inspection import GroupScoresDisplay, LatentCovarianceDisplay
-from skfairlatent.inspection._drawing import balanced_grid, find_axes, shortened
+from skfairlatent.inspection import (
+    CounterfactualDisplay,
+    FairnessAccuracyDisplay,
+    GroupScoresDisplay,
+    LatentCovarianceDisplay,
+    TrainingCurvesDisplay,
+)
+from skfairlatent.inspection._drawing import (
+    as_label,
+    balanced_grid,
+    find_axes,
+    largest_of,
+    shortened,
+)
 
 
 def test__import__does_without_matplotlib(monkeypatch):
@@ -91,6 +107,90 @@ class TestShortened:
     def test__shortened__tells_names_apart_by_their_ends(self):
         names = [f"a very long name of a group that goes on and on, region {i}" for i in range(3)]
         assert len({shortened(name, 20) for name in names}) == 3
+
+
+def test__as_label__writes_out_what_cannot_be_shown():
+    assert as_label("a\x1b[31m\nb\ud800\u202e\ufffe") == r"a\x1b[31m\nb\ud800\u202e\ufffe"
+    assert as_label("שלום 😀 $x_{$ 100 %") == "שלום 😀 $x_{$ 100 %"
+    assert as_label(3) == "3"
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"), [([], 0.1), ([np.nan, 0.2, np.inf], 0.2), ([np.nan], 0.1)]
+)
+def test__largest_of__leaves_out_what_is_undefined(values, expected):
+    assert largest_of(values, 0.1) == expected
+
+
+NAMES = ["$x_{$ 100 %\\", "a\ud800\x00\x1b\n<b>&", "b" * 400]
+
+
+def _drawn_with_names(name):
+    half = np.arange(60) % 2
+    groups = pd.DataFrame({name: np.where(half, name, "b")})
+    scores = np.random.default_rng(0).random(60)
+    yield GroupScoresDisplay(
+        np.where(half, name, "c"), scores, half, groups, score_name=name, rates=[name, name]
+    ).plot()
+    yield CounterfactualDisplay(
+        {name: [[[0.8, 0.2], [0.3, 0.7]]], "other": [[[0.2, 0.2, 0.6], [0.1, 0.1, 0.8]]]},
+        {name: [name, "c"], "other": [name, "c", "d"]},
+        row_names=[name],
+        edit_names=[name],
+        images=None,
+    ).plot()
+    yield CounterfactualDisplay(
+        {name: [[[0.8, 0.2], [0.3, 0.7]]]},
+        {name: [name, "c"]},
+        row_names=[name],
+        edit_names=[name],
+        images=np.zeros((1, 2, 4, 4, 3), dtype=np.uint8),
+    ).plot()
+    yield FairnessAccuracyDisplay(
+        [0.9, 0.8],
+        [0.2, 0.1],
+        params=[{name: name}, {name: "c"}],
+        best_index=0,
+        accuracy_name=name,
+        fairness_name=name,
+    ).plot()
+    history = pd.DataFrame({"epoch": [1, 2], "loss": [1.0, 0.5], f"loss_{name}": [1.0, 0.5]})
+    yield TrainingCurvesDisplay(history, weights={name: 1.0}).plot()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test__displays__take_names_as_they_are(name):
+    """No formulas, whatever they hold; nothing that an SVG cannot hold."""
+    for display in _drawn_with_names(name):
+        file = io.StringIO()
+        with plt.rc_context({"svg.fonttype": "none"}):
+            display.figure_.savefig(file, format="svg")
+        ElementTree.fromstring(file.getvalue())  # noqa: S314 - written here
+
+
+def test__names__do_not_go_through_tex_where_the_user_sets_it():
+    with plt.rc_context({"text.usetex": True}):
+        named = [
+            text
+            for display in _drawn_with_names("100_%")
+            for text in display.figure_.findobj(Text)
+            if "100_%" in text.get_text()
+        ]
+    assert len(named) > 10
+    assert not any(text.get_usetex() for text in named)
+
+
+def test__undefined_probabilities__are_written_so(texts):
+    nan = float("nan")
+    display = CounterfactualDisplay(
+        {"hired": [[[0.8, 0.2], [nan, nan]]], "part": [[[nan] * 3, [0.1, 0.1, 0.8]]]},
+        {"hired": [0, 1], "part": ["a", "b", "c"]},
+    ).plot()
+    found = texts(display.figure_)
+    assert "0.20 → undefined" in found
+    assert "undefined → c 0.80" in found
+    assert not any(reading.changed.any() for reading in display.readings)
+    display.figure_.draw_without_rendering()
 
 
 def test__plot__leaves_the_global_style_alone():

@@ -6,6 +6,7 @@ import sklearn
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, RandomizedSearchCV, StratifiedKFold
 
+from skfairlatent.exceptions import UndefinedMetricWarning
 from skfairlatent.inspection import FairnessAccuracyDisplay
 from skfairlatent.metrics import fairness_scorers
 from skfairlatent.selection import MostAccurateWithin, pareto_front
@@ -173,6 +174,16 @@ class TestErrors:
         with pytest.raises(ValueError, match="Lengths differ"):
             FairnessAccuracyDisplay([0.8, 0.7], [0.1])
 
-    def test__init__no_candidate_has_scores(self):
-        with pytest.raises(ValueError, match="No candidate has both"):
-            FairnessAccuracyDisplay([NAN], [0.1])
+    @pytest.mark.parametrize("scores", [([NAN], [0.1]), ([0.9, 0.8], [NAN, float("inf")])])
+    def test__plot__says_that_scores_are_undefined(self, scores, texts):
+        with pytest.warns(UndefinedMetricWarning, match="No candidate has both"):
+            display = FairnessAccuracyDisplay(*scores, best_index=0, bound=0.1).plot()
+        assert "undefined" in texts(display.ax_)
+        assert not len(display.front)
+
+    def test__plot__draws_the_candidates_that_have_scores(self):
+        display = FairnessAccuracyDisplay(
+            [0.9, NAN, 0.7], [0.2, 0.1, float("inf")], accuracy_std=[float("inf"), 0.1, NAN]
+        ).plot()
+        assert np.isfinite(display.ax_.get_xlim() + display.ax_.get_ylim()).all()
+        display.figure_.draw_without_rendering()

@@ -76,10 +76,11 @@ class TestPlot:
         assert "loss_new" in texts(display.axes_[1])
         assert display.axes_[0].lines[0].get_marker() == "o"
 
-    def test__plot__non_finite_losses(self):
-        values = [1.0, np.nan, np.nan]
+    def test__plot__non_finite_losses(self, texts):
+        values = [1.0, np.nan, np.inf]
         display = TrainingCurvesDisplay(_history(loss_di=values, loss_g=[np.nan] * 3)).plot()
         display.figure_.canvas.draw()
+        assert ["undefined" in texts(ax) for ax in display.axes_] == [False, False, True]
 
     def test__plot__into_a_given_axes(self):
         figure, ax = plt.subplots()

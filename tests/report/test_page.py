@@ -1,5 +1,7 @@
 """The page and the file: self-contained, escaped, accessible, and without personal rows."""
 
+import base64
+import copy
 import json
 import pickle
 import re
@@ -8,8 +10,11 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
+from xml.etree import ElementTree
 
 import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
 import pytest
 import sklearn
 from sklearn.linear_model import LogisticRegression
@@ -17,9 +22,10 @@ from sklearn.model_selection import GridSearchCV
 
 import skfairlatent.report as report_package
 from skfairlatent.metrics import fairness_scorers
+from skfairlatent.report import audit
 from skfairlatent.report._figures import draw_models
 
-from .conftest import HOSTILE
+from .conftest import HOSTILE, QUICK
 
 VOID = {"meta", "img", "br", "link", "input"}
 PROMISES = re.compile(r"de-?bias|guarantee|\bis fair\b|ensures? ", re.IGNORECASE)
@@ -202,3 +208,26 @@ def test__figures__are_left_to_the_user(binary, multiclass):
     assert {"differences", "covariance", "training"} < set(binary.report.figures)
     assert "scores by sex, after" in multiclass.report.figures
     assert "search" not in binary.report.figures
+
+
+def test__names__that_no_page_can_show__are_written_out(binary, tmp_path):
+    groups = np.array(["$x_{$ 100 %", "a\ud800", "b\x00\x1b[31m\n\u202e"], dtype=object)
+    labels = pd.Series(np.array(["$_{", "no\ud800"], dtype=object)[binary.y], name="y\x07$^")
+    pipe = copy.deepcopy(binary.pipe)
+    pipe["clf"].classes_ = np.array(["$_{", "no\ud800"], dtype=object)
+    s = pd.DataFrame({"g\x00_%\ud800": groups[np.arange(300) % 3]})
+    report = audit(pipe, binary.X, labels, sensitive_features=s, title="\ud800\x00", **QUICK)
+    path = tmp_path / "audit.html"
+    with plt.rc_context({"text.usetex": True, "font.family": "none such"}):  # not the page's
+        report.save(path)
+    text = path.read_text(encoding="utf-8")
+    assert not re.search(r"[\x00-\x08\x0b-\x1f\u202e]", text)
+    assert r"a\ud800" in text
+    drawn = re.findall(r"data:image/svg\+xml;base64,([^\"]+)", text)
+    assert len(drawn) > 4
+    for each in drawn:
+        ElementTree.fromstring(base64.b64decode(each))  # noqa: S314 - written here
+    report.save(tmp_path / "audit.json")
+    for table in (report.overall, report.by_group, report.differences, report.affected):
+        table.to_csv(tmp_path / "table.csv", encoding="utf-8")
+    assert repr(report).encode()
