@@ -44,16 +44,17 @@ class CellSampler:
         batch_size = rows_per_cell * len(self._members)
         self.n_batches = max(1, round(len(cells) / batch_size))
 
-    def draw(self) -> Tensor:
+    def draw(self, generator: torch.Generator) -> Tensor:
         """Return the rows of one epoch, shape (n_batches, n_cells * rows_per_cell), int64."""
         needed = self.n_batches * self._rows_per_cell
         columns = [
-            _shuffled(members, needed).reshape(self.n_batches, self._rows_per_cell)
+            _shuffled(members, needed, generator).reshape(self.n_batches, self._rows_per_cell)
             for members in self._members
         ]
         return torch.cat(columns, dim=1)
 
 
-def _shuffled(members: Tensor, needed: int) -> Tensor:
+def _shuffled(members: Tensor, needed: int, generator: torch.Generator) -> Tensor:
     rounds = -(-needed // len(members))
-    return torch.cat([members[torch.randperm(len(members))] for _ in range(rounds)])[:needed]
+    orders = (torch.randperm(len(members), generator=generator) for _ in range(rounds))
+    return torch.cat([members[order] for order in orders])[:needed]

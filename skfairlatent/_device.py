@@ -1,11 +1,17 @@
 """Where to compute, in which precision, and from which random numbers."""
 
-__all__ = ["autocast_dtype", "isolated_rng", "resolve_device", "seed_rng"]
+__all__ = ["Generators", "autocast_dtype", "neutral_torch_state", "resolve_device"]
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import wraps
+from typing import Any, TypeVar, cast
 
 import torch
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+_AUTOCAST_DEVICES = ("cpu", "cuda", "mps")
 
 
 def resolve_device(device: str | torch.device) -> torch.device:
@@ -61,31 +67,64 @@ def autocast_dtype(device: torch.device) -> torch.dtype | None:
     return None
 
 
-@contextmanager
-def isolated_rng(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed torch for a block of code, and put the global random state back afterwards."""
-    on_cuda, on_mps = device.type == "cuda", device.type == "mps"
-    mps_state = torch.mps.get_rng_state() if on_mps else None
-    with torch.random.fork_rng([device] if on_cuda else [], device_type="cuda"):
-        seed_rng(seed, device)
-        try:
-            yield
-        finally:
-            if mps_state is not None:
-                torch.mps.set_rng_state(mps_state)
+class Generators:
+    """The random numbers of one fit: nothing else draws from them or seeds them.
 
+    Threads of one process share torch's own generators, so that two fits would take numbers
+    from each other, and change what the user's program draws.
 
-def seed_rng(seed: int, device: torch.device) -> None:
-    """Seed the generators that work on `device` draws from.
+    Parameters
+    ----------
+    seed : int
+    device : torch.device
+        Where the fit computes.
 
-    ``torch.manual_seed`` would also seed every other device of the machine.
+    Attributes
+    ----------
+    on_cpu, on_device : torch.Generator
+        For tensors on the CPU and on `device`; one and the same if that is the CPU.
     """
-    torch.default_generator.manual_seed(seed)
-    if device.type == "cuda":
-        with torch.cuda.device(device):
-            torch.cuda.manual_seed(seed)
-    elif device.type == "mps":
-        torch.mps.manual_seed(seed)
+
+    def __init__(self, seed: int, device: torch.device) -> None:
+        self.on_cpu = torch.Generator("cpu")
+        self.on_device = self.on_cpu if device.type == "cpu" else torch.Generator(device)
+        self.seed(seed)
+
+    def seed(self, seed: int) -> None:
+        """Start anew from a seed."""
+        self.on_cpu.manual_seed(seed)
+        self.on_device.manual_seed(seed)
+
+
+def neutral_torch_state(function: Function) -> Function:
+    """Make a public function compute alike whatever the user's program has set in torch.
+
+    Gradients are recorded and autocast, inference mode and another default device are off, for
+    this thread and until the function returns. The default precision is one of the whole process,
+    which must not be changed for a while: tensors and layers are made with theirs.
+    """
+
+    # Not contextlib's decorator: its frame would be taken for the user's, as warnings show it.
+    @wraps(function)
+    def neutral(*args: Any, **kwargs: Any) -> Any:
+        with _neutral_torch_state():
+            return function(*args, **kwargs)
+
+    return cast("Function", neutral)
+
+
+@contextmanager
+def _neutral_torch_state() -> Iterator[None]:
+    with ExitStack() as stack:
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.enable_grad())
+        for device in _AUTOCAST_DEVICES:
+            if torch.is_autocast_enabled(device):
+                stack.enter_context(torch.autocast(device, enabled=False))
+        # Only where it is needed: torch then calls Python at each operation.
+        if torch.empty(0).device.type != "cpu":
+            stack.enter_context(torch.device("cpu"))
+        yield
 
 
 def _best_device_type() -> str:

@@ -1,8 +1,9 @@
 r"""Forms of the group-distance loss L_di, each a pure function of the label block.
 
-All take a cell-balanced batch of the label block and its layout, and are smallest when, within
-every label, the groups are distributed alike. Cells with fewer than two rows in the data
-take no part; without any pair of comparable cells the loss is 0.
+All take a cell-balanced batch of the label block, its layout, and the generator to draw random
+numbers from, if any. They are smallest when, within every label, the groups are distributed
+alike. Cells with fewer than two rows in the data take no part; without any pair of comparable
+cells the loss is 0.
 """
 
 __all__ = ["DISTANCES", "contrastive", "energy", "moment", "sliced_wasserstein"]
@@ -19,7 +20,9 @@ _EPSILON = 1e-6
 _N_PROJECTIONS = 32
 
 
-def contrastive(z: Tensor, layout: CellLayout) -> Tensor:
+def contrastive(
+    z: Tensor, layout: CellLayout, _generator: torch.Generator | None = None
+) -> Tensor:
     r"""InfoNCE on negative squared distances, the paper's form.
 
     For every row i, positives P(i) have its label and another group, negatives N(i) another label:
@@ -56,7 +59,7 @@ def contrastive(z: Tensor, layout: CellLayout) -> Tensor:
     return torch.where(anchors, loss, 0.0).sum() / anchors.sum().clamp_min(1)
 
 
-def moment(z: Tensor, layout: CellLayout) -> Tensor:
+def moment(z: Tensor, layout: CellLayout, _generator: torch.Generator | None = None) -> Tensor:
     r"""Match the mean and the covariance of each group to its label's.
 
     With the mean :math:`\mu_g` and covariance :math:`\Sigma_g` of each group in a label, their
@@ -93,7 +96,7 @@ def moment(z: Tensor, layout: CellLayout) -> Tensor:
     return torch.stack(terms).mean() if terms else z.new_zeros(())
 
 
-def energy(z: Tensor, layout: CellLayout) -> Tensor:
+def energy(z: Tensor, layout: CellLayout, _generator: torch.Generator | None = None) -> Tensor:
     r"""Energy distance between every two groups of a label, relative to their spread.
 
     .. math:: L_{di} = \overline{ \frac{2 D_{gh} - D_{gg} - D_{hh}}
@@ -130,7 +133,9 @@ def energy(z: Tensor, layout: CellLayout) -> Tensor:
     return (2.0 * (between - mean_within) / (mean_within.detach() + _EPSILON)).mean()
 
 
-def sliced_wasserstein(z: Tensor, layout: CellLayout) -> Tensor:
+def sliced_wasserstein(
+    z: Tensor, layout: CellLayout, generator: torch.Generator | None = None
+) -> Tensor:
     r"""Squared Wasserstein-2 distance of each group to its label, averaged over directions.
 
     Along each of 32 random unit directions the sorted rows of every group are compared with the
@@ -143,12 +148,15 @@ def sliced_wasserstein(z: Tensor, layout: CellLayout) -> Tensor:
         Label block.
     layout : CellLayout
         Labels and groups of the rows.
+    generator : torch.Generator, optional
+        What the directions are drawn from; torch's own if there is none.
 
     Returns
     -------
     Tensor of shape ()
     """
-    directions = torch.randn(z.shape[1], _N_PROJECTIONS, device=z.device, dtype=z.dtype)
+    shape = z.shape[1], _N_PROJECTIONS
+    directions = torch.randn(shape, generator=generator, device=z.device, dtype=z.dtype)
     rows = layout.by_cell(z @ torch.nn.functional.normalize(directions, dim=0))
     terms = []
     for cells in layout.cells_of_each_label:
@@ -166,7 +174,7 @@ def _masked_log_mean_exp(values: Tensor, mask: Tensor) -> Tensor:
     return total - mask.sum(dim=1).clamp_min(1).to(values.dtype).log()
 
 
-DISTANCES: dict[str, Callable[[Tensor, CellLayout], Tensor]] = {
+DISTANCES: dict[str, Callable[[Tensor, CellLayout, torch.Generator | None], Tensor]] = {
     "contrastive": contrastive,
     "moment": moment,
     "energy": energy,

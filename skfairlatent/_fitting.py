@@ -18,7 +18,7 @@ from torch import Tensor
 
 from skfairlatent._batches import CellSampler, rows_per_cell
 from skfairlatent._checkpoint import Checkpoint
-from skfairlatent._device import isolated_rng
+from skfairlatent._device import Generators
 from skfairlatent._layout import CellLayout
 from skfairlatent._objective import LossWeights, Objective
 from skfairlatent._step import TrainingStep
@@ -89,38 +89,49 @@ def fit_flow(
     -------
     FitResult
     """
-    with isolated_rng(settings.seed, device):
-        training, held_out = _split(annotations.cells, settings)
-        layout = _layout(annotations, training, settings.batch_size)
-        # A copy, so that an interrupted fit leaves the fitted flow whole, and on the CPU.
-        flow = copy.deepcopy(start)
-        if flow is None:
-            flow = Glow(x.shape[1], settings.n_blocks, settings.hidden_features)
-            # With the noise of training: a constant feature would otherwise be scaled up without
-            # bound, and then the noise with it.
-            rows = x[torch.randperm(len(x))[:INITIAL_ROWS]]
-            flow.initialize(rows + settings.input_noise * torch.randn_like(rows))
-        objective = _objective(layout, annotations, x.shape[1], settings)
-        flow, objective = flow.to(device), objective.to(device)
-        objective.layout = layout.to(device)
-        step = TrainingStep(
-            flow,
-            objective,
-            x[training].to(device),
-            learning_rate=settings.learning_rate,
-            input_noise=settings.input_noise,
-        )
-        sampler = CellSampler(annotations.cells[training], layout.rows_per_cell)
-        validation = None
-        if held_out is not None:
-            cells = annotations.cells[held_out]
-            validation = x[held_out].to(device), CellSampler(cells, layout.rows_per_cell)
-        checkpoint = _checkpoint(x, annotations, settings, start)
-        config = _config(settings, sampler.n_batches)
-        history = Trainer(step, sampler, validation, config, checkpoint).run()
-        if checkpoint is not None:
-            checkpoint.remove()
-        return FitResult(flow.to("cpu"), history)
+    generators = Generators(settings.seed, device)
+    training, held_out = _split(annotations.cells, settings)
+    layout = _layout(annotations, training, settings.batch_size)
+    flow = _first_flow(x, settings, generators.on_cpu) if start is None else copy.deepcopy(start)
+    objective = _objective(layout, annotations, x.shape[1], settings, generators)
+    flow, objective = flow.to(device), objective.to(device)
+    objective.layout = layout.to(device)
+    step = TrainingStep(
+        flow,
+        objective,
+        x[training].to(device),
+        learning_rate=settings.learning_rate,
+        input_noise=settings.input_noise,
+        generators=generators,
+    )
+    sampler = CellSampler(annotations.cells[training], layout.rows_per_cell)
+    validation = None
+    if held_out is not None:
+        cells = annotations.cells[held_out]
+        validation = x[held_out].to(device), CellSampler(cells, layout.rows_per_cell)
+    checkpoint = _checkpoint(x, annotations, settings, start)
+    config = _config(settings, sampler.n_batches)
+    history = Trainer(step, sampler, validation, config, checkpoint).run()
+    if checkpoint is not None:
+        checkpoint.remove()
+    return FitResult(flow.to("cpu"), history)
+
+
+def _first_flow(x: Tensor, settings: FitSettings, generator: torch.Generator) -> Glow:
+    flow = Glow(
+        x.shape[1],
+        settings.n_blocks,
+        settings.hidden_features,
+        generator=generator,
+        device="cpu",
+        dtype=torch.float32,
+    )
+    # With the noise of training: a constant feature would otherwise be scaled up without bound,
+    # and then the noise with it.
+    rows = x[torch.randperm(len(x), generator=generator)[:INITIAL_ROWS]]
+    noise = torch.empty_like(rows).normal_(generator=generator)
+    flow.initialize(rows + settings.input_noise * noise)
+    return flow
 
 
 def _split(
@@ -158,7 +169,11 @@ def _layout(
 
 
 def _objective(
-    layout: CellLayout, annotations: Annotations, n_features: int, settings: FitSettings
+    layout: CellLayout,
+    annotations: Annotations,
+    n_features: int,
+    settings: FitSettings,
+    generators: Generators,
 ) -> Objective:
     _, first_rows = np.unique(annotations.cells, return_index=True)
     return Objective(
@@ -169,6 +184,7 @@ def _objective(
         n_label_components=settings.n_label_components,
         weights=settings.weights,
         distance=settings.distance,
+        generators=generators,
     )
 
 

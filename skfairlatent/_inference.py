@@ -53,8 +53,9 @@ def map_rows(
     in_place = on_cpu and next(flow.parameters()).dtype == dtype
     placed = flow if in_place else copy.deepcopy(flow).to(device, dtype)
     rows = ROWS_ON_CPU if on_cpu else ROWS_ON_GPU
-    with torch.inference_mode(), placed.frozen():
-        apply: Callable[[Tensor], Tensor] = placed.inverse if inverse else placed.transform
+    with torch.inference_mode():
+        frozen = placed.frozen()
+        apply: Callable[[Tensor], Tensor] = frozen.inverse if inverse else frozen.transform
         # Written in place: pieces of two columns would each keep all their columns alive.
         out = x.new_empty(len(x), len(range(*columns.indices(flow.features))))
         for piece, place in zip(x.split(rows), out.split(rows), strict=True):

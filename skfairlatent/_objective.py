@@ -3,14 +3,17 @@
 __all__ = ["TERMS", "LossWeights", "Objective"]
 
 from dataclasses import dataclass
+from functools import partial
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
+from skfairlatent._device import Generators
 from skfairlatent._distances import DISTANCES
 from skfairlatent._layout import CellLayout
 from skfairlatent._losses import covariance, density_loss, equal_variance_loss, redundancy_loss
+from skfairlatent.flows._linear import make_linear
 
 TERMS = ("dg", "eq", "di", "g", "cls")
 
@@ -27,7 +30,7 @@ class LossWeights:
 
     def tensor(self) -> Tensor:
         """Return the weights in the order of `TERMS`."""
-        return torch.tensor([getattr(self, term) for term in TERMS])
+        return torch.tensor([getattr(self, term) for term in TERMS], dtype=torch.float32)
 
 
 class Objective(nn.Module):
@@ -47,11 +50,13 @@ class Objective(nn.Module):
         Weight of each term.
     distance : str
         Form of the group-distance term, a key of `DISTANCES`.
+    generators : Generators
+        Of the fit: what first weights and directions are drawn from.
     """
 
     weights: Tensor
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one argument a setting
         self,
         layout: CellLayout,
         label_codes: Tensor,
@@ -61,15 +66,16 @@ class Objective(nn.Module):
         n_label_components: int,
         weights: LossWeights,
         distance: str,
+        generators: Generators,
     ) -> None:
         super().__init__()
-        self.layout = layout
+        self.layout, self.generators = layout, generators
         self.distance = DISTANCES[distance]
         self.n_label_components = n_label_components
         self.register_buffer("weights", weights.tensor(), persistent=False)
         n_sensitive = n_features - n_label_components
-        self.label_heads = _heads(label_codes, n_label_components)
-        self.attribute_heads = _heads(attribute_codes, n_sensitive)
+        self.label_heads = _heads(label_codes, n_label_components, generators)
+        self.attribute_heads = _heads(attribute_codes, n_sensitive, generators)
         rows = layout.rows_per_cell
         self.register_buffer("_labels", label_codes.repeat_interleave(rows, 0), persistent=False)
         self.register_buffer(
@@ -84,7 +90,7 @@ class Objective(nn.Module):
             (
                 redundancy_loss(cov, self.n_label_components),
                 equal_variance_loss(cov, self.n_label_components),
-                self.distance(label_block, self.layout),
+                self.distance(label_block, self.layout, self.generators.on_device),
                 density_loss(z, log_det),
                 self._classification_loss(z),
             )
@@ -107,10 +113,11 @@ class Objective(nn.Module):
         return labels + attributes
 
 
-def _heads(codes: Tensor, n_inputs: int) -> nn.ModuleList:
+def _heads(codes: Tensor, n_inputs: int, generators: Generators) -> nn.ModuleList:
     """One linear head a column of codes."""
     widths = [int(column.max()) + 1 for column in codes.T]
-    return nn.ModuleList(nn.Linear(n_inputs, width) for width in widths)
+    linear = partial(make_linear, generator=generators.on_cpu, device="cpu", dtype=torch.float32)
+    return nn.ModuleList(linear(n_inputs, width) for width in widths)
 
 
 def _mean_cross_entropy(heads: nn.ModuleList, block: Tensor, codes: Tensor) -> Tensor:

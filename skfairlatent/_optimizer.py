@@ -29,7 +29,9 @@ class RecordableAdam(torch.optim.Adam):
         super().__init__(
             parameters,
             # A graph replays with the tensors it was recorded with: the step size must be one.
-            lr=torch.tensor(learning_rate, device=device) if on_cuda else learning_rate,
+            lr=torch.tensor(learning_rate, dtype=torch.float32, device=device)
+            if on_cuda
+            else learning_rate,
             fused=device.type in ("cpu", "cuda"),
             capturable=on_cuda,
         )

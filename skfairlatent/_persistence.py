@@ -188,8 +188,13 @@ def _restore_flow(state: dict[str, Any], tensors: dict[str, Tensor]) -> Glow:
     if not 1 <= n_blocks <= len(weights):
         raise ValueError(f"n_blocks is {n_blocks}, for {len(weights)} tensors")
     # Without memory and without random numbers: sizes are compared before anything is allocated.
-    with torch.device("meta"):
-        flow = Glow(n_features, n_blocks, state["flow"]["hidden_features"])
+    flow = Glow(
+        n_features,
+        n_blocks,
+        state["flow"]["hidden_features"],
+        device="meta",
+        dtype=torch.float32,
+    )
     expected = flow.state_dict()
     if expected.keys() != weights.keys():
         raise ValueError(f"tensors of the flow: {sorted(expected.keys() ^ weights.keys())[:4]}")
@@ -199,7 +204,7 @@ def _restore_flow(state: dict[str, Any], tensors: dict[str, Tensor]) -> Glow:
     flow = flow.to_empty(device="cpu")
     flow.load_state_dict(weights)
     with torch.no_grad():
-        flow(torch.zeros(1, n_features))  # refuses layers that were not initialised
+        flow.frozen()  # refuses layers that were not initialised
     return flow
 
 

@@ -3,6 +3,7 @@
 __all__ = ["N_EAGER_CALLS", "Recorded", "Replayed"]
 
 import logging
+import threading
 from collections.abc import Callable
 
 import torch
@@ -13,6 +14,8 @@ _logger = logging.getLogger(__name__)
 # CUDA wants a few eager calls before it can record one: lazily created handles, workspaces and
 # an optimizer's state must exist.
 N_EAGER_CALLS = 3
+# Some versions of torch record the state of its own generator for one graph at a time.
+_RECORDING = threading.Lock()
 
 
 class Replayed:
@@ -28,10 +31,17 @@ class Replayed:
         Without arguments and result. It must not wait for the GPU.
     device : torch.device
         Where it computes. Anywhere but on CUDA it is just called.
+    generator : torch.Generator, optional
+        What it draws random numbers from there; torch's own needs no mention.
     """
 
-    def __init__(self, compute: Callable[[], None], device: torch.device) -> None:
-        self._compute, self._device = compute, device
+    def __init__(
+        self,
+        compute: Callable[[], None],
+        device: torch.device,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        self._compute, self._device, self._generator = compute, device, generator
         self._graph: torch.cuda.CUDAGraph | None = None
         self._eager_calls_left = N_EAGER_CALLS if device.type == "cuda" else -1
 
@@ -52,10 +62,14 @@ class Replayed:
 
     def _record(self) -> None:
         graph = torch.cuda.CUDAGraph()
+        if self._generator is not None:
+            # Each replay then goes on drawing where the generator is, or was set to.
+            graph.register_generator_state(self._generator)
         try:
             # torch keeps one stream to record on, of the first GPU that was used: on another
             # GPU it would record nothing. And other threads may use the GPU meanwhile.
             with (
+                _RECORDING,
                 torch.cuda.device(self._device),
                 torch.cuda.graph(
                     graph, stream=torch.cuda.Stream(), capture_error_mode="thread_local"
@@ -84,7 +98,7 @@ class Recorded:
         self._function, self._device = function, device
         self._inputs: list[Tensor] = []
         self._replayed = Replayed(self._compute, device)
-        self._result = torch.empty(0)
+        self._result = torch.empty(0, device="cpu")
 
     def __call__(self, *inputs: Tensor) -> Tensor:
         """Return the function's value."""

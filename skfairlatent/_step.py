@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from skfairlatent._device import autocast_dtype
+from skfairlatent._device import Generators, autocast_dtype
 from skfairlatent._objective import TERMS, Objective
 from skfairlatent._optimizer import RecordableAdam
 from skfairlatent._replay import Replayed
@@ -30,6 +30,8 @@ class TrainingStep:
         Step size before any schedule.
     input_noise : float
         Standard deviation of the Gaussian noise added to each batch.
+    generators : Generators
+        Of the fit: what the noise is drawn from.
     """
 
     def __init__(
@@ -40,17 +42,18 @@ class TrainingStep:
         *,
         learning_rate: float,
         input_noise: float,
+        generators: Generators,
     ) -> None:
         self.flow, self.objective, self.data = flow, objective, data
-        self.input_noise = input_noise
+        self.input_noise, self.generators = input_noise, generators
         self.parameters = [*flow.parameters(), *objective.parameters()]
         self._half = autocast_dtype(data.device)
         self._rows = torch.zeros(
             objective.layout.batch_size, dtype=torch.int64, device=data.device
         )
-        self._terms = torch.zeros(len(TERMS), device=data.device)
+        self._terms = torch.zeros(len(TERMS), dtype=torch.float32, device=data.device)
         self.optimizer = RecordableAdam(self.parameters, learning_rate, data.device)
-        self._replayed = Replayed(self._compute, data.device)
+        self._replayed = self._anew()
 
     def __call__(self, rows: Tensor) -> Tensor:
         """Train on the batch of row numbers `rows` and return its loss terms, shape (5,).
@@ -74,7 +77,7 @@ class TrainingStep:
     def restore_optimizer(self, saved: dict[str, Any]) -> None:
         """Take over the moments of a saved optimizer, which may have run on another device."""
         self.optimizer.restore_moments(saved["state"])
-        self._replayed = Replayed(self._compute, self.data.device)
+        self._replayed = self._anew()
 
     def reset_optimizer(self) -> None:
         """Forget the optimizer's moments, which non-finite gradients have spoilt."""
@@ -82,10 +85,14 @@ class TrainingStep:
             for value in state.values():
                 value.zero_()
 
+    def _anew(self) -> Replayed:
+        return Replayed(self._compute, self.data.device, self.generators.on_device)
+
     def _compute(self) -> None:
         x = self.data[self._rows]
         if self.input_noise:
-            x = torch.add(x, torch.randn_like(x), alpha=self.input_noise)
+            noise = torch.empty_like(x).normal_(generator=self.generators.on_device)
+            x = torch.add(x, noise, alpha=self.input_noise)
         with torch.autocast(x.device.type, dtype=self._half, enabled=self._half is not None):
             z, log_det = self.flow(x)
         terms = self.objective(z, log_det)

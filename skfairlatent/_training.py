@@ -13,7 +13,6 @@ from tqdm.auto import tqdm
 
 from skfairlatent._batches import CellSampler
 from skfairlatent._checkpoint import Checkpoint
-from skfairlatent._device import seed_rng
 from skfairlatent._objective import TERMS
 from skfairlatent._step import TrainingStep
 from skfairlatent.exceptions import TrainingDivergedError
@@ -101,7 +100,7 @@ class Trainer:
 
     def _run_epoch(self, epoch: int) -> None:
         # Seeding every epoch makes an interrupted fit go on exactly as it would have.
-        seed_rng(self.config.seed + epoch, self.step.data.device)
+        self.step.generators.seed(self.config.seed + epoch)
         record = self._epoch_until_finite(epoch)
         record |= self._validate()
         self.state.history.append({"epoch": epoch + 1.0, **record})
@@ -133,8 +132,8 @@ class Trainer:
         )
 
     def _train(self, epoch: int) -> dict[str, float]:
-        batches = self.sampler.draw().to(self.step.data.device)
-        total = torch.zeros(len(TERMS), device=self.step.data.device)
+        batches = self.sampler.draw(self.step.generators.on_cpu).to(self.step.data.device)
+        total = torch.zeros(len(TERMS), dtype=torch.float32, device=self.step.data.device)
         n_steps = self.config.max_iter * len(batches)
         rate = self.config.learning_rate
         for i, rows in enumerate(batches):
@@ -156,8 +155,8 @@ class Trainer:
             return {"validation_loss": math.nan}
         rows, sampler = self.validation
         # The same draw every time: epochs are compared with each other.
-        seed_rng(self.config.seed, rows.device)
-        batches = sampler.draw().to(rows.device)
+        self.step.generators.seed(self.config.seed)
+        batches = sampler.draw(self.step.generators.on_cpu).to(rows.device)
         terms = torch.stack([self.step.terms(batch, rows) for batch in batches]).mean(dim=0)
         return {"validation_loss": float(self.step.objective.total(terms))}
 

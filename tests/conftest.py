@@ -37,3 +37,11 @@ def graphs(monkeypatch) -> list[Replayed]:
 
     monkeypatch.setattr(Replayed, "_record", record)
     return recorded
+
+
+@pytest.fixture
+def default_dtype():
+    """Set torch's default precision, which is one of the whole process, for a test."""
+    before = torch.get_default_dtype()
+    yield torch.set_default_dtype
+    torch.set_default_dtype(before)

@@ -10,6 +10,10 @@ COUNTS = [40, 7, 3, 1]
 CELLS = np.random.default_rng(0).permutation(np.repeat(np.arange(4), COUNTS))
 
 
+def drawn_from(seed):
+    return torch.Generator().manual_seed(seed)
+
+
 class TestRowsPerCell:
     @pytest.mark.parametrize(
         ("batch_size", "counts", "expected"),
@@ -30,7 +34,7 @@ class TestRowsPerCell:
 class TestCellSampler:
     @pytest.mark.parametrize("rows", [2, 5, 8])
     def test__draw__gives_every_cell_equally_many_rows_in_order(self, rows):
-        batches = CellSampler(CELLS, rows).draw()
+        batches = CellSampler(CELLS, rows).draw(drawn_from(0))
         assert batches.dtype == torch.int64
         assert batches.shape == (CellSampler(CELLS, rows).n_batches, 4 * rows)
         cells = CELLS[batches.numpy()].reshape(len(batches), 4, rows)
@@ -39,9 +43,8 @@ class TestCellSampler:
     @pytest.mark.parametrize("rows", [2, 3, 8])
     @pytest.mark.parametrize("seed", range(3))
     def test__draw__uses_every_row_of_a_cell_before_any_again(self, rows, seed):
-        torch.manual_seed(seed)
         sampler = CellSampler(CELLS, rows)
-        batches = sampler.draw().reshape(sampler.n_batches, 4, rows)
+        batches = sampler.draw(drawn_from(seed)).reshape(sampler.n_batches, 4, rows)
         for cell, count in enumerate(COUNTS):
             drawn = batches[:, cell].reshape(-1)
             for start in range(0, len(drawn), count):
@@ -57,17 +60,15 @@ class TestCellSampler:
     def test__draw__has_a_batch_even_for_fewer_rows_than_a_batch(self):
         sampler = CellSampler(np.array([0, 1, 1]), 50)
         assert sampler.n_batches == 1
-        assert sampler.draw().shape == (1, 100)
+        assert sampler.draw(drawn_from(0)).shape == (1, 100)
 
     def test__draw__is_decided_by_the_seed(self):
         sampler = CellSampler(CELLS, 3)
-        draws = []
-        for seed in (1, 1, 2):
-            torch.manual_seed(seed)
-            draws.append(sampler.draw())
+        draws = [sampler.draw(drawn_from(seed)) for seed in (1, 1, 2)]
         assert torch.equal(draws[0], draws[1])
         assert not torch.equal(draws[0], draws[2])
 
     def test__draw__shuffles_anew_each_time(self):
         sampler = CellSampler(CELLS, 3)
-        assert not torch.equal(sampler.draw(), sampler.draw())
+        generator = drawn_from(0)
+        assert not torch.equal(sampler.draw(generator), sampler.draw(generator))

@@ -1,9 +1,16 @@
-"""Devices by name, precision by hardware, and a random state of one's own."""
+"""Devices by name, precision by hardware, random numbers of one's own, torch as it starts."""
+
+import inspect
 
 import pytest
 import torch
 
-from skfairlatent._device import autocast_dtype, isolated_rng, resolve_device, seed_rng
+from skfairlatent._device import (
+    Generators,
+    autocast_dtype,
+    neutral_torch_state,
+    resolve_device,
+)
 
 CPU = torch.device("cpu")
 
@@ -80,63 +87,83 @@ class TestAutocastDtype:
         assert autocast_dtype(torch.device("mps")) is None
 
 
-class TestIsolatedRng:
-    def test__isolated_rng__is_decided_by_the_seed(self):
-        draws = []
-        for seed in (1, 1, 2):
-            with isolated_rng(seed, CPU):
-                draws.append(torch.rand(5))
+class TestGenerators:
+    def test__generators__are_decided_by_the_seed(self):
+        draws = [torch.rand(5, generator=Generators(seed, CPU).on_cpu) for seed in (1, 1, 2)]
         assert torch.equal(draws[0], draws[1])
         assert not torch.equal(draws[0], draws[2])
 
-    def test__isolated_rng__leaves_the_global_state(self):
+    def test__seed__starts_anew(self):
+        generators = Generators(7, CPU)
+        draws = []
+        for _ in range(2):
+            generators.seed(7)
+            draws.append(torch.rand(5, generator=generators.on_device))
+        assert torch.equal(*draws)
+
+    def test__generators__leave_torchs_own_alone(self):
         before = torch.get_rng_state()
-        with isolated_rng(1, CPU):
-            torch.rand(5)
+        torch.rand(5, generator=Generators(1, CPU).on_cpu)
         assert torch.equal(torch.get_rng_state(), before)
 
-    def test__isolated_rng__leaves_the_global_state_after_an_error(self):
-        before = torch.get_rng_state()
-
-        def fail():
-            with isolated_rng(1, CPU):
-                torch.rand(5)
-                raise KeyError
-
-        with pytest.raises(KeyError):
-            fail()
-        assert torch.equal(torch.get_rng_state(), before)
-
-    def test__seed_rng__seeds_as_torch_does(self):
-        torch.manual_seed(7)
-        expected = torch.rand(5)
-        seed_rng(7, CPU)
-        assert torch.equal(torch.rand(5), expected)
-
-    def test__isolated_rng__leaves_other_devices_alone(self, monkeypatch):
-        def refuse(*_):
-            pytest.fail("work on the CPU has seeded another device")
-
-        for module, names in (
-            (torch.cuda, ("manual_seed", "manual_seed_all")),
-            (torch.mps, ("manual_seed", "set_rng_state")),
-        ):
-            for name in names:
-                monkeypatch.setattr(module, name, refuse)
-        with isolated_rng(1, CPU):
-            seed_rng(2, CPU)
+    def test__generators__on_a_cpu_are_one(self):
+        generators = Generators(1, CPU)
+        assert generators.on_device is generators.on_cpu
 
     @pytest.mark.gpu
-    def test__isolated_rng__leaves_the_state_of_the_gpu(self):
+    def test__generators__on_a_gpu_leave_torchs_own_alone(self):
         device = torch.device("cuda")
         before = torch.cuda.get_rng_state()
-        draws = []
-        for seed in (1, 1, 2):
-            with isolated_rng(seed, device):
-                draws.append(torch.rand(5, device=device))
+        draws = [
+            torch.rand(5, generator=Generators(seed, device).on_device, device=device)
+            for seed in (1, 1, 2)
+        ]
         assert torch.equal(torch.cuda.get_rng_state(), before)
         assert torch.equal(draws[0], draws[1])
         assert not torch.equal(draws[0], draws[2])
-        with isolated_rng(1, CPU):
-            pass
-        assert torch.equal(torch.cuda.get_rng_state(), before)
+
+
+def state_of_torch():
+    grad, inference = torch.is_grad_enabled(), torch.is_inference_mode_enabled()
+    return grad, inference, torch.is_autocast_enabled("cpu"), torch.empty(0).device.type
+
+
+class TestNeutralTorchState:
+    @pytest.mark.parametrize(
+        "ambient",
+        [
+            torch.no_grad,
+            torch.inference_mode,
+            lambda: torch.device("meta"),
+            lambda: torch.autocast("cpu", dtype=torch.bfloat16),
+        ],
+        ids=["no_grad", "inference_mode", "default device", "autocast"],
+    )
+    def test__neutral_torch_state__is_that_of_a_new_program(self, ambient):
+        plain = state_of_torch()
+        neutral = neutral_torch_state(state_of_torch)
+        with ambient():
+            before = state_of_torch()
+            assert before != plain
+            assert neutral() == plain
+            assert state_of_torch() == before
+
+    def test__neutral_torch_state__comes_back_after_an_error(self):
+        @neutral_torch_state
+        def fail():
+            raise KeyError
+
+        with torch.inference_mode():
+            with pytest.raises(KeyError):
+                fail()
+            assert torch.is_inference_mode_enabled()
+
+    def test__neutral_torch_state__keeps_name_and_signature(self):
+        @neutral_torch_state
+        def function(x, *, y=1):
+            """Say what it does."""
+            return x, y
+
+        assert function.__doc__ == "Say what it does."
+        assert list(inspect.signature(function).parameters) == ["x", "y"]
+        assert function(2) == (2, 1)

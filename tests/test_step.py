@@ -6,6 +6,7 @@ import logging
 import pytest
 import torch
 
+from skfairlatent._device import Generators
 from skfairlatent._layout import CellLayout
 from skfairlatent._objective import LossWeights, Objective
 from skfairlatent._optimizer import MAX_GRADIENT_NORM
@@ -32,6 +33,8 @@ def make_step(device="cpu", *, learning_rate=1e-2, input_noise=0.0, weight=1.0):
     data[:, 1] += 2 * groups.repeat_interleave(ROWS_PER_CELL)
     flow = Glow(N_FEATURES, n_blocks=2, hidden_features=8)
     flow.initialize(data)
+    device = torch.device(device)
+    generators = Generators(0, device)
     objective = Objective(
         layout,
         labels[:, None],
@@ -40,8 +43,8 @@ def make_step(device="cpu", *, learning_rate=1e-2, input_noise=0.0, weight=1.0):
         n_label_components=2,
         weights=LossWeights(dg=weight, eq=weight, di=weight, g=weight, cls=weight),
         distance="energy",
+        generators=generators,
     )
-    device = torch.device(device)
     flow, objective = flow.to(device), objective.to(device)
     objective.layout = layout.to(device)
     return TrainingStep(
@@ -50,6 +53,7 @@ def make_step(device="cpu", *, learning_rate=1e-2, input_noise=0.0, weight=1.0):
         data.to(device),
         learning_rate=learning_rate,
         input_noise=input_noise,
+        generators=generators,
     )
 
 

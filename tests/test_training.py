@@ -11,7 +11,7 @@ import torch
 from skfairlatent import FairLatentTransformer
 from skfairlatent._batches import CellSampler
 from skfairlatent._checkpoint import FILE_NAME
-from skfairlatent._device import seed_rng
+from skfairlatent._device import Generators
 from skfairlatent._layout import CellLayout
 from skfairlatent._objective import TERMS, LossWeights, Objective
 from skfairlatent._step import TrainingStep
@@ -88,6 +88,7 @@ def make_trainer(*, learning_rate=1e-2, validation=False, cls=1.0, **config):
     rows[:, :, 0] += 2.0 * torch.from_numpy(cells // 2)
     flow = Glow(N_FEATURES, n_blocks=2, hidden_features=8)
     flow.initialize(rows[0])
+    generators = Generators(0, rows.device)
     objective = Objective(
         layout,
         labels[:, None],
@@ -96,8 +97,16 @@ def make_trainer(*, learning_rate=1e-2, validation=False, cls=1.0, **config):
         n_label_components=2,
         weights=LossWeights(dg=1.0, eq=1.0, di=1.0, g=1.0, cls=cls),
         distance="energy",
+        generators=generators,
     )
-    step = TrainingStep(flow, objective, rows[0], learning_rate=learning_rate, input_noise=0.1)
+    step = TrainingStep(
+        flow,
+        objective,
+        rows[0],
+        learning_rate=learning_rate,
+        input_noise=0.1,
+        generators=generators,
+    )
     sampler = CellSampler(cells, 8)
     settings = {
         "max_iter": 6,
@@ -227,8 +236,8 @@ class TestEarlyStopping:
     @staticmethod
     def _validation_loss(trainer):
         rows, sampler = trainer.validation
-        seed_rng(trainer.config.seed, rows.device)
-        terms = torch.stack([trainer.step.terms(batch, rows) for batch in sampler.draw()])
+        batches = sampler.draw(Generators(trainer.config.seed, rows.device).on_cpu)
+        terms = torch.stack([trainer.step.terms(batch, rows) for batch in batches])
         return float(trainer.step.objective.total(terms.mean(dim=0)))
 
 

@@ -34,7 +34,7 @@ from _common import ATTRIBUTES, DATA_VARIABLE
 from flow_peers import PEERS
 
 from skfairlatent import FairLatentTransformer
-from skfairlatent._device import autocast_dtype
+from skfairlatent._device import Generators, autocast_dtype
 from skfairlatent._layout import CellLayout
 from skfairlatent._losses import density_loss
 from skfairlatent._objective import LossWeights, Objective
@@ -185,7 +185,7 @@ def multiply(products):
 
 def our_step(*, density_only=False, half=None):
     """Return our training step on random rows; `half` is what to multiply matrices in."""
-    codes = torch.arange(CELLS)
+    codes, generators = torch.arange(CELLS), Generators(0, torch.device("cpu"))
     layout = CellLayout(codes // 2, codes % 2, ROWS_PER_CELL, torch.ones(CELLS, dtype=torch.bool))
     objective = Objective(
         layout,
@@ -195,12 +195,15 @@ def our_step(*, density_only=False, half=None):
         n_label_components=2,
         weights=LossWeights(dg=0.3, eq=0.3, di=20.0, g=0.1, cls=3.0),
         distance="energy",
+        generators=generators,
     )
     if density_only:
         objective = DensityOnly(layout)
     flow, data = Glow(D, N_BLOCKS, HIDDEN), torch.randn(8192, D)
     flow.initialize(data)
-    step = TrainingStep(flow, objective, data, learning_rate=1e-3, input_noise=0.0)
+    step = TrainingStep(
+        flow, objective, data, learning_rate=1e-3, input_noise=0.0, generators=generators
+    )
     step._half = half
     rows = torch.randperm(len(data))[:ROWS]
     return lambda: step(rows)

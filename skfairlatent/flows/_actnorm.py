@@ -24,6 +24,8 @@ class ActNorm(Bijection):
     ----------
     features : int
         Width d of the vectors.
+    device, dtype : optional
+        Of the parameters; torch's defaults if not given.
 
     Attributes
     ----------
@@ -47,11 +49,17 @@ class ActNorm(Bijection):
 
     initialized: Tensor
 
-    def __init__(self, features: int) -> None:
+    def __init__(
+        self,
+        features: int,
+        *,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
         super().__init__(features)
-        self.log_scale = nn.Parameter(torch.zeros(features))
-        self.shift = nn.Parameter(torch.zeros(features))
-        self.register_buffer("initialized", torch.tensor(False))
+        self.log_scale = nn.Parameter(torch.zeros(features, device=device, dtype=dtype))
+        self.shift = nn.Parameter(torch.zeros(features, device=device, dtype=dtype))
+        self.register_buffer("initialized", torch.tensor(False, device=device))
         # Reading a buffer on a GPU waits for it; the Python copy answers at once.
         self._ready = False
 

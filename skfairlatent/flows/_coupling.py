@@ -2,6 +2,7 @@
 
 __all__ = ["AffineCoupling"]
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from skfairlatent.flows._base import Bijection, matmul_precision
+from skfairlatent.flows._linear import make_linear
 
 # That of tanh. A log-scale in [-1, 1] a layer keeps the inverse as exact as the forward map in
 # float32, and eight layers can still stretch a feature by e^8.
@@ -32,6 +34,10 @@ class AffineCoupling(Bijection):
         Width d of the vectors, at least 2; the first d - d // 2 features are changed.
     hidden_features : int
         Width of the conditioner's two hidden layers.
+    generator : torch.Generator, optional
+        What the weights are drawn from; torch's own if there is none.
+    device, dtype : optional
+        Of the parameters; torch's defaults if not given.
 
     References
     ----------
@@ -48,19 +54,28 @@ class AffineCoupling(Bijection):
     (True, (10,))
     """
 
-    def __init__(self, features: int, hidden_features: int) -> None:
+    def __init__(
+        self,
+        features: int,
+        hidden_features: int,
+        *,
+        generator: torch.Generator | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
         if features < 2:
             raise ValueError(f"A coupling needs at least 2 features to split, got {features}.")
         super().__init__(features)
         self.n_given = features // 2
         self.n_changed = features - self.n_given
-        last = nn.Linear(hidden_features, 2 * self.n_changed)
+        linear = partial(make_linear, generator=generator, device=device, dtype=dtype)
+        last = linear(hidden_features, 2 * self.n_changed)
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)
         self.conditioner = nn.Sequential(
-            nn.Linear(self.n_given, hidden_features),
+            linear(self.n_given, hidden_features),
             nn.ReLU(),
-            nn.Linear(hidden_features, hidden_features),
+            linear(hidden_features, hidden_features),
             nn.ReLU(),
             last,
         )

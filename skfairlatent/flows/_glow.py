@@ -1,10 +1,8 @@
 """Glow over vectors: ActNorm, rotation and affine coupling, repeated."""
 
-__all__ = ["Glow"]
+__all__ = ["FrozenGlow", "Glow"]
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import cast
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +28,10 @@ class Glow(Bijection):
         Number of steps.
     hidden_features : int, default=256
         Width of the two hidden layers of each coupling's conditioner.
+    generator : torch.Generator, optional
+        What rotations and weights are drawn from; torch's own if there is none.
+    device, dtype : optional
+        Of the parameters; torch's defaults if not given.
 
     References
     ----------
@@ -49,10 +51,22 @@ class Glow(Bijection):
     True
     """
 
-    def __init__(self, features: int, n_blocks: int = 4, hidden_features: int = 256) -> None:
+    def __init__(
+        self,
+        features: int,
+        n_blocks: int = 4,
+        hidden_features: int = 256,
+        *,
+        generator: torch.Generator | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
         super().__init__(features)
         self.n_blocks, self.hidden_features = n_blocks, hidden_features
-        self.blocks = nn.ModuleList(_GlowBlock(features, hidden_features) for _ in range(n_blocks))
+        self.blocks = nn.ModuleList(
+            _GlowBlock(features, hidden_features, generator, device, dtype)
+            for _ in range(n_blocks)
+        )
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return z of shape (n, d) and the log-determinant of shape (n,)."""
@@ -75,20 +89,13 @@ class Glow(Bijection):
             z = cast("_GlowBlock", block).inverse(z)
         return z
 
-    @contextmanager
-    def frozen(self) -> Iterator[None]:
-        """Compute every block's matrix once for all calls inside the ``with`` block.
+    def frozen(self) -> "FrozenGlow":
+        """Return the same map with every block's matrix computed once, for many calls.
 
-        The weights must not change meanwhile.
+        This flow stays as it is: threads that share it do not disturb one another. Weights that
+        change afterwards are not seen.
         """
-        blocks = [cast("_GlowBlock", block) for block in self.blocks]
-        try:
-            for block in blocks:
-                block.freeze()
-            yield
-        finally:
-            for block in blocks:
-                block.thaw()
+        return FrozenGlow([cast("_GlowBlock", block).frozen() for block in self.blocks])
 
     def initialize(self, x: Tensor) -> Tensor:
         """Set every ActNorm, one after the other, from the batch `x` of shape (n, d)."""
@@ -97,27 +104,70 @@ class Glow(Bijection):
         return x
 
 
+class FrozenGlow:
+    """A flow whose matrices are computed; made by `Glow.frozen`."""
+
+    def __init__(self, blocks: list["_FrozenBlock"]) -> None:
+        self._blocks = blocks
+
+    def transform(self, x: Tensor) -> Tensor:
+        """Return z of shape (n, d)."""
+        for block in self._blocks:
+            x = block.transform(x)
+        return x
+
+    def inverse(self, z: Tensor) -> Tensor:
+        """Return x of shape (n, d)."""
+        for block in reversed(self._blocks):
+            z = block.inverse(z)
+        return z
+
+
+class _FrozenBlock(NamedTuple):
+    coupling: AffineCoupling
+    weight: Tensor
+    bias: Tensor
+    inverse_weight: Tensor
+    inverse_bias: Tensor
+
+    def transform(self, x: Tensor) -> Tensor:
+        rotated = nn.functional.linear(x, self.weight, self.bias).to(x.dtype)
+        return self.coupling.forward_(rotated)[0]
+
+    def inverse(self, z: Tensor) -> Tensor:
+        x = self.coupling.inverse(z)
+        return nn.functional.linear(x, self.inverse_weight, self.inverse_bias)
+
+
 class _GlowBlock(Bijection):
     """ActNorm, rotation and coupling, the first two applied as one matrix."""
 
-    def __init__(self, features: int, hidden_features: int) -> None:
+    def __init__(
+        self,
+        features: int,
+        hidden_features: int,
+        generator: torch.Generator | None,
+        device: torch.device | str | None,
+        dtype: torch.dtype | None,
+    ) -> None:
         super().__init__(features)
-        self.actnorm = ActNorm(features)
-        self.rotation = Rotation(features)
-        self.coupling = AffineCoupling(features, hidden_features)
-        self._frozen: tuple[Tensor, Tensor, Tensor, Tensor] | None = None
+        self.actnorm = ActNorm(features, device=device, dtype=dtype)
+        self.rotation = Rotation(features, generator=generator, device=device, dtype=dtype)
+        self.coupling = AffineCoupling(
+            features, hidden_features, generator=generator, device=device, dtype=dtype
+        )
 
-    def freeze(self) -> None:
+    def frozen(self) -> _FrozenBlock:
         self.actnorm.check_initialized()
-        rotation = self.rotation.matrix()
-        weight = (self.actnorm.log_scale.exp()[:, None] * rotation).T
-        bias = self.actnorm.shift @ rotation
-        inverse_weight = rotation * (-self.actnorm.log_scale).exp()[:, None]
-        inverse_bias = -self.actnorm.shift * (-self.actnorm.log_scale).exp()
-        self._frozen = weight, bias, inverse_weight, inverse_bias
-
-    def thaw(self) -> None:
-        self._frozen = None
+        rotation, norm = self.rotation.matrix(), self.actnorm
+        scale, inverse_scale = norm.log_scale.exp(), (-norm.log_scale).exp()
+        return _FrozenBlock(
+            self.coupling,
+            weight=(scale[:, None] * rotation).T,
+            bias=norm.shift @ rotation,
+            inverse_weight=rotation * inverse_scale[:, None],
+            inverse_bias=-norm.shift * inverse_scale,
+        )
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         self.actnorm.check_initialized()
@@ -125,11 +175,7 @@ class _GlowBlock(Bijection):
         return z, log_det + self.actnorm.log_scale.sum()
 
     def inverse(self, z: Tensor) -> Tensor:
-        x = self.coupling.inverse(z)
-        frozen = self._frozen
-        if frozen:
-            return nn.functional.linear(x, *frozen[2:])
-        return self.actnorm.inverse(self.rotation.inverse(x))
+        return self.actnorm.inverse(self.rotation.inverse(self.coupling.inverse(z)))
 
     @torch.no_grad()
     def initialize(self, x: Tensor) -> Tensor:
@@ -137,8 +183,6 @@ class _GlowBlock(Bijection):
         return self.coupling.initialize(rotated)
 
     def _rotated(self, x: Tensor) -> Tensor:
-        if self._frozen:
-            return nn.functional.linear(x, *self._frozen[:2]).to(x.dtype)
         norm, precision = self.actnorm, matmul_precision(x)
         with without_autocast(x):
             factors = self.rotation.factors()

@@ -2,6 +2,8 @@
 
 __all__ = ["Rotation"]
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 
@@ -27,6 +29,10 @@ class Rotation(Bijection):
     n_reflections : int, default=8
         Number r of learned reflections; 0 leaves the rotation fixed. An odd number would
         make the map a reflection, which is as good.
+    generator : torch.Generator, optional
+        What the rotation is drawn from; torch's own if there is none.
+    device, dtype : optional
+        Of the parameters; torch's defaults if not given.
 
     Notes
     -----
@@ -50,13 +56,22 @@ class Rotation(Bijection):
 
     base: Tensor
 
-    def __init__(self, features: int, n_reflections: int = 8) -> None:
+    def __init__(
+        self,
+        features: int,
+        n_reflections: int = 8,
+        *,
+        generator: torch.Generator | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
         super().__init__(features)
-        q, r = torch.linalg.qr(torch.randn(features, features))
+        draw = partial(torch.randn, generator=generator, device=device, dtype=dtype)
+        q, r = torch.linalg.qr(draw(features, features))
         # Without the signs of R's diagonal, Q would not be uniform (Mezzadri 2007).
         self.register_buffer("base", q * r.diagonal().sign())
         self.n_reflections = n_reflections
-        half = torch.randn((n_reflections + 1) // 2, features)
+        half = draw((n_reflections + 1) // 2, features)
         pairs = half.repeat_interleave(2, dim=0)[:n_reflections]
         self.vectors = nn.Parameter(nn.functional.normalize(pairs, dim=1))
 

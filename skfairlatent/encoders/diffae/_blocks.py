@@ -1,8 +1,18 @@
 """Blocks of both networks, with the official names of their tensors."""
 
-__all__ = ["Attention", "Conditioned", "DownSample", "ResBlock", "UpSample", "normalization"]
+__all__ = [
+    "STARTS_AT_ZERO",
+    "Attention",
+    "Conditioned",
+    "DownSample",
+    "Dropout",
+    "ResBlock",
+    "UpSample",
+    "normalization",
+    "zeroed",
+]
 
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +24,9 @@ from skfairlatent.encoders.diffae._convolution import Conv3x3, unbiased
 from skfairlatent.encoders.diffae._normalization import GroupNorm, normalized
 
 Module = TypeVar("Module", bound=nn.Module)
+
+# What the layers are marked by that start at zero.
+STARTS_AT_ZERO = "starts_at_zero"
 
 
 def normalization(channels: int, groups: int = GROUPS) -> nn.GroupNorm:
@@ -30,11 +43,29 @@ def added(x: Tensor, change: Tensor, offset: Tensor | None = None) -> Tensor:
     return change.add_(x)
 
 
-def zeroed(module: Module) -> Module:
+def zeroed(layer: Module) -> Module:
     """Start a layer at zero, so that its residual block starts as the identity."""
-    for parameter in module.parameters():
+    setattr(layer, STARTS_AT_ZERO, True)
+    for parameter in layer.parameters():
         nn.init.zeros_(parameter)
-    return module
+    return layer
+
+
+class Dropout(nn.Dropout):
+    """Dropout that draws from `generator`, if it is given one: torch's draws from its own only."""
+
+    generator: torch.Generator | None = None
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Set a share `p` of the features to zero while training, and scale up the others."""
+        if not self.training or not self.p:
+            return input
+        kept = torch.empty_like(input).bernoulli_(1 - self.p, generator=self.generator)
+        return input * kept.div_(1 - self.p)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the generator out of copies and files: it is that of one training."""
+        return {name: value for name, value in self.__dict__.items() if name != "generator"}
 
 
 class UpSample(nn.Module):
@@ -102,7 +133,7 @@ class ResBlock(nn.Module):
             self.out_layers = nn.Sequential(
                 normalization(out_channels, groups),
                 nn.SiLU(),
-                nn.Dropout(dropout),
+                Dropout(dropout),
                 zeroed(Conv3x3(out_channels, out_channels)),
             )
         self.skip_connection: nn.Module = nn.Identity()

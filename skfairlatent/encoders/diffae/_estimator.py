@@ -13,7 +13,7 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from skfairlatent._device import resolve_device
+from skfairlatent._device import neutral_torch_state, resolve_device
 from skfairlatent.encoders._cache import EmbeddingCache
 from skfairlatent.encoders._chunks import map_chunks
 from skfairlatent.encoders._images import ImageSource
@@ -166,6 +166,7 @@ class DiffAEEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         self.verbose = verbose
         self.random_state = random_state
 
+    @neutral_torch_state
     def fit(self, X: Any, y: Any = None) -> Self:
         """Train a diffusion autoencoder on images, with ``weights=None``.
 
@@ -223,6 +224,7 @@ class DiffAEEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         )
         return self
 
+    @neutral_torch_state
     def transform(self, X: Any) -> Array:
         """Encode images.
 
@@ -247,6 +249,7 @@ class DiffAEEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         cache = EmbeddingCache(self.cache_dir, f"{self.fingerprint()}:{codec.precision}")
         return cache.encode(source, codec.encode, self.chunk_size, **how)
 
+    @neutral_torch_state
     def inverse_transform(self, X: Any, *, x_T: Any = None) -> Pixels:
         """Decode codes to images.
 
@@ -283,6 +286,7 @@ class DiffAEEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             verbose=bool(self.verbose),
         )
 
+    @neutral_torch_state
     def invert(self, X: Any, codes: Any = None) -> Array:
         """Find the noise ``x_T`` from which images are decoded.
 
@@ -315,6 +319,7 @@ class DiffAEEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             verbose=bool(self.verbose),
         )
 
+    @neutral_torch_state
     def reconstruct(self, X: Any) -> Pixels:
         """Encode, invert and decode images: what the model keeps of them.
 
@@ -332,6 +337,7 @@ class DiffAEEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         codes = self.transform(source)
         return self.inverse_transform(codes, x_T=self.invert(source, codes))
 
+    @neutral_torch_state
     def sample(
         self, n_samples: int = 1, *, temperature: float = 1.0, random_state: int | None = None
     ) -> Pixels:
@@ -370,6 +376,7 @@ class DiffAEEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         codes = statistics.sample(n_samples, np.random.default_rng(seed), temperature)
         return self.inverse_transform(codes, x_T=temperature * self._noise(n_samples, seed))
 
+    @neutral_torch_state
     def save_weights(
         self,
         path: str | os.PathLike[str],
@@ -394,6 +401,7 @@ class DiffAEEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             self._model().require_decoder()
         self._model().write(path, encoder_only=encoder_only, half=half)
 
+    @neutral_torch_state
     def fingerprint(self) -> str:
         """Return what tells these weights from others, whatever file they came from."""
         return f"DiffAEEncoder:{self._model().fingerprint}"
@@ -427,6 +435,7 @@ class DiffAEEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         return generator.standard_normal((n_samples, size, size, 3), dtype=np.float32)
 
     @property
+    @neutral_torch_state
     def _n_features_out(self) -> int:
         return self._model().config.embed_channels
 

@@ -11,13 +11,13 @@ import pandas as pd
 import torch
 
 from skfairlatent._checkpoint import Checkpoint
-from skfairlatent._device import isolated_rng
 from skfairlatent._user_warnings import UserLine
 from skfairlatent.encoders._chunks import map_chunks
 from skfairlatent.encoders._images import ImageSource
 from skfairlatent.encoders.diffae._batches import TrainingData
 from skfairlatent.encoders.diffae._codec import Codec
 from skfairlatent.encoders.diffae._config import DiffAEConfig
+from skfairlatent.encoders.diffae._first_weights import random_network
 from skfairlatent.encoders.diffae._label_head import label_targets
 from skfairlatent.encoders.diffae._model import Model, channels_last
 from skfairlatent.encoders.diffae._networks import DiffusionAutoencoder
@@ -85,22 +85,21 @@ def fit_network(
     pictures = None
     if training.sample_dir is not None:
         pictures = ProgressPictures(training.sample_dir, source, device)
-    with isolated_rng(seed, device):
-        network = DiffusionAutoencoder(config)
-        if isinstance(start, Model):
-            network.load_state_dict(start.network.state_dict())
-        network.to(device)
-        channels_last(network)
-        trainer = Trainer(
-            network,
-            TrainingData(source.read, len(source), targets),
-            plan,
-            checkpoint,
-            verbose=verbose,
-            on_checkpoint=pictures,
-        )
-        averaged = trainer.run(training.max_seconds or float("inf")).to("cpu")
-        return _finished(averaged, source, device), pd.DataFrame(trainer.state.history)
+    network = random_network(config, torch.Generator("cpu").manual_seed(seed))
+    if isinstance(start, Model):
+        network.load_state_dict(start.network.state_dict())
+    network.to(device)
+    channels_last(network)
+    trainer = Trainer(
+        network,
+        TrainingData(source.read, len(source), targets),
+        plan,
+        checkpoint,
+        verbose=verbose,
+        on_checkpoint=pictures,
+    )
+    averaged = trainer.run(training.max_seconds or float("inf")).to("cpu")
+    return _finished(averaged, source, device), pd.DataFrame(trainer.state.history)
 
 
 def _warn_if_codes_are_narrow(config: DiffAEConfig) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import torch
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils.validation import check_array, check_consistent_length
 from torch import Tensor, nn
@@ -25,8 +26,10 @@ class LabelHead(nn.Linear):
     """
 
     def __init__(self, embed_channels: int, n_targets: int) -> None:
-        super().__init__(embed_channels, n_targets)
-        # No opinion at first, so that the weights of the encoder are not led astray by one.
+        super().__init__(embed_channels, n_targets, device="cpu", dtype=torch.float32)
+
+    def reset_parameters(self) -> None:
+        """Have no opinion at first, so that the encoder's weights are not led astray by one."""
         nn.init.zeros_(self.weight)
         nn.init.zeros_(self.bias)
 

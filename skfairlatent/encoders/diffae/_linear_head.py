@@ -8,6 +8,8 @@ from sklearn.decomposition import PCA
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from skfairlatent.flows._linear import make_linear
+
 # Components are those of images of at most this size.
 SIZE = 32
 N_COMPONENTS = 250
@@ -31,12 +33,16 @@ class LinearHead(nn.Module):
         Width of the code.
     seed : int
         Of the randomised decomposition.
+    generator : torch.Generator
+        On the CPU: what the first weights are drawn from.
     """
 
     mean: Tensor
     directions: Tensor
 
-    def __init__(self, images: Tensor, embed_channels: int, seed: int) -> None:
+    def __init__(
+        self, images: Tensor, embed_channels: int, seed: int, generator: torch.Generator
+    ) -> None:
         super().__init__()
         pixels = _pixels(images).cpu().numpy()
         n_components = min(N_COMPONENTS, *pixels.shape)
@@ -46,7 +52,9 @@ class LinearHead(nn.Module):
         scale = scale.clip(min=max(SMALLEST_SCALE * scale[0], np.finfo(np.float32).eps))
         self.register_buffer("mean", torch.from_numpy(pca.mean_).float())
         self.register_buffer("directions", torch.from_numpy(pca.components_.T / scale).float())
-        self.linear = nn.Linear(embed_channels, n_components)
+        self.linear = make_linear(
+            embed_channels, n_components, generator=generator, device="cpu", dtype=torch.float32
+        )
 
     def forward(self, code: Tensor, images: Tensor) -> Tensor:
         """Return the loss of codes (n, embed_channels); 1 is no better than the mean image."""

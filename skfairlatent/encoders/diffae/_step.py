@@ -2,16 +2,18 @@
 
 __all__ = ["DiffusionStep"]
 
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from skfairlatent._device import autocast_dtype
+from skfairlatent._device import Generators, autocast_dtype
 from skfairlatent._optimizer import RecordableAdam
 from skfairlatent._replay import Replayed
 from skfairlatent.encoders.diffae._diffusion import alphas_cumprod
+from skfairlatent.encoders.diffae._first_weights import draw_dropout_from
 from skfairlatent.encoders.diffae._label_head import LabelHead
 from skfairlatent.encoders.diffae._linear_head import LinearHead
 from skfairlatent.encoders.diffae._networks import DiffusionAutoencoder
@@ -39,6 +41,8 @@ class DiffusionStep:
         Weight of the loss of the linear head.
     flip : bool
         Mirror every second image.
+    generators : Generators
+        Of the training: what noise, steps, mirroring and dropout are drawn from.
     label_head : LabelHead or None
         Reads labels from the code.
     label_weight : float
@@ -55,30 +59,33 @@ class DiffusionStep:
         high_noise: bool,
         linear_weight: float,
         flip: bool,
+        generators: Generators,
         label_head: LabelHead | None = None,
         label_weight: float = 0.0,
     ) -> None:
         self.network, self.head = network, head
         self.label_head, self.label_weight = label_head, label_weight
         self.linear_weight, self.flip = linear_weight, flip
-        self.device = next(network.parameters()).device
+        self.device, self.generators = next(network.parameters()).device, generators
+        draw_dropout_from(generators.on_device, network)
         self.parameters = [*network.parameters(), *head.parameters()]
         n_targets = 0
         if label_head is not None:
             self.parameters += label_head.parameters()
             n_targets = label_head.out_features
-        self._targets = torch.zeros((batch_size, n_targets), device=self.device)
+        zeros = partial(torch.zeros, dtype=torch.float32, device=self.device)
+        self._targets = zeros((batch_size, n_targets))
         self._half = autocast_dtype(self.device)
         size = network.config.image_size
         self._pixels = torch.zeros(
             (batch_size, size, size, 3), dtype=torch.uint8, device=self.device
         )
-        self._losses = torch.zeros(len(LOSSES), device=self.device)
+        self._losses = zeros(len(LOSSES))
         alphas = torch.from_numpy(alphas_cumprod(network.config.T))
         self.loss = DiffusionLoss(alphas.to(self.device, torch.float32), high_noise=high_noise)
         self.optimizer = RecordableAdam(self.parameters, learning_rate, self.device)
         self._shrink = 1
-        self._replayed = Replayed(self._compute, self.device)
+        self._replayed = self._anew()
 
     def __call__(self, pixels: Tensor, shrink: int, targets: Tensor | None = None) -> Tensor:
         """Train on a batch.
@@ -99,7 +106,7 @@ class DiffusionStep:
         """
         if shrink != self._shrink:
             self._shrink = shrink
-            self._replayed = Replayed(self._compute, self.device)
+            self._replayed = self._anew()
         self._pixels.copy_(pixels, non_blocking=True)
         if targets is not None:
             self._targets.copy_(targets, non_blocking=True)
@@ -127,10 +134,13 @@ class DiffusionStep:
         if self.label_head is not None:
             self.label_head.load_state_dict(saved["label_head"])
         self.optimizer.restore_moments(saved["optimizer"])
-        self._replayed = Replayed(self._compute, self.device)
+        self._replayed = self._anew()
+
+    def _anew(self) -> Replayed:
+        return Replayed(self._compute, self.device, self.generators.on_device)
 
     def _compute(self) -> None:
-        images = images_of(self._pixels, flip=self.flip)
+        images = images_of(self._pixels, self.generators.on_device if self.flip else None)
         noise, linear, label = self._forward(images)
         total = noise + self.linear_weight * linear + self.label_weight * label
         self.optimizer.minimize(total)
@@ -143,7 +153,7 @@ class DiffusionStep:
             noise = linear = label = code.new_zeros(())
             if shrink:
                 small = F.avg_pool2d(images, shrink) if shrink > 1 else images
-                noise = self.loss(self.network, small, code)
+                noise = self.loss(self.network, small, code, self.generators.on_device)
         if self.linear_weight:
             linear = self.head(code, images)
         if self.label_head is not None:
@@ -151,13 +161,16 @@ class DiffusionStep:
         return noise, linear, label
 
 
-def images_of(pixels: Tensor, *, flip: bool) -> Tensor:
-    """Scale pixels (n, size, size, 3) to [-1, 1], channels last; mirror half of them at random."""
+def images_of(pixels: Tensor, mirror: torch.Generator | None) -> Tensor:
+    """Scale pixels (n, size, size, 3) to [-1, 1], channels last.
+
+    Half of them are mirrored, drawn from the generator `mirror`; none if that is None.
+    """
     # A permuted view of (n, h, w, c) is what channels_last means.
     images = pixels.permute(0, 3, 1, 2).float() / 127.5 - 1
-    if flip:
-        mirrored = torch.rand(len(images), 1, 1, 1, device=images.device) < 0.5
-        images = torch.where(mirrored, images.flip(3), images)
+    if mirror is not None:
+        drawn = images.new_empty(len(images), 1, 1, 1).uniform_(generator=mirror)
+        images = torch.where(drawn < 0.5, images.flip(3), images)
     return images.contiguous(memory_format=torch.channels_last)
 
 
@@ -173,15 +186,17 @@ class DiffusionLoss:
     def __init__(self, alphas: Tensor, *, high_noise: bool) -> None:
         self.alphas, self.high_noise = alphas, high_noise
 
-    def __call__(self, network: nn.Module, images: Tensor, code: Tensor) -> Tensor:
+    def __call__(
+        self, network: nn.Module, images: Tensor, code: Tensor, generator: torch.Generator
+    ) -> Tensor:
         """Return the mean loss of a batch."""
         n_steps = len(self.alphas)
-        uniform = torch.rand(len(images), device=images.device)
+        uniform = images.new_empty(len(images)).uniform_(generator=generator)
         # The inverse of the distribution function of a density in proportion to sqrt(u).
         share = uniform ** (2 / 3) if self.high_noise else uniform
         t = (share * n_steps).long().clamp_(max=n_steps - 1)
         alpha = self.alphas[t]
-        noise = torch.randn_like(images)
+        noise = torch.empty_like(images).normal_(generator=generator)
         noisy = alpha.sqrt()[:, None, None, None] * images
         noisy = noisy + (1 - alpha).sqrt()[:, None, None, None] * noise
         error = (network(noisy, t, code).float() - noise).square().mean(dim=(1, 2, 3))

@@ -14,7 +14,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from skfairlatent._checkpoint import Checkpoint
-from skfairlatent._device import seed_rng
+from skfairlatent._device import Generators
 from skfairlatent.encoders.diffae._batches import Batches, TrainingData
 from skfairlatent.encoders.diffae._label_head import LabelHead
 from skfairlatent.encoders.diffae._linear_head import LinearHead
@@ -158,24 +158,26 @@ class Trainer:
         self.device = next(network.parameters()).device
         self.batches = Batches(data, plan.batch_size, plan.seed, self.device)
         sample, _ = self.batches.draw(0, min(data.n_images, HEAD_IMAGES))
-        sample = images_of(sample, flip=plan.flip)
+        generators = Generators(plan.seed, self.device)
+        sample = images_of(sample, generators.on_device if plan.flip else None)
         width, label_head = network.config.embed_channels, None
         if data.targets is not None:
             label_head = LabelHead(width, data.targets.shape[1]).to(self.device)
         self.step = DiffusionStep(
             network,
-            LinearHead(sample, width, plan.seed).to(self.device),
+            LinearHead(sample, width, plan.seed, generators.on_cpu).to(self.device),
             batch_size=self.batches.size,
             learning_rate=plan.learning_rate,
             high_noise=plan.high_noise,
             linear_weight=plan.linear_weight,
             flip=plan.flip,
+            generators=generators,
             label_head=label_head,
             label_weight=plan.label_weight,
         )
         self.average = _MovingAverage(network, plan.ema_decay)
         self.state = _State()
-        self._unread = torch.zeros(len(LOSSES), device=self.device)
+        self._unread = torch.zeros(len(LOSSES), dtype=torch.float32, device=self.device)
         self._n_unread = 0
         if checkpoint is not None and (saved := checkpoint.read(self.device)) is not None:
             self._restore(saved)
@@ -215,7 +217,7 @@ class Trainer:
     def _train_step(self) -> None:
         step, plan = self.state.step, self.plan
         # Seeding every step makes an interrupted training go on exactly as it would have.
-        seed_rng(plan.seed + step, self.device)
+        self.step.generators.seed(plan.seed + step)
         self.step.set_learning_rate(plan.rate_at(step) * self.state.factor)
         images, targets = self.batches.draw(step)
         self._unread += self.step(images, plan.phase_at(step).shrink, targets)

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from skfairlatent._device import neutral_torch_state
 from skfairlatent.encoders.diffae._config import DiffAEConfig
 from skfairlatent.encoders.diffae._find_config import find_config, tell_differences
 from skfairlatent.encoders.diffae._networks import DiffusionAutoencoder, SemanticEncoder
@@ -126,6 +127,7 @@ def build(weights: Weights) -> Network:
     return network.requires_grad_(False).eval()
 
 
+@neutral_torch_state
 def convert_weights(
     source: PathLike,
     target: PathLike,

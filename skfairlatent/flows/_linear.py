@@ -1,0 +1,42 @@
+"""Linear layers whose first weights are drawn from a given generator."""
+
+__all__ = ["draw_weights", "make_linear"]
+
+import math
+
+import torch
+from torch import nn
+
+Weighted = nn.Linear | nn.Conv1d | nn.Conv2d
+
+
+def make_linear(
+    n_inputs: int,
+    n_outputs: int,
+    *,
+    generator: torch.Generator | None = None,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+) -> nn.Linear:
+    """Return a linear layer as torch makes it, without touching torch's own generator.
+
+    Parameters
+    ----------
+    n_inputs, n_outputs : int
+    generator : torch.Generator, optional
+        What the weights are drawn from; torch's own if there is none.
+    device, dtype : optional
+        Of the weights; torch's defaults if not given.
+    """
+    layer = nn.Linear(n_inputs, n_outputs, device="meta", dtype=dtype)
+    layer.to_empty(device=torch.empty(0).device if device is None else device)
+    draw_weights(layer, generator)
+    return layer
+
+
+def draw_weights(layer: Weighted, generator: torch.Generator | None) -> None:
+    """Draw the weights of a layer as torch does when it makes one."""
+    nn.init.kaiming_uniform_(layer.weight, a=math.sqrt(5), generator=generator)
+    if layer.bias is not None:
+        bound = 1 / math.sqrt(layer.weight[0].numel())
+        nn.init.uniform_(layer.bias, -bound, bound, generator=generator)
