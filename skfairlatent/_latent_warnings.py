@@ -1,6 +1,6 @@
 """What a latent space and its training history suggest to try, as text."""
 
-__all__ = ["collapse_warnings", "foreign_rows_warnings", "leakage_warnings", "plateau_warnings"]
+__all__ = ["collapse_warnings", "leakage_warnings", "plateau_warnings"]
 
 from typing import Any
 
@@ -9,34 +9,11 @@ import pandas as pd
 
 RANK_SHARE = 0.25  # of the directions beyond the first: with fewer in use, a block has collapsed
 VARIANCE_SHARE = 1e-3  # of the mean variance of Z: with less, the label block is constant
-FOREIGN_VARIANCE = 25.0  # of Z, where rows like those of fit have about 1
 LABEL_MARGIN = 0.05  # of balanced accuracy above chance: with less, the label was lost,
 LABEL_STANDARD_ERRORS = 2.0  # and so it may have been within the noise of measuring it
 STILL_FALLING_SHARE = 0.05  # of the whole improvement, made in the last fifth of the epochs
 MIN_EPOCHS = 5  # to speak of a trend
 N_STANDARD_ERRORS = 3.0  # the best of several probes and attributes is warned of
-
-
-def foreign_rows_warnings(blocks: pd.DataFrame) -> list[str]:
-    """Find whether rows lie far from all that the transformer was fitted on.
-
-    Parameters
-    ----------
-    blocks : pandas.DataFrame
-        As in `LatentDiagnostics`.
-
-    Returns
-    -------
-    list of str
-    """
-    variance = blocks.loc["full", "variance"]
-    if variance <= FOREIGN_VARIANCE:
-        return []
-    return [
-        f"Foreign rows: Z has variance {variance:.3g}, where rows like those of fit have about 1: "
-        "no figure here means anything. Were they scaled and encoded as those were? Give "
-        "diagnose the whole Pipeline, which does that."
-    ]
 
 
 def collapse_warnings(

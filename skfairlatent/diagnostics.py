@@ -8,29 +8,29 @@ __all__ = [
     "off_diagonal_mass",
 ]
 
-from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from sklearn.preprocessing import StandardScaler
-from sklearn.utils import check_array, check_random_state
+from sklearn.utils import _safe_indexing, check_array, check_random_state
 
 from skfairlatent._user_warnings import warn_user
 
+from ._foreign_rows import describe_far_rows, describe_foreign_data, far_rows
 from ._groups import check_length, encode_columns
 from ._latent_step import latent_step
-from ._latent_warnings import (
-    collapse_warnings,
-    foreign_rows_warnings,
-    leakage_warnings,
-    plateau_warnings,
-)
+from ._latent_warnings import collapse_warnings, leakage_warnings, plateau_warnings
 from ._probe_data import Floats, HeldOut, check_held_out
 from ._probes import ProbeSettings, group_leakage, probe_scores, undefined_message
 from ._redundancy import effective_rank, off_diagonal_mass
 from .exceptions import UndefinedMetricWarning
+
+_NAMES = "X", "y", "sensitive_features"
+_HELD_OUT_NAMES = "held_out[0]", "held_out[1]", "held_out[2]"
 
 
 class FittedLatent(Protocol):
@@ -69,6 +69,10 @@ class LatentDiagnostics:
 
     warnings : tuple of str
         What is wrong and what to try; empty if nothing was found.
+
+    far_rows : ndarray of int
+        Positions in X of the rows that lie far outside the data of fit, such as those with a
+        code for missing values. If they are fewer than half, no figure counts them.
     """
 
     leakage: pd.DataFrame
@@ -77,6 +81,7 @@ class LatentDiagnostics:
     blocks: pd.DataFrame
     off_diagonal: dict[str, float]
     warnings: tuple[str, ...]
+    far_rows: npt.NDArray[np.intp] = field(default_factory=lambda: np.empty(0, dtype=np.intp))
 
     def to_frame(self) -> pd.DataFrame:
         """Put every figure into one table.
@@ -172,7 +177,8 @@ def diagnose(
     Warns
     -----
     FairLatentWarning
-        On foreign rows (unlike those of fit, as rows that were not scaled are), on collapse
+        On far rows (a few that are unlike those of fit: they are named with their columns, and
+        left out), on foreign rows (most are unlike, as if they were not scaled), on collapse
         (little variance or few directions left, or a label that can no longer be predicted), on
         plateau (training stopped too soon, or never improved), and on leakage of the group into
         the label block.
@@ -202,18 +208,20 @@ def diagnose(
     """
     check_held_out(held_out)
     transformer, prepare = latent_step(transformer)
-    X = prepare(X)
-    Z = _latent(transformer, X)
-    _check_lengths(("X", "y", "sensitive_features"), (Z, y, sensitive_features))
-    test = held_out
+    judged = _judged_rows(transformer, prepare, (X, y, sensitive_features), _NAMES)
+    test, foreign = held_out, judged.advice
     if isinstance(held_out, tuple):
-        test = (_latent(transformer, prepare(held_out[0])), *held_out[1:])
-        _check_lengths(("held_out[0]", "held_out[1]", "held_out[2]"), test)
-    found, skipped = _measure(transformer, (Z, y, sensitive_features), test, random_state)
-    found = replace(found, blocks=pd.concat([found.blocks, _describe_input(X)]))
+        judged_test = _judged_rows(transformer, prepare, held_out, _HELD_OUT_NAMES)
+        test, foreign = judged_test.rows, (*foreign, *judged_test.advice)
+    found, skipped = _measure(transformer, judged.rows, test, random_state)
+    found = replace(
+        found,
+        blocks=pd.concat([found.blocks, _describe_input(judged.prepared)]),
+        far_rows=judged.far,
+    )
     advice = (
-        *foreign_rows_warnings(found.blocks),
-        *collapse_warnings(found.blocks, len(Z), found.label_readability),
+        *foreign,
+        *collapse_warnings(found.blocks, len(judged.rows[0]), found.label_readability),
         *plateau_warnings(getattr(transformer, "history_", None)),
         *leakage_warnings(found.leakage, leakage_margin),
     )
@@ -224,18 +232,74 @@ def diagnose(
     return replace(found, warnings=advice)
 
 
+class _Judged(NamedTuple):
+    """Rows to judge: of Z, with labels and groups; what was made of X; and what is far in it."""
+
+    rows: HeldOut
+    prepared: Any
+    far: npt.NDArray[np.intp]
+    advice: tuple[str, ...]
+
+
+def _judged_rows(
+    transformer: FittedLatent,
+    prepare: Callable[[Any], Any],
+    rows: HeldOut,
+    names: tuple[str, str, str],
+) -> _Judged:
+    """Return the latents of rows, without those that lie far from all rows of fit."""
+    X, y, sensitive = rows
+    prepared = prepare(X)
+    Z = _latent(transformer, prepared)
+    _check_lengths(names, (Z, y, sensitive))
+    far = far_rows(Z)
+    positions = np.flatnonzero(far)
+    if not len(positions):
+        return _Judged((Z, y, sensitive), prepared, positions, ())
+    if 2 * len(positions) >= len(far):
+        text = describe_foreign_data(transformer, X, prepare, len(positions) / len(far))
+        if not np.isfinite(Z).all():
+            raise ValueError(text)
+        return _Judged((Z, y, sensitive), prepared, positions, (text,))
+    left_out = _keeps_every_group(y, sensitive, ~far)
+    text = describe_far_rows(X, far, names[0], left_out=left_out)
+    if left_out:
+        kept = np.flatnonzero(~far)
+        Z, y, sensitive, prepared = (
+            _safe_indexing(each, kept) for each in (Z, y, sensitive, prepared)
+        )
+    elif not np.isfinite(Z).all():
+        raise ValueError(text)
+    return _Judged((Z, y, sensitive), prepared, positions, (text,))
+
+
+def _keeps_every_group(y: Any, sensitive_features: Any, kept: npt.NDArray[np.bool_]) -> bool:
+    columns = encode_columns(y, "y") + encode_columns(sensitive_features)
+    return all(len(np.unique(each.codes[kept])) == len(each.values) for each in columns)
+
+
 def _latent(transformer: FittedLatent, X: Any) -> Floats:
-    dtypes = [np.float32, np.float64]
-    Z: Floats = check_array(transformer.latent(X), dtype=dtypes, input_name="Z")
+    Z: Floats = check_array(
+        transformer.latent(X),
+        dtype=[np.float32, np.float64],
+        ensure_all_finite=False,  # rows that are not finite are named
+        input_name="Z",
+    )
     return Z
 
 
 def _check_lengths(names: tuple[str, str, str], rows: HeldOut) -> None:
     """Refuse labels or groups that are not one for each row, under the user's names for them."""
     expected = len(rows[0])
-    # A y of None is refused, in words of its own, where labels are encoded.
-    n_labels = expected if rows[1] is None else len(rows[1])
-    check_length(names[1], n_labels, expected, names[0])
+    labels = encode_columns(rows[1], "y")
+    check_length(names[1], len(labels[0].codes), expected, names[0])
+    for index, column in enumerate(labels):
+        if len(column.values) < 2 and names == _NAMES:
+            raise ValueError(
+                f"column {index if column.name is None else repr(column.name)} of y has one class "
+                f"({column.values[0]!r}): expected two or more, to measure what the latent tells "
+                "of it. Use group_leakage to measure leakage alone."
+            )
     check_length(names[2], len(encode_columns(rows[2])[0].codes), expected, names[0])
 
 

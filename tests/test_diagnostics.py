@@ -10,6 +10,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
+from skfairlatent import FairLatentTransformer
 from skfairlatent._latent_warnings import plateau_warnings
 from skfairlatent.diagnostics import diagnose
 from skfairlatent.exceptions import FairLatentWarning, UndefinedMetricWarning
@@ -75,7 +76,7 @@ def test__diagnose__warns_of_nonlinear_leakage_and_says_what_to_try():
     with pytest.warns(FairLatentWarning, match=r"reads Sex .*Raise lambda_di or narrow"):
         found = diagnose(
             Selection(),
-            X[:, [2, 0, 1]] + 6 * y[:, None],
+            (X[:, [2, 0, 1]] + 6 * y[:, None]) / 3,
             y,
             sensitive_features=pd.Series(group, name="Sex"),
             random_state=0,
@@ -308,3 +309,122 @@ def test__plateau_warnings__say_what_to_try(losses, message):
 )
 def test__plateau_warnings__are_silent_where_training_settled_or_cannot_be_judged(history):
     assert plateau_warnings(history) == []
+
+
+@pytest.fixture(scope="module")
+def table_pipe():
+    """A Pipeline fitted on a table, and a table, labels and groups that it has not seen."""
+    rng = np.random.default_rng(0)
+    s = rng.integers(2, size=1200)
+    y = (rng.random(1200) < 0.3 + 0.3 * s).astype(int)
+    X = pd.DataFrame(rng.normal(size=(1200, 4)), columns=list("abcd"))
+    X["a"] += 2 * y
+    X["b"] += s
+    X["lines"] = rng.poisson(12, 1200).astype(float)
+    X["always"] = 1.0
+    pipe = make_pipeline(StandardScaler(), FairLatentTransformer(max_iter=20, random_state=0))
+    pipe.fit(X[:800], y[:800], fairlatenttransformer__sensitive_features=s[:800])
+    return pipe, X[800:].copy(), y[800:], s[800:]
+
+
+def judged(pipe, X, y, s):
+    """Return the figures, and what was warned of far or foreign rows."""
+    with warnings.catch_warnings(record=True):
+        warnings.simplefilter("always")
+        found = diagnose(pipe, X, y, sensitive_features=s, random_state=0)
+    return found, [text for text in found.warnings if re.match("Far|Foreign", text)]
+
+
+@pytest.mark.parametrize("code", [999999, -999, 1e30])
+@pytest.mark.parametrize("column", ["lines", "always"])
+def test__far_row__is_named_with_its_column_and_left_out(table_pipe, code, column):
+    pipe, X, y, s = table_pipe
+    odd = X.copy()
+    odd.loc[807, column] = code
+    found, (text,) = judged(pipe, odd, y, s)
+    assert "1 of 400 rows of X (index 807) lies far outside the data of fit, in column" in text
+    assert f"in column '{column}' ({code:.6g}; other rows: " in text
+    assert found.far_rows.tolist() == [7]
+    # What the text advises, and nothing else, gives the figures and no warning of it.
+    kept = np.arange(400) != 7
+    without, texts = judged(pipe, odd.drop(index=[807]), y[kept], s[kept])
+    assert "X.drop(index=[807])" in text
+    assert texts == []
+    pd.testing.assert_frame_equal(found.blocks, without.blocks)
+    pd.testing.assert_frame_equal(found.leakage, without.leakage)
+    clip = re.search(r"X\['\w+'\]\.clip\((.*), (.*)\)\.", text)
+    low, high = map(float, clip.groups())
+    assert judged(pipe, odd.assign(**{column: odd[column].clip(low, high)}), y, s)[1] == []
+
+
+def test__far_rows__of_several_columns_are_counted(table_pipe):
+    pipe, X, y, s = table_pipe
+    odd = X.copy()
+    odd.iloc[:20, 4] = -9999
+    odd.iloc[20:25, 0] = 1e6
+    found, (text,) = judged(pipe, odd, y, s)
+    assert "25 of 400 rows of X (index 800, 801, 802, ...) lie far" in text
+    assert "in column 'lines' (-9999; other rows: " in text
+    assert "and column 'a' (1e+06; other" in text
+    assert found.far_rows.tolist() == list(range(25))
+    assert not any(each.startswith("Collapse") for each in found.warnings)
+
+
+def test__far_rows__of_an_array_are_named_by_position(table_pipe):
+    pipe, X, y, s = table_pipe
+    odd = pipe[0].transform(X)
+    odd[3, 4] = 1e5
+    found, (text,) = judged(pipe[-1], odd, y, s)
+    assert "(at position 3) lies far outside the data of fit, in column 4 (100000; other" in text
+    assert "numpy.delete(X, [3], axis=0)" in text
+    kept = np.delete(np.arange(400), [3])
+    assert judged(pipe[-1], np.delete(odd, [3], axis=0), y[kept], s[kept])[1] == []
+    assert found.far_rows.tolist() == [3]
+
+
+def test__far_rows__of_those_held_out_are_named(table_pipe):
+    pipe, X, y, s = table_pipe
+    odd = X[200:].copy()
+    odd.iloc[0, 4] = 1e9
+    held_out = odd, y[200:], s[200:]
+    with pytest.warns(FairLatentWarning, match=r"rows of held_out\[0\] \(index 1000\) lies far"):
+        found = diagnose(
+            pipe, X[:200], y[:200], sensitive_features=s[:200], held_out=held_out, random_state=0
+        )
+    assert found.leakage["balanced_accuracy"].notna().all()
+
+
+def test__far_rows__that_are_a_group_of_their_own_are_counted(table_pipe):
+    pipe, X, y, s = table_pipe
+    odd, groups = X.copy(), s.astype(str)
+    odd.iloc[:9, 4] = 1e6
+    groups[:9] = "c"
+    _, (text,) = judged(pipe, odd, y, groups)
+    assert (
+        "all figures count them nevertheless, because a label or group has no other rows" in text
+    )
+
+
+def test__foreign_column__is_named_with_what_it_was(table_pipe):
+    """A column in other units takes all rows away, and the whole Pipeline is what was given."""
+    pipe, X, y, s = table_pipe
+    found, (text,) = judged(pipe, X.assign(lines=1e4 * X["lines"]), y, s)
+    assert text.startswith("Foreign rows: 100% of the rows lie far")
+    assert "They differ in column 'lines' (as the transformer is given it around" in text
+    assert "whole Pipeline" not in text
+    assert len(found.far_rows) == 400
+
+
+@pytest.mark.parametrize("shift", [0.0, 1e4])
+def test__rows_without_their_steps__are_foreign(table_pipe, shift):
+    """Also where they lie close together, but elsewhere."""
+    pipe, X, y, s = table_pipe
+    foreign = 1e4 * np.asarray(X) if not shift else pipe[0].transform(X) + shift
+    _, (text,) = judged(pipe[-1], foreign, y, s)
+    assert "Give diagnose the whole Pipeline" in text
+
+
+def test__diagnose__of_one_label_says_so():
+    X, y, group = separated_rows(n_rows=60)
+    with pytest.raises(ValueError, match=r"column 0 of y has one class \('0'\): expected two"):
+        diagnose(Selection(), X, 0 * y, sensitive_features=group)

@@ -1,0 +1,181 @@
+"""Rows far from all that a transformer was fitted on: which they are, and by which columns."""
+
+__all__ = ["describe_far_rows", "describe_foreign_data", "far_rows"]
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+Floats = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
+
+# Of the mean square of a row of Z, where rows like those of fit have about 1.
+FAR = 25.0
+# A column tells why a row is far if it is so many standard deviations from the others.
+TELLING = 8.0
+# Columns, rows and values that a message spells out.
+MAX_NAMED = 3
+
+_ONE = "lies", "it is", "the row", "it"
+_SEVERAL = "lie", "they are", "these rows", "them"
+
+
+def far_rows(Z: npt.NDArray[Any]) -> Mask:
+    """Tell the rows of Z, shape (n, d), that lie far outside those of fit, or are not finite."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        squares = np.square(Z.astype(np.float64)).mean(axis=1)
+    return np.asarray(~(squares <= FAR))
+
+
+def describe_far_rows(X: Any, far: Mask, name: str, *, left_out: bool) -> str:
+    """Say which rows are far, in which columns, and what to do.
+
+    Parameters
+    ----------
+    X : array-like of shape (n, n_columns), or images
+        The rows as the user gave them.
+    far : ndarray of shape (n,), bool
+        As `far_rows` tells them; some are.
+    name : str
+        What the user calls X.
+    left_out : bool
+        Whether no figure counts them.
+    """
+    rows = np.flatnonzero(far)
+    lie, are, rest, these = _ONE if len(rows) == 1 else _SEVERAL
+    shown, drop = _rows(X, rows, name)
+    reasons = _reasons(X, far, name)
+    why = ", in " + " and ".join(text for text, _ in reasons) if reasons else ""
+    counted = (
+        f"{are} left out of all figures"
+        if left_out
+        else f"all figures count {these} nevertheless, because a label or group has no other rows"
+    )
+    clip = f", or clip what is far, as by {', '.join(by for _, by in reasons)}" if reasons else ""
+    return (
+        f"Far rows: {len(rows)} of {len(far)} rows of {name} ({shown}) {lie} far outside the data "
+        f"of fit{why}; {counted}. If that is a mistake or stands for missing values, drop {rest}, "
+        f"of y and sensitive_features as well{drop}{clip}."
+    )
+
+
+def describe_foreign_data(transformer: Any, X: Any, prepare: Any, share: float) -> str:
+    """Say that most rows are far, in which columns if they are few, and what to do.
+
+    Parameters
+    ----------
+    transformer : object
+        If it has ``embed``, ``mean_`` and ``scale_``, columns are compared with those of fit.
+    X : array-like
+        What the user gave.
+    prepare : callable
+        What steps of a Pipeline make of it for the transformer.
+    share : float
+        Of the rows, those that are far.
+    """
+    found = (
+        f"Foreign rows: {share:.0%} of the rows lie far outside the data of fit (their Z has a "
+        f"mean square of more than {FAR:g}, where rows of fit have about 1): no figure here means "
+        "anything."
+    )
+    prepared = prepare(X)
+    if why := _foreign_columns(transformer, prepared, prepare):
+        return f"{found} They differ in {why}. Give the same columns in the same units as in fit."
+    if prepared is not X:
+        return f"{found} Give the same columns in the same order and units as in fit."
+    return (
+        f"{found} Were they scaled and encoded as those were? Give diagnose the whole Pipeline, "
+        "which does that."
+    )
+
+
+def _foreign_columns(transformer: Any, prepared: Any, prepare: Any) -> str:
+    """Name the columns whose middle is far from that of fit, if they are not most of them."""
+    if not all(hasattr(transformer, name) for name in ("embed", "mean_", "scale_")):
+        return ""
+    mean, scale = transformer.mean_, transformer.scale_
+    middle = np.median(np.asarray(transformer.embed(prepared), dtype=np.float64), axis=0)
+    away = np.abs(middle - mean) / scale
+    off = np.flatnonzero(away > TELLING)
+    if not 0 < len(off) <= len(away) / 2:
+        return ""
+    names = _names_of(transformer, prepared, prepare)
+    named = ", ".join(
+        f"column {names[i]!r} (as the transformer is given it around {middle[i]:.4g}, in fit "
+        f"{mean[i]:.4g} with standard deviation {scale[i]:.3g})"
+        for i in off[np.argsort(-away[off], kind="stable")][:MAX_NAMED]
+    )
+    return named + (", ..." if len(off) > MAX_NAMED else "")
+
+
+def _names_of(transformer: Any, prepared: Any, prepare: Any) -> list[Any]:
+    """Return the names of the columns that the transformer was given, or their positions."""
+    if hasattr(prepared, "columns"):
+        return list(prepared.columns)
+    if hasattr(transformer, "feature_names_in_"):
+        return list(transformer.feature_names_in_)
+    try:  # of the steps, if they can tell
+        return [str(name) for name in prepare.__self__.get_feature_names_out()]
+    except (AttributeError, TypeError, ValueError):
+        return list(range(np.shape(prepared)[1]))
+
+
+def _reasons(X: Any, far: Mask, name: str) -> list[tuple[str, str]]:
+    """Return, of the columns that far rows are furthest in, what is odd and how to clip it."""
+    columns = _columns_of_numbers(X, name)
+    if not columns:
+        return []
+    table = pd.DataFrame({code: values for code, (_, values) in columns.items()})
+    usual, odd = table[~far], table[far].reset_index(drop=True)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        away = ((odd - usual.median()).abs() / usual.std(ddof=0)).fillna(0.0)
+    worst = away.idxmax(axis=1)[away.max(axis=1) > TELLING]
+    found = []
+    for code in worst.value_counts().index[:MAX_NAMED]:
+        values = ", ".join(f"{value:.6g}" for value in odd[code][worst == code].unique())
+        low, high = usual[code].min(), usual[code].max()
+        text = f"{columns[code][0]} ({_shortened(values)}; other rows: {low:.6g} to {high:.6g})"
+        found.append((text, f"{code}.clip({low:.6g}, {high:.6g})"))
+    return found
+
+
+def _columns_of_numbers(X: Any, name: str) -> dict[str, tuple[str, Floats]]:
+    """Return names and values of the columns that hold numbers, by what one types for them."""
+    if hasattr(X, "columns"):
+        table = X.iloc if hasattr(X, "iloc") else X
+        parts = {
+            f"{name}[{label!r}]": (f"column {label!r}", np.asarray(table[:, index]))
+            for index, label in enumerate(X.columns)
+        }
+    else:
+        values = np.asarray(X)
+        if values.ndim != 2:
+            return {}
+        parts = {f"{name}[:, {i}]": (f"column {i}", part) for i, part in enumerate(values.T)}
+    return {
+        code: (text, pd.to_numeric(pd.Series(part), errors="coerce").to_numpy(np.float64))
+        for code, (text, part) in parts.items()
+        if part.dtype.kind in "biufO"
+    }
+
+
+def _rows(X: Any, rows: npt.NDArray[np.intp], name: str) -> tuple[str, str]:
+    """Return the rows as the user counts them, and what one types to drop them if few."""
+    few = len(rows) <= MAX_NAMED
+    if not isinstance(X, pd.DataFrame):
+        positions = rows.tolist()
+        shown = _shortened(", ".join(map(str, positions[: MAX_NAMED + 1])))
+        drop = f", as by numpy.delete({name}, {positions}, axis=0)"
+        return f"at position {shown}", drop if few and isinstance(X, np.ndarray) else ""
+    labels = X.index[rows].tolist()
+    shown = _shortened(", ".join(map(str, labels[: MAX_NAMED + 1])))
+    drop = f", as by {name}.drop(index={labels})"
+    return f"index {shown}", drop if few and X.index.is_unique else ""
+
+
+def _shortened(listed: str) -> str:
+    """Leave out all but the first of what a text lists."""
+    parts = listed.split(", ")
+    return ", ".join(parts[:MAX_NAMED]) + (", ..." if len(parts) > MAX_NAMED else "")
