@@ -9,10 +9,18 @@ import numpy.typing as npt
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from skfairlatent._groups import cross_columns
+from skfairlatent._containers import (
+    missing_rows,
+    reject_container,
+    reject_nested,
+    reject_other_order,
+)
+from skfairlatent._groups import as_text, cross_columns
 
 _MAX_LABELS_SHOWN = 5
 _MAX_CELLS_NAMED = 10
+# Counts of (label, prediction, group), of 8 bytes each: more come of identifiers.
+_MAX_TABLE = 10_000_000
 
 
 class GroupCounts(NamedTuple):
@@ -88,6 +96,7 @@ def count_by_group(
     ValueError
         If lengths differ, values are missing, or the labels are not classes.
     """
+    reject_other_order(y_true=y_true, y_pred=y_pred, sensitive_features=sensitive_features)
     true, pred = _as_labels(y_true, "y_true"), _as_labels(y_pred, "y_pred")
     codes, groups = cross_columns(sensitive_features)
     lengths = {"y_true": len(true), "y_pred": len(pred), "sensitive_features": len(codes)}
@@ -105,12 +114,19 @@ def count_by_group(
             "expected the same labels in both."
         )
     labels, label_codes = np.unique(np.concatenate([true, pred]), return_inverse=True)
+    if len(labels) ** 2 * len(groups) > _MAX_TABLE:
+        raise ValueError(
+            f"y_true and y_pred hold {len(labels)} different labels, and sensitive_features "
+            f"{len(groups)} groups: too many to count. Is one of them an identifier of the rows? "
+            "Pass class labels and groups, with many rows each."
+        )
     table = np.zeros((len(labels), len(labels), len(groups)))
     np.add.at(table, (label_codes[: len(true)], label_codes[len(true) :], codes), weights)
     return GroupCounts(table, [str(label) for label in labels], groups)
 
 
 def _as_labels(values: ArrayLike, name: str) -> npt.NDArray[Any]:
+    reject_container(name, values)
     # As objects first: numpy would turn a NaN beside text into the text "nan".
     labels = np.asarray(values, dtype=object if isinstance(values, list | tuple) else None)
     if labels.ndim == 2 and labels.shape[1] == 1:
@@ -120,12 +136,13 @@ def _as_labels(values: ArrayLike, name: str) -> npt.NDArray[Any]:
             f"{name} has shape {labels.shape}: expected (n_samples,). Score several label "
             "columns one at a time, and class labels rather than probabilities."
         )
-    if pd.isna(labels).any():
+    reject_nested(name, labels, "score several label columns one at a time")
+    if len(missing_rows(labels)):
         raise ValueError(f"{name} has missing values: drop these rows before scoring.")
     if labels.dtype == object:
         labels = pd.Series(labels).infer_objects().to_numpy()
     if labels.dtype.kind not in "biuf":
-        return labels.astype(str)
+        return np.array([as_text(label) for label in labels], dtype=np.str_)
     if labels.dtype.kind == "f" and not np.array_equal(labels, np.round(labels)):
         raise ValueError(
             f"{name} holds continuous values: expected class labels, such as those of predict(X)."

@@ -1,7 +1,16 @@
 """Sensitive features, one column or several, as groups with codes and names."""
 
-__all__ = ["SensitiveColumn", "check_length", "cross_columns", "encode_columns"]
+__all__ = [
+    "SensitiveColumn",
+    "as_text",
+    "check_length",
+    "cross_columns",
+    "encode_columns",
+    "reject_ids",
+    "unique_name",
+]
 
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,6 +18,17 @@ import numpy.typing as npt
 import pandas as pd
 from sklearn.utils.multiclass import type_of_target
 
+from skfairlatent._containers import (
+    is_table,
+    missing_rows,
+    reject_container,
+    reject_nested,
+    table_columns,
+)
+
+# So few values are no names of rows, however few the rows.
+MANY_VALUES = 20
+# What errors advise, by what the user calls the values.
 _PART = {"sensitive_features": "attribute", "y": "label"}
 _IF_MISSING = {
     "sensitive_features": "drop these rows, or make them a group of their own, as by "
@@ -18,7 +38,8 @@ _IF_MISSING = {
 _IF_CONTINUOUS = {
     "sensitive_features": "expected groups. Cut it into groups first, e.g. "
     "pandas.cut(age, [0, 30, 60, 120]).astype(str)",
-    "y": "expected class labels. Cut a score into classes first, e.g. y = y > threshold",
+    "y": "expected class labels. Cut a score into classes first, e.g. y = y > threshold, or "
+    "pandas.qcut(y, 3, labels=False)",
 }
 
 
@@ -35,11 +56,16 @@ class SensitiveColumn(NamedTuple):
 
     values : list of str
         The values that occur: sorted as numbers if they are numbers, else as text.
+
+    label : str
+        What the attribute is called everywhere: its name, or ``sensitive_feature_0`` by its
+        position if it has none, as fairlearn does. No two attributes share one.
     """
 
     name: str | None
     codes: npt.NDArray[np.int64]
     values: list[str]
+    label: str
 
 
 def check_length(name: str, given: int, expected: int, other: str = "X") -> None:
@@ -50,6 +76,24 @@ def check_length(name: str, given: int, expected: int, other: str = "X") -> None
             f"rows and {name} has {given}. Give {name} one value (or row) for each row of "
             f"{other}, in the same order."
         )
+
+
+def reject_ids(where: str, n_values: int, n_rows: int) -> None:
+    """Raise ValueError if a column has so many values that they name the rows."""
+    if n_values > MANY_VALUES and 2 * n_values > n_rows:
+        raise ValueError(
+            f"{where} has {n_values} different values in {n_rows} rows, as an identifier has: "
+            "expected few values with many rows each. Pass the right column, cut numbers into "
+            "classes, as by pandas.qcut(values, 3, labels=False), or merge rare values."
+        )
+
+
+def unique_name(name: str, taken: Collection[str]) -> str:
+    """Return `name`, or if it is taken, the name with the first number that makes it another."""
+    found, number = name, 2
+    while found in taken:
+        found, number = f"{name}_{number}", number + 1
+    return found
 
 
 def cross_columns(
@@ -82,6 +126,8 @@ def cross_columns(
     ------
     ValueError
         If a value is missing, or if there are no rows, no columns or too many dimensions.
+    TypeError
+        For containers that scikit-learn does not slice, as dictionaries and sets.
 
     Examples
     --------
@@ -127,6 +173,8 @@ def encode_columns(
     ------
     ValueError
         If a value is missing, or if there are no rows, no columns or too many dimensions.
+    TypeError
+        For containers that scikit-learn does not slice, as dictionaries and sets.
     """
     columns = _split_columns(sensitive_features, what)
     n_rows = len(columns[0][1]) if columns else 0
@@ -135,7 +183,27 @@ def encode_columns(
             f"{what} has {n_rows} rows and {len(columns)} columns: expected one value per "
             f"sample, as a column or as a table with one column per {_PART[what]}."
         )
-    return [_encode(name, values, index, what) for index, (name, values) in enumerate(columns)]
+    labels = _labels([name for name, _ in columns])
+    alone = len(columns) == 1
+    return [
+        _encode(
+            column,
+            label,
+            what if alone and column[0] is None else f"column {column[0] or index!r} of {what}",
+            what,
+        )
+        for index, (column, label) in enumerate(zip(columns, labels, strict=True))
+    ]
+
+
+def _labels(names: list[str | None]) -> list[str]:
+    """Return what each attribute is called; names that are given once stay as they are."""
+    labels: list[str] = []
+    for index, name in enumerate(names):
+        wanted = f"sensitive_feature_{index}" if name is None else name
+        later = [other for other in names[index + 1 :] if other is not None and other != name]
+        labels.append(unique_name(wanted, [*labels, *later]))
+    return labels
 
 
 def _split_columns(features: Any, what: str) -> list[tuple[str | None, npt.NDArray[Any]]]:
@@ -146,21 +214,14 @@ def _split_columns(features: Any, what: str) -> list[tuple[str | None, npt.NDArr
             f"{what}={features!r} is a name: pass the column itself, e.g. "
             f"{what}=X[{features!r}], and leave it out of X."
         )
-    if isinstance(features, dict):
-        features = pd.DataFrame(features)
-    if hasattr(features, "columns"):
-        # Column by column: a conversion of the whole table would turn numbers beside text
-        # into text. Positions, not names, because names may repeat.
-        table = features.iloc if hasattr(features, "iloc") else features
-        # As in scikit-learn, only text names a column: 0, 1, ... are positions.
-        names = [name if isinstance(name, str) else None for name in features.columns]
-        return [(name, np.asarray(table[:, index])) for index, name in enumerate(names)]
+    reject_container(what, features)
+    if is_table(features):
+        return [(_column_name(name), values) for name, values in table_columns(features)]
     # As objects first: numpy would turn a NaN beside text into the text "nan".
     dtype = object if isinstance(features, list | tuple) else None
     values = np.asarray(features, dtype=dtype)
     if values.ndim == 1:
-        name = getattr(features, "name", None)
-        return [(name if isinstance(name, str) else None, values)]
+        return [(_column_name(getattr(features, "name", None)), values)]
     if values.ndim == 2:
         return [(None, values[:, index]) for index in range(values.shape[1])]
     raise ValueError(
@@ -169,22 +230,37 @@ def _split_columns(features: Any, what: str) -> list[tuple[str | None, npt.NDArr
     )
 
 
-def _encode(name: str | None, values: npt.NDArray[Any], index: int, what: str) -> SensitiveColumn:
-    where = f"column {index if name is None else name!r} of {what}"
-    if values.dtype == object and any(np.ndim(value) for value in values):
-        raise ValueError(f"{where} holds lists: give every row the same number of {_PART[what]}s.")
-    missing = np.flatnonzero(pd.isna(values))
+def _column_name(name: Any) -> str | None:
+    """Return the name of a column: as in scikit-learn only text, since 0, 1, ... are positions.
+
+    The parts of a name of several levels are joined.
+    """
+    if isinstance(name, tuple):
+        name = "_".join(str(part) for part in name if str(part).strip())
+    return name if isinstance(name, str) and name.strip() else None
+
+
+def _encode(
+    column: tuple[str | None, npt.NDArray[Any]], label: str, where: str, what: str
+) -> SensitiveColumn:
+    name, values = column
+    reject_nested(where, values, f"give every row the same number of {_PART[what]}s")
+    missing = missing_rows(values)
     if len(missing):
         raise ValueError(
             f"{where} has {len(missing)} missing value(s), the first at row {missing[0]}: "
             f"{_IF_MISSING[what]}."
         )
     uniques, codes = _sorted_unique(values)
-    if uniques.dtype.kind == "f" and type_of_target(uniques).startswith("continuous"):
-        raise ValueError(
-            f"{where} holds real numbers such as {uniques[0]:.4g}: {_IF_CONTINUOUS[what]}."
-        )
-    return SensitiveColumn(name, codes, [_as_text(value) for value in uniques])
+    if uniques.dtype.kind == "f":
+        if not np.isfinite(uniques).all():
+            row = int(np.argmin(np.isfinite(uniques)[codes]))
+            raise ValueError(f"{where} holds infinity, at row {row}: {_IF_CONTINUOUS[what]}.")
+        if type_of_target(uniques.astype(np.float64)).startswith("continuous"):
+            raise ValueError(
+                f"{where} holds real numbers such as {uniques[0]:.4g}: {_IF_CONTINUOUS[what]}."
+            )
+    return SensitiveColumn(name, codes, [as_text(value) for value in uniques], label)
 
 
 def _sorted_unique(values: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
@@ -193,12 +269,15 @@ def _sorted_unique(values: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDAr
         is_number = inferred.dtype.kind in "biuf"
         # Anything else is compared as text, so that a mix of types has one order and 1 and
         # "1", which would print alike, are one group.
-        values = inferred if is_number else np.array([_as_text(value) for value in values])
+        values = inferred if is_number else np.array([as_text(value) for value in values])
     uniques, codes = np.unique(values, return_inverse=True)
     return uniques, codes.astype(np.int64)
 
 
-def _as_text(value: Any) -> str:
+def as_text(value: Any) -> str:
+    """Return the text of a value: what reports, saved files and messages call it."""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "backslashreplace")
     # A column of integers becomes float in passing through many tools; its groups keep
     # their names.
     is_whole = isinstance(value, float | np.floating) and float(value).is_integer()

@@ -18,7 +18,8 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.utils import check_array
 
-from ._groups import check_length, cross_columns, encode_columns
+from ._containers import reject_container, reject_other_order
+from ._groups import check_length, cross_columns, encode_columns, reject_ids, unique_name
 
 Floats: TypeAlias = npt.NDArray[np.floating[Any]]
 Codes: TypeAlias = npt.NDArray[np.int64]
@@ -86,24 +87,26 @@ def gather_rows(
 
 def _encode(Z: Any, y: Any, sensitive_features: Any) -> tuple[Floats, Coding, list[Coding]]:
     """Return Z checked, the crossed label, and the sensitive features: crossed, then each."""
+    reject_container("Z", Z)
     Z = check_array(Z, dtype=[np.float32, np.float64], input_name="Z")
+    reject_other_order(y=y, sensitive_features=sensitive_features)
     labels = Coding("label", *cross_columns(y, "y"))
     columns = encode_columns(sensitive_features)
     check_length("y", len(labels.codes), len(Z), "Z")
     check_length("sensitive_features", len(columns[0].codes), len(Z), "Z")
-    for index, column in enumerate(columns):
+    for column in columns:
         if len(column.values) < 2:
             raise ValueError(
-                f"column {column.name or index!r} of sensitive_features has one group "
-                f"({column.values[0]!r}): expected two or more to tell apart; leave it out."
+                f"sensitive feature {column.label!r} has one group ({column.values[0]!r}): "
+                "expected two or more to tell apart; leave it out."
             )
-    each = [
-        Coding(column.name or f"sensitive_feature_{index}", column.codes, column.values)
-        for index, column in enumerate(columns)
-    ]
+        reject_ids(f"sensitive feature {column.label!r}", len(column.values), len(Z))
+    each = [Coding(column.label, column.codes, column.values) for column in columns]
     if len(each) > 1:
-        crossed = " x ".join(column.name for column in each)
+        names = [column.name for column in each]
+        crossed = unique_name(" x ".join(names), names)
         each.insert(0, Coding(crossed, *cross_columns(sensitive_features)))
+    reject_ids("y", len(labels.values), len(Z))
     return Z, labels, each
 
 

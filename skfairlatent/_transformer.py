@@ -19,6 +19,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from skfairlatent import _persistence
+from skfairlatent._containers import reject_container, reject_other_order
 from skfairlatent._device import neutral_torch_state, resolve_device
 from skfairlatent._distances import DISTANCES
 from skfairlatent._embedding import (
@@ -39,9 +40,9 @@ from skfairlatent._user_warnings import warn_user
 from skfairlatent._validation import (
     Annotations,
     encode_annotations,
+    reject_columns_without_numbers,
     reject_far_latents,
     reject_sparse,
-    reject_text_columns,
     warn_about_many_columns,
 )
 from skfairlatent.flows import Glow
@@ -452,6 +453,7 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
             If Z has neither width.
         """
         self._check_ready()
+        reject_container("Z", Z)
         Z = check_array(Z, dtype=[np.float64, np.float32], input_name="Z")
         full = as_rows(self._complete(Z))
         standardizer = self._standardizer()
@@ -528,6 +530,8 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
             self._check_parameters()
             device = resolve_device(self.device)
             # Encoding images may take hours: their labels are checked before.
+            reject_container("X", X)
+            reject_other_order(X=X, y=y, sensitive_features=sensitive_features)
             images = holds_images(X)
             fingerprint = encoder_fingerprint(self.encoder, used=images)
             rows = X if images else self._embed(X, reset=True)
@@ -568,9 +572,10 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
                     "as those were."
                 )
         else:
+            reject_container("X", X)
             reject_near_images(X)
             reject_sparse(X)
-            reject_text_columns(X)
+            reject_columns_without_numbers(X)
         if reset:
             self._fitted_on_images = images
             self._fitted_image_shape = shape
@@ -684,10 +689,7 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         classes = annotations.classes
         self.classes_ = classes[0] if annotations.single_target else classes
         self.groups_ = list(annotations.groups) if annotations.attributes else []
-        self.attributes_ = [
-            (f"attribute{i}" if a.name is None else a.name, list(a.values))
-            for i, a in enumerate(annotations.attributes)
-        ]
+        self.attributes_ = [(each.label, list(each.values)) for each in annotations.attributes]
 
     @property
     def _n_features_out(self) -> int:

@@ -3,9 +3,9 @@
 __all__ = [
     "Annotations",
     "encode_annotations",
+    "reject_columns_without_numbers",
     "reject_far_latents",
     "reject_sparse",
-    "reject_text_columns",
     "warn_about_many_columns",
 ]
 
@@ -18,7 +18,22 @@ import pandas as pd
 from scipy import sparse
 from sklearn.utils.multiclass import type_of_target
 
-from skfairlatent._groups import SensitiveColumn, check_length, cross_columns, encode_columns
+from skfairlatent._containers import (
+    is_nested,
+    is_table,
+    missing_rows,
+    reject_container,
+    reject_nested,
+    table_columns,
+)
+from skfairlatent._groups import (
+    SensitiveColumn,
+    as_text,
+    check_length,
+    cross_columns,
+    encode_columns,
+    reject_ids,
+)
 from skfairlatent._user_warnings import warn_user
 
 Codes = npt.NDArray[np.int64]
@@ -29,6 +44,10 @@ _MANY_GROUPS = 20
 _MANY_COLUMNS = 4096
 # More names than this make a warning unreadable.
 _MAX_NAMED = 8
+# Cells are compared pair by pair: more take gigabytes, and come of identifiers.
+_MAX_CELLS = 8192
+# Longer floats are no numbers that a file of tensors can hold.
+MAX_NUMBER_BYTES = 8
 
 
 @dataclass(frozen=True)
@@ -104,13 +123,17 @@ def encode_annotations(X: Any, y: Any, sensitive_features: Any) -> Annotations:
     """
     columns, single_target = _label_columns(y)
     check_length("y", len(columns[0]), len(X))
-    encoded = [_encode_labels(column, index) for index, column in enumerate(columns)]
+    encoded = [
+        _encode_labels(column, "y" if len(columns) == 1 else f"label column {index} of y")
+        for index, column in enumerate(columns)
+    ]
     classes = [uniques for uniques, _ in encoded]
     label_codes = np.stack([codes for _, codes in encoded], axis=1)
     attributes, group_codes, groups = _encode_groups(len(X), sensitive_features)
     joint_labels, joint_codes = np.unique(label_codes, axis=0, return_inverse=True)
     joint_codes = joint_codes.reshape(-1)
     cell_keys, cells = np.unique(joint_codes * len(groups) + group_codes, return_inverse=True)
+    _reject_too_many_cells(len(joint_labels), len(groups), len(cell_keys))
     annotations = Annotations(
         classes=classes,
         label_codes=label_codes,
@@ -126,6 +149,16 @@ def encode_annotations(X: Any, y: Any, sensitive_features: Any) -> Annotations:
     return annotations
 
 
+def _reject_too_many_cells(n_labels: int, n_groups: int, n_cells: int) -> None:
+    if n_cells > _MAX_CELLS:
+        raise ValueError(
+            f"y has {n_labels} (crossed) classes and sensitive_features {n_groups} (crossed) "
+            f"groups, of which {n_cells} combinations occur: expected at most {_MAX_CELLS}, with "
+            "many rows each. Merge rare values, cut numbers into fewer classes, as by "
+            "pandas.qcut(values, 3, labels=False), or leave columns out."
+        )
+
+
 def reject_sparse(X: Any) -> None:
     """Raise TypeError for a sparse matrix, such as one-hot encoders make by themselves."""
     if sparse.issparse(X):
@@ -136,24 +169,79 @@ def reject_sparse(X: Any) -> None:
         )
 
 
-def reject_text_columns(X: Any) -> None:
-    """Raise ValueError naming the columns of a table that hold no numbers."""
-    if not isinstance(X, pd.DataFrame):
-        return
-    text = [
-        name
-        for name, dtype in X.dtypes.items()
-        if not (pd.api.types.is_numeric_dtype(dtype) or pd.api.types.is_bool_dtype(dtype))
-        and not _holds_numbers(X[name])
-    ]
+def reject_columns_without_numbers(X: Any) -> None:
+    """Raise ValueError naming the columns that hold text, dates or vectors, and what to do."""
+    columns = _odd_columns(X)
+    vectors = [name for name, values in columns if _first_is_nested(values)]
+    if vectors:
+        column = "X" if vectors[0] is None else f"X[{vectors[0]!r}]"
+        raise ValueError(
+            f"{column} holds a vector, a list or the like in each row: pass them as rows of one "
+            f"array, numpy.stack(list({column}))."
+        )
+    dates = [name for name, values in columns if values.dtype.kind in "mM"]
+    if dates:
+        raise ValueError(
+            f"X has columns of dates or times: {dates[:_MAX_NAMED]}. Turn them into numbers "
+            f"first, such as days, e.g. {_days(X, dates[0])}."
+        )
+    text = [name for name, values in columns if not _converts(values)]
     if text:
         images = f" If it holds paths of images, pass the column itself, X[{text[0]!r}]."
         raise ValueError(
             f"X has columns that are not numeric: {text[:_MAX_NAMED]}. Encode them first, e.g. "
             "make_pipeline(make_column_transformer((OneHotEncoder(sparse_output=False), "
             f"{text[:2]}), remainder='passthrough'), FairLatentTransformer())."
-            f"{images if X.shape[1] == 1 else ''}"
+            f"{images if is_table(X) and X.shape[1] == 1 else ''}"
         )
+
+
+def _odd_columns(X: Any) -> list[tuple[Any, npt.NDArray[Any]]]:
+    """Return the columns of X whose type is no number's; a name of None is that of X itself."""
+    if isinstance(X, pd.DataFrame):
+        odd = [i for i, dtype in enumerate(X.dtypes) if not pd.api.types.is_numeric_dtype(dtype)]
+        return [(X.columns[i], _plain(X.iloc[:, i])) for i in odd]
+    if is_table(X):
+        return [each for each in table_columns(X) if each[1].dtype.kind not in "biuf"]
+    values = np.asarray(X) if hasattr(X, "dtype") and hasattr(X, "ndim") else np.empty(0)
+    if values.dtype.kind not in "OUS" or values.ndim not in (1, 2):
+        return []
+    if values.ndim == 1:
+        return [(None, values)] if _first_is_nested(values) else []
+    return list(enumerate(values.T))
+
+
+def _plain(column: Any) -> npt.NDArray[Any]:
+    dtype = column.dtype
+    if pd.api.types.is_datetime64_any_dtype(dtype):
+        return np.empty(0, dtype="datetime64[ns]")
+    if pd.api.types.is_timedelta64_dtype(dtype):
+        return np.empty(0, dtype="timedelta64[ns]")
+    if isinstance(dtype, pd.CategoricalDtype):
+        return np.array(["category"])  # whatever stands for its categories
+    return np.asarray(column, dtype=object)
+
+
+def _days(X: Any, name: Any) -> str:
+    if not isinstance(X, pd.DataFrame):
+        return f"X.with_columns(polars.col({name!r}).cast(polars.Int64))"
+    column = f"X[{name!r}]"
+    if pd.api.types.is_datetime64_any_dtype(X[name].dtype):
+        column = f"({column} - {column}.min())"
+    return f"X.assign(**{{{name!r}: {column} / pandas.Timedelta(days=1)}})"
+
+
+def _first_is_nested(values: npt.NDArray[Any]) -> bool:
+    return len(values) > 0 and is_nested(values[0])
+
+
+def _converts(values: npt.NDArray[Any]) -> bool:
+    """Tell whether values are numbers as objects, or what scikit-learn turns into numbers."""
+    try:
+        pd.to_numeric(values)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def reject_far_latents(embeddings: npt.NDArray[Any]) -> None:
@@ -167,23 +255,16 @@ def reject_far_latents(embeddings: npt.NDArray[Any]) -> None:
         )
 
 
-def _holds_numbers(column: Any) -> bool:
-    try:
-        pd.to_numeric(column)
-    except (TypeError, ValueError):
-        return False
-    return bool(column.dtype == object)
-
-
 def _label_columns(y: Any) -> tuple[list[npt.NDArray[Any]], bool]:
+    reject_container("y", y)
     if y is None:
         raise ValueError(
             "FairLatentTransformer requires y to be passed, but the target y is None: "
             "give the labels that the latent is to keep."
         )
-    if isinstance(y, pd.DataFrame) and y.shape[1]:
-        # Column by column, which keeps the type of each, and by position: names may repeat.
-        return [y.iloc[:, i].to_numpy() for i in range(y.shape[1])], y.shape[1] == 1
+    if is_table(y) and y.shape[1]:
+        columns = [values for _, values in table_columns(y)]
+        return columns, len(columns) == 1
     # As objects first: numpy would turn a NaN beside text into the text "nan".
     values = np.asarray(y, dtype=object if isinstance(y, list | tuple) else None)
     if values.ndim == 2 and values.shape[1] > 1:
@@ -196,30 +277,40 @@ def _label_columns(y: Any) -> tuple[list[npt.NDArray[Any]], bool]:
     )
 
 
-def _encode_labels(column: npt.NDArray[Any], index: int) -> tuple[npt.NDArray[Any], Codes]:
-    missing = np.flatnonzero(pd.isna(column))
+def _encode_labels(column: npt.NDArray[Any], where: str) -> tuple[npt.NDArray[Any], Codes]:
+    reject_nested(
+        where,
+        column,
+        "of several labels a row, pass one column each, as by "
+        "sklearn.preprocessing.MultiLabelBinarizer().fit_transform(y)",
+    )
+    missing = missing_rows(column)
     if len(missing):
         raise ValueError(
-            f"y has {len(missing)} missing value(s) (NaN or None) in label column {index}, the "
-            f"first at row {missing[0]}: drop these rows."
+            f"{where} has {len(missing)} missing value(s) (NaN or None), the first at row "
+            f"{missing[0]}: drop these rows."
         )
     if column.dtype == object:
         column = pd.Series(column).infer_objects().to_numpy()
     if column.dtype.kind == "f" and not np.isfinite(column).all():
-        raise ValueError(f"y holds infinity in label column {index}: expected class labels.")
+        raise ValueError(f"{where} holds infinity: expected class labels.")
     if column.dtype.kind == "f" and type_of_target(column).startswith("continuous"):
         raise ValueError(
-            f"Unknown label type: continuous. y holds real numbers such as {column[0]:.4g} in "
-            f"label column {index}: expected class labels. Cut a score into classes first, e.g. "
+            f"Unknown label type: continuous. {where} holds real numbers such as "
+            f"{column[0]:.4g}: expected class labels. Cut a score into classes first, e.g. "
             "y = y > threshold, or pandas.qcut(y, 3, labels=False)."
         )
     # Text has one order and can be saved, whatever else the labels are (dates, a mix of types).
-    is_plain = column.dtype.kind in "biufU"
-    classes, codes = np.unique(column if is_plain else column.astype(str), return_inverse=True)
+    if column.dtype.kind not in "biufU":
+        column = np.array([as_text(value) for value in column], dtype=np.str_)
+    if column.dtype.itemsize > MAX_NUMBER_BYTES and column.dtype.kind == "f":
+        column = column.astype(np.float64)
+    classes, codes = np.unique(column, return_inverse=True)
+    reject_ids(where, len(classes), len(column))
     if len(classes) < 2:
         raise ValueError(
-            f"y has one class only ({classes.tolist()[0]!r}) in label column {index}: at least "
-            "two classes are needed to learn what predicts the label."
+            f"{where} has one class only ({classes.tolist()[0]!r}): at least two classes are "
+            "needed to learn what predicts the label."
         )
     return classes, codes.astype(np.int64)
 
@@ -235,14 +326,15 @@ def _encode_groups(
         return [], np.zeros(n_samples, dtype=np.int64), [""]
     attributes = encode_columns(sensitive_features)
     check_length("sensitive_features", len(attributes[0].codes), n_samples)
-    for index, attribute in enumerate(attributes):
+    for attribute in attributes:
+        where = f"sensitive feature {attribute.label!r}"
         if len(attribute.values) < 2:
-            name = index if attribute.name is None else repr(attribute.name)
             raise ValueError(
-                f"sensitive_features has one group only ({attribute.values[0]!r}) in column "
-                f"{name}: at least two groups are needed to compare. Pass "
-                "sensitive_features=None to fit without fairness terms."
+                f"{where} has one group only ({attribute.values[0]!r}): at least two groups are "
+                "needed to compare. Leave it out, or pass sensitive_features=None to fit without "
+                "fairness terms."
             )
+        reject_ids(where, len(attribute.values), n_samples)
         _warn_about_many_groups(attribute)
     codes, names = cross_columns(sensitive_features)
     return attributes, codes, names
@@ -253,7 +345,7 @@ def _warn_about_many_groups(attribute: SensitiveColumn) -> None:
     if n_groups > _MANY_GROUPS:
         shown = ", ".join(attribute.values[:3])
         warn_user(
-            f"sensitive feature {attribute.name or ''!r} has {n_groups} groups ({shown}, ...), "
+            f"sensitive feature {attribute.label!r} has {n_groups} groups ({shown}, ...), "
             "each of which is matched with every other: few rows are left for each. Cut numbers "
             "into groups, as pandas.cut(age, [0, 30, 50, 120]), and merge rare categories."
         )
@@ -271,18 +363,25 @@ def warn_about_many_columns(n_features: int) -> None:
 
 def _warn_about_thin_cells(annotations: Annotations, joint_labels: Codes) -> None:
     """Name, once, the cells without rows and those with a single one."""
-    counts = np.zeros((len(joint_labels), len(annotations.groups)), dtype=np.int64)
-    counts[annotations.cell_labels, annotations.cell_groups] = annotations.counts
-    for size, meaning in ((0, "no rows"), (1, "a single row")):
-        thin = [
-            f"({_label_name(annotations.classes, joint_labels[label])}, "
-            f"{annotations.groups[group]})"
-            for label, group in np.argwhere(counts == size)
-        ]
-        if thin:
-            shown = ", ".join(thin[:_MAX_NAMED]) + (", ..." if len(thin) > _MAX_NAMED else "")
+    n_groups = len(annotations.groups)
+    present = annotations.cell_labels * n_groups + annotations.cell_groups
+    # Only the first of the empty cells are listed: of many labels and groups there are millions.
+    some = np.arange(min(len(joint_labels) * n_groups, len(present) + _MAX_NAMED))
+    empty = np.setdiff1d(some, present)
+    single = present[annotations.counts == 1]
+    n_empty = len(joint_labels) * n_groups - len(present)
+    for n_thin, thin, meaning in (
+        (n_empty, empty, "no rows"),
+        (len(single), single, "a single row"),
+    ):
+        if n_thin:
+            shown = ", ".join(
+                f"({_label_name(annotations.classes, joint_labels[cell // n_groups])}, "
+                f"{annotations.groups[cell % n_groups]})"
+                for cell in thin[:_MAX_NAMED]
+            ) + (", ..." if n_thin > _MAX_NAMED else "")
             warn_user(
-                f"{len(thin)} (label, group) cell(s) have {meaning} in the training data: "
+                f"{n_thin} (label, group) cell(s) have {meaning} in the training data: "
                 f"{shown}. These groups cannot be compared within these labels, and nothing is "
                 "promised for them. Merge groups, or collect rows of these cells."
             )

@@ -18,6 +18,7 @@ import pandas as pd
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import _safe_indexing, check_array, check_random_state
 
+from skfairlatent._containers import reject_container, reject_other_order
 from skfairlatent._user_warnings import warn_user
 
 from ._foreign_rows import describe_far_rows, describe_foreign_data, far_rows
@@ -207,6 +208,9 @@ def diagnose(
     ([0.5, 0.5, 0.5], ())
     """
     check_held_out(held_out)
+    _check_labels("y", y)
+    reject_container("X", X)
+    reject_other_order(X=X, y=y, sensitive_features=sensitive_features)
     transformer, prepare = latent_step(transformer)
     judged = _judged_rows(transformer, prepare, (X, y, sensitive_features), _NAMES)
     test, foreign = held_out, judged.advice
@@ -301,6 +305,18 @@ def _check_lengths(names: tuple[str, str, str], rows: HeldOut) -> None:
                 "of it. Use group_leakage to measure leakage alone."
             )
     check_length(names[2], len(encode_columns(rows[2])[0].codes), expected, names[0])
+
+
+def _check_labels(name: str, y: Any) -> None:
+    """Refuse labels of which one column has one class: nothing can be read then."""
+    for column in encode_columns(y, name):
+        if len(column.values) < 2:
+            where = name if column.name is None else f"column {column.name!r} of {name}"
+            raise ValueError(
+                f"{where} has one class only ({column.values[0]!r}): give rows of at least two "
+                "classes, or measure the leakage alone, by group_leakage(transformer.latent(X), "
+                "y, sensitive_features=...)."
+            )
 
 
 def _measure(

@@ -1,9 +1,12 @@
 """Sensitive columns crossed into groups."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
 
+from skfairlatent._containers import reject_other_order
 from skfairlatent._groups import cross_columns, encode_columns
 
 
@@ -25,7 +28,8 @@ from skfairlatent._groups import cross_columns, encode_columns
             [2, 1, 0],
             ["Male=0, Age=old", "Male=1, Age=new", "Male=1, Age=old"],
         ),
-        ({"Male": [1, 0], "Young": [0, 0]}, [1, 0], ["Male=0, Young=0", "Male=1, Young=0"]),
+        (np.array([b"\xff", b"a"]), [1, 0], ["a", "\\xff"]),
+        (np.ma.array([1, 0]), [1, 0], ["0", "1"]),
     ],
 )
 def test__cross_columns__codes_and_names(features, codes, names):
@@ -54,6 +58,31 @@ def test__cross_columns__repeated_column_names():
     assert cross_columns(table)[1] == ["a=0, a=1", "a=1, a=1"]
 
 
+@pytest.mark.parametrize(
+    ("columns", "labels"),
+    [
+        ([0, 1], ["sensitive_feature_0", "sensitive_feature_1"]),
+        (["a", "a"], ["a", "a_2"]),
+        (["a", "a_2"], ["a", "a_2"]),
+        (["", " "], ["sensitive_feature_0", "sensitive_feature_1"]),
+        (["sensitive_feature_1", 7], ["sensitive_feature_1", "sensitive_feature_1_2"]),
+        ([5, "sensitive_feature_0"], ["sensitive_feature_0_2", "sensitive_feature_0"]),
+        ([("who", "sex"), ("who", "age")], ["who_sex", "who_age"]),
+        ([None, np.nan], ["sensitive_feature_0", "sensitive_feature_1"]),
+    ],
+)
+def test__encode_columns__no_two_attributes_share_a_label(columns, labels):
+    table = pd.DataFrame([[0, 1], [1, 1]])
+    table.columns = columns
+    assert [column.label for column in encode_columns(table)] == labels
+
+
+@pytest.mark.parametrize("names", [["a", "a", "a_2"], ["a", "a_2", "a"], ["a_2", "a", "a"]])
+def test__encode_columns__three_labels_stay_apart(names):
+    table = pd.DataFrame([[0, 1, 2], [1, 1, 0]], columns=names)
+    assert len({column.label for column in encode_columns(table)}) == 3
+
+
 def test__encode_columns__each_attribute_alone():
     male, young = encode_columns(pd.DataFrame({"Male": [1, 0, 1], "Young": ["y", "n", "n"]}))
     assert (male.name, male.values, male.codes.tolist()) == ("Male", ["0", "1"], [1, 0, 1])
@@ -65,7 +94,7 @@ def test__cross_columns__missing_value_is_an_error(missing):
     table = pd.DataFrame({"Male": [0, 1], "Race": ["a", missing]})
     with pytest.raises(ValueError, match=r"column 'Race'.* 1 missing value.*row 1.*fillna"):
         cross_columns(table)
-    with pytest.raises(ValueError, match="column 0 of sensitive_features has 1 missing"):
+    with pytest.raises(ValueError, match=r"^sensitive_features has 1 missing"):
         cross_columns(["a", missing])
 
 
@@ -82,6 +111,72 @@ def test__cross_columns__missing_value_is_an_error(missing):
 def test__cross_columns__bad_shape_is_an_error(features, message):
     with pytest.raises(ValueError, match=message):
         cross_columns(features)
+
+
+@pytest.mark.parametrize(
+    ("given", "remedy"),
+    [
+        ({"Male": [1, 0]}, "pandas.DataFrame(given)"),
+        ({"Male": [1, 0]}.values(), "list(given)"),
+        (iter([1, 0]), "list(given)"),
+        (zip("ab", "cd", strict=True), "list(given)"),
+        ((value for value in "ab"), "list(given)"),
+        (pd.MultiIndex.from_arrays([[0, 1], [1, 1]]), "given.to_frame(index=False)"),
+        ([{"Male": 1}, {"Male": 0}], "pandas.DataFrame(given)"),
+        (np.array([(1, "a"), (0, "b")], dtype="i4,U1"), "pandas.DataFrame(given)"),
+    ],
+)
+def test__cross_columns__refuses_what_is_not_sliced_by_rows(given, remedy):
+    message = f"sensitive_features is of type .*: pass {remedy} instead"
+    pattern = re.escape(message.replace("given", "sensitive_features")).replace(r"\.\*", ".*")
+    with pytest.raises(TypeError, match=pattern):
+        cross_columns(given)
+    remedied = eval(remedy, {"pandas": pd, "given": given})  # noqa: S307 - our own words
+    assert len(cross_columns(remedied)[0]) in (1, 2)
+
+
+@pytest.mark.parametrize("given", [{0, 1}, frozenset("ab"), {"a": 1}.keys()])
+def test__cross_columns__refuses_what_has_no_order(given):
+    with pytest.raises(TypeError, match=r"which has no order|not sliced row by row"):
+        cross_columns(given)
+
+
+def test__cross_columns__refuses_masked_values():
+    given = np.ma.array([0, 1, 1], mask=[False, True, False])
+    with pytest.raises(ValueError, match=r"1 masked value.*sensitive_features\.filled\(0\)"):
+        cross_columns(given)
+    with pytest.raises(ValueError, match="1 masked value"):
+        cross_columns([given[:1], given[1:2]])
+    with pytest.raises(ValueError, match="has 1 masked value"):
+        cross_columns([0, np.ma.masked])
+    with pytest.raises(ValueError, match="has 1 missing value"):
+        cross_columns(pd.Series([0, np.ma.masked]))
+    assert cross_columns(given.filled(0))[0].tolist() == [0, 0, 1]
+
+
+def test__cross_columns__labels_are_called_y():
+    with pytest.raises(ValueError, match=r"^y holds infinity, at row 1: expected class labels"):
+        cross_columns([0.0, np.inf], "y")
+    with pytest.raises(ValueError, match=r"^column 'a' of y has 1 missing value"):
+        cross_columns(pd.DataFrame({"a": [None, "x"]}), "y")
+
+
+def test__reject_other_order__by_labels_of_the_same_rows():
+    X = pd.DataFrame({"a": range(4)}, index=list("wxyz"))
+    shuffled = pd.Series(range(4), index=list("zyxw"))
+    with pytest.raises(ValueError, match="has the index of X in another order"):
+        reject_other_order(X=X, y=[0, 1, 0, 1], sensitive_features=shuffled)
+    reject_other_order(X=X, sensitive_features=shuffled.loc[X.index])
+    reject_other_order(
+        X=X.reset_index(drop=True), sensitive_features=shuffled.reset_index(drop=True)
+    )
+    reject_other_order(X=X, y=pd.Series(range(4)), sensitive_features=np.arange(4))
+
+
+def test__cross_columns__takes_arrow():
+    pyarrow = pytest.importorskip("pyarrow")
+    table = pyarrow.table({"Male": [1, 0], "Age": ["old", "new"]})
+    assert cross_columns(table)[1] == ["Male=0, Age=new", "Male=1, Age=old"]
 
 
 def test__cross_columns__takes_polars():

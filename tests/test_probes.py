@@ -287,7 +287,7 @@ def test__group_leakage__max_samples_thins_large_groups_only():
         ({"max_samples": 1}, r"max_samples=1: .*None for all rows"),
         ({"sensitive_features": np.ones(60)}, r"one group \('1'\)"),
         ({"sensitive_features": np.arange(9) % 2}, "Z has 60 rows and sensitive_features has 9"),
-        ({"y": [np.nan] + [1] * 59}, r"column 0 of y has 1 missing value"),
+        ({"y": [np.nan] + [1] * 59}, r"y has 1 missing value"),
         ({"Z": np.full((60, 2), np.inf)}, r"Z contains infinity"),
     ],
 )

@@ -385,15 +385,15 @@ WORDS = np.array(["man", "woman"])[S]
 @pytest.mark.parametrize(
     ("sensitive_features", "groups", "name"),
     [
-        (S, ["0", "1"], "attribute0"),
-        (S.astype(float), ["0", "1"], "attribute0"),
-        (S.astype(bool), ["False", "True"], "attribute0"),
-        (S[:, None], ["0", "1"], "attribute0"),
-        (S.tolist(), ["0", "1"], "attribute0"),
-        (WORDS, ["man", "woman"], "attribute0"),
-        (WORDS.astype(object), ["man", "woman"], "attribute0"),
-        (WORDS.tolist(), ["man", "woman"], "attribute0"),
-        (pd.Series(WORDS), ["man", "woman"], "attribute0"),
+        (S, ["0", "1"], "sensitive_feature_0"),
+        (S.astype(float), ["0", "1"], "sensitive_feature_0"),
+        (S.astype(bool), ["False", "True"], "sensitive_feature_0"),
+        (S[:, None], ["0", "1"], "sensitive_feature_0"),
+        (S.tolist(), ["0", "1"], "sensitive_feature_0"),
+        (WORDS, ["man", "woman"], "sensitive_feature_0"),
+        (WORDS.astype(object), ["man", "woman"], "sensitive_feature_0"),
+        (WORDS.tolist(), ["man", "woman"], "sensitive_feature_0"),
+        (pd.Series(WORDS), ["man", "woman"], "sensitive_feature_0"),
         (pd.Series(WORDS, name="Sex", dtype="category"), ["man", "woman"], "Sex"),
         (pd.Series(WORDS, name="Sex", index=range(5, N_ROWS + 5)), ["man", "woman"], "Sex"),
         (pd.DataFrame({"Sex": WORDS}), ["man", "woman"], "Sex"),
@@ -421,7 +421,7 @@ def test__fit__crosses_two_attributes(as_table):
     else:
         both = both.to_numpy()
         groups = [f"{m}, {a}" for m in (0, 1) for a in ("no", "yes")]
-        attributes = [("attribute0", ["0", "1"]), ("attribute1", ["no", "yes"])]
+        attributes = [("sensitive_feature_0", ["0", "1"]), ("sensitive_feature_1", ["no", "yes"])]
     model = quick().fit(X, y, sensitive_features=both)
     assert model.groups_ == groups
     assert model.attributes_ == attributes

@@ -67,8 +67,8 @@ def find_attributes(
 ) -> dict[str, Attribute]:
     """Return each sensitive attribute by name, as learnt from latents and their labels."""
     found = {}
-    for position, column in enumerate(encode_columns(sensitive_features)):
-        name = f"attribute{position}" if column.name is None else column.name
+    for column in encode_columns(sensitive_features):
+        name = column.label
         check_length("sensitive_features", len(column.codes), len(Z))
         if len(column.values) < 2:
             raise ValueError(

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
+from skfairlatent._containers import reject_container, reject_other_order
 from skfairlatent._embedding import holds_images, reject_near_images
 from skfairlatent._groups import check_length
 from skfairlatent._user_warnings import warn_user
@@ -151,6 +152,9 @@ class CounterfactualExplainer(BaseEstimator):
                 f"sensitive_direction={self.sensitive_direction!r}: expected one of {DIRECTIONS}."
             )
         reject_near_images(X)
+        for name, values in (("X", X), ("y", y)):
+            reject_container(name, values)
+        reject_other_order(X=X, y=y, sensitive_features=sensitive_features)
         space = find_space(self.model, self.classifier, self.encoder, images=holds_images(X))
         scores = Scores(space.classifier)
         Z = space.forward(space.embed(X)).astype(np.float64)

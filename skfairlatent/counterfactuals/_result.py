@@ -13,6 +13,7 @@ import pandas as pd
 from sklearn.utils import _safe_indexing, check_scalar
 
 from skfairlatent._embedding import holds_images
+from skfairlatent._groups import unique_name
 
 from ._directions import Attribute
 from ._fidelity import warn_if_far
@@ -226,16 +227,18 @@ class Counterfactuals:
             "prediction": self.predictions.ravel(),
             "changed": self.changed.ravel(),
         }
+        label = unique_name("label", self.sensitive_values)
         named: list[tuple[str, Any, Floats, Floats]] = [
-            ("label", self.classes, self.original_probabilities, self.probabilities)
+            (label, self.classes, self.original_probabilities, self.probabilities)
         ]
         for name, values in self.sensitive_values.items():
             before = self.original_sensitive_probabilities[name]
             named.append((name, values, before, self.sensitive_probabilities[name]))
         for name, values, before, after in named:
             for j, value in enumerate(values):
-                columns[f"P({name}={value}) before"] = np.repeat(before[:, j], k)
-                columns[f"P({name}={value})"] = after[:, :, j].ravel()
+                title = f"P({name}={value})"
+                columns[unique_name(f"{title} before", columns)] = np.repeat(before[:, j], k)
+                columns[unique_name(title, columns)] = after[:, :, j].ravel()
         return pd.DataFrame(columns)
 
     def plot(self, **kwargs: Any) -> Any:

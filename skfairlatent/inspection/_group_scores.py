@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.utils.validation import column_or_1d
 
+from skfairlatent._containers import reject_container, reject_other_order
 from skfairlatent._groups import check_length, cross_columns
 
 from ._drawing import (
@@ -262,6 +263,8 @@ class GroupScoresDisplay:
             If matplotlib is not installed.
         """
         pyplot(f"{cls.__name__}.from_predictions")
+        reject_container("y_true", y_true)
+        reject_other_order(y_true=y_true, sensitive_features=sensitive_features)
         labels = column_or_1d(y_true)
         classes = np.unique(labels if classes is None else np.asarray(classes))
         scores = np.asarray(scores, dtype=np.float64)

@@ -10,8 +10,9 @@ import numpy.typing as npt
 import pandas as pd
 from sklearn.utils.validation import column_or_1d
 
+from skfairlatent._containers import reject_container, reject_other_order
 from skfairlatent._embedding import reject_near_images
-from skfairlatent._groups import cross_columns, encode_columns
+from skfairlatent._groups import cross_columns, encode_columns, unique_name
 from skfairlatent.inspection._drawing import as_label
 
 Array = npt.NDArray[Any]
@@ -70,7 +71,7 @@ class AuditedRows:
         found = [Grouping(str(each.name), each.codes, each.values) for each in columns]
         if len(found) > 1:
             # As `skfairlatent.diagnostics` calls them.
-            name = " x ".join(self.attributes)
+            name = unique_name(" x ".join(self.attributes), self.attributes)
             found.append(Grouping(name, *cross_columns(self.sensitive_features)))
         return found
 
@@ -87,6 +88,9 @@ def check_rows(X: Any, y: Any, sensitive_features: Any, classes: Array) -> Audit
         Those of the pipeline's classifier.
     """
     reject_near_images(X)
+    reject_container("X", X)
+    reject_container("y", y)
+    reject_other_order(X=X, y=y, sensitive_features=sensitive_features)
     labels = np.asarray(column_or_1d(y))
     table = _as_table(sensitive_features)
     lengths = {"X": len(X), "y": len(labels), "sensitive_features": len(table)}
@@ -107,23 +111,16 @@ def check_rows(X: Any, y: Any, sensitive_features: Any, classes: Array) -> Audit
     _check_groups(table)
     name = getattr(y, "name", None)
     name = as_label(name) if isinstance(name, str) and name else "label"
-    return AuditedRows(X, labels, table, f"{name} (label)" if name in table else name)
+    return AuditedRows(X, labels, table, unique_name(name, list(table)))
 
 
 def _as_table(sensitive_features: Any) -> pd.DataFrame:
     columns = encode_columns(sensitive_features)
-    names = [
-        f"attribute{i}" if each.name is None else as_label(each.name)
-        for i, each in enumerate(columns)
-    ]
-    if len(set(names)) < len(names):
-        raise ValueError(f"sensitive_features has columns of one name: {names}. Rename them.")
-    return pd.DataFrame(
-        {
-            name: np.array([as_label(value) for value in each.values], dtype=object)[each.codes]
-            for name, each in zip(names, columns, strict=True)
-        }
-    )
+    table: dict[str, Array] = {}
+    for each in columns:
+        values = np.array([as_label(value) for value in each.values], dtype=object)
+        table[unique_name(as_label(each.label), table)] = values[each.codes]
+    return pd.DataFrame(table)
 
 
 def _check_groups(table: pd.DataFrame) -> None:

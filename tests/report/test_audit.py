@@ -188,7 +188,7 @@ def test__people_shown__are_those_affected_most(binary):
 
 
 def test__images__are_decided_on_once_decoded(pictures):
-    affected = pictures.report.affected.loc["attribute0"]
+    affected = pictures.report.affected.loc["sensitive_feature_0"]
     assert (affected["decoded_rows"] == 40).all()
     # The edits outlast decoding, so that the decisions on decoded images mean something.
     assert (affected["decoded_group_changed"] >= 36).all()
@@ -197,7 +197,7 @@ def test__images__are_decided_on_once_decoded(pictures):
 
 
 def test__examples__are_shown_instead_of_audited_rows(pictures):
-    shown = pictures.report.counterfactuals["attribute0"]["before"]
+    shown = pictures.report.counterfactuals["sensitive_feature_0"]["before"]
     codes = pictures.pipe["fair"].embed(pictures.others)
     distances = np.linalg.norm(shown.original_embeddings[:, None] - codes, axis=2).min(axis=1)
     assert distances.max() < 1e-4
