@@ -1,6 +1,6 @@
 """Puts data, flow, objective and loop together for one fit."""
 
-__all__ = ["FitResult", "FitSettings", "fit_flow"]
+__all__ = ["FitResult", "FitSettings", "auto_hidden_features", "auto_input_noise", "fit_flow"]
 
 import copy
 import logging
@@ -31,6 +31,12 @@ _logger = logging.getLogger(__name__)
 # max_iter="auto" means at least so many steps and at least so many epochs.
 AUTO_STEPS = 400
 AUTO_EPOCHS = 10
+# Features for each row up to which little is memorised; above it "auto" takes a narrower
+# network and more noise.
+CROWDED = 0.025
+# Width of the conditioners where rows abound, and the least.
+WIDEST, NARROWEST = 256, 16
+LARGEST_NOISE = 3.0
 # ActNorm's scales are started from at most so many rows.
 INITIAL_ROWS = 8192
 
@@ -63,6 +69,17 @@ class FitResult:
 
     flow: Glow
     history: list[dict[str, float]]
+
+
+def auto_hidden_features(n_samples: int, n_features: int) -> int:
+    """Return the width of the conditioners: a power of two, smaller where rows are few."""
+    wanted = WIDEST / max(1.0, n_features / n_samples / CROWDED)
+    return int(min(max(2 ** round(math.log2(wanted)), NARROWEST), WIDEST))
+
+
+def auto_input_noise(n_samples: int, n_features: int) -> float:
+    """Return the noise of training, in standard deviations: more where rows are few."""
+    return min(max(1.0, math.sqrt(n_features / n_samples / CROWDED)), LARGEST_NOISE)
 
 
 def fit_flow(

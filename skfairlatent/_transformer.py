@@ -32,7 +32,12 @@ from skfairlatent._embedding import (
     image_shape,
     reject_near_images,
 )
-from skfairlatent._fitting import FitSettings, fit_flow
+from skfairlatent._fitting import (
+    FitSettings,
+    auto_hidden_features,
+    auto_input_noise,
+    fit_flow,
+)
 from skfairlatent._inference import largest_round_trip_error, map_rows
 from skfairlatent._objective import TERMS, LossWeights
 from skfairlatent._scaling import Standardizer, as_rows
@@ -89,8 +94,10 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
     n_blocks : int, default=2
         Steps of the Glow.
 
-    hidden_features : int, default=256
-        Width of the two hidden layers in each coupling.
+    hidden_features : int or "auto", default="auto"
+        Width of the two hidden layers in each coupling. ``"auto"`` takes 256 where X has at least
+        40 rows for each feature, and less, down to 16, in proportion where it has fewer: a wide
+        network learns few rows by heart.
 
     lambda_dg : float, default=0.3
         Weight of the decorrelation of all features of the latent.
@@ -116,10 +123,12 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
     output : {"label", "full"}, default="label"
         Whether `transform` returns the label block or all of the latent.
 
-    input_noise : float, default=1.0
+    input_noise : float or "auto", default="auto"
         Standard deviation of the Gaussian noise added to the standardised embeddings while
         training, in units of each feature's standard deviation. It keeps the flow from
-        memorising rows, whose fairness would not carry over to new ones.
+        memorising rows, whose fairness would not carry over to new ones. ``"auto"`` takes 1
+        where X has at least 40 rows for each feature, and with r rows
+        :math:`\sqrt{40 / r}`, at most 3, where it has fewer.
 
     max_iter : int or "auto", default="auto"
         Number of epochs. ``"auto"`` takes as many as make 400 steps, and at least 10.
@@ -247,11 +256,11 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "n_label_components": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "n_blocks": [Interval(Integral, 1, None, closed="left")],
-        "hidden_features": [Interval(Integral, 1, None, closed="left")],
+        "hidden_features": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         **{f"lambda_{term}": [Interval(Real, 0, None, closed="left")] for term in TERMS},
         "distance": [StrOptions(set(DISTANCES))],
         "output": [StrOptions({"label", "full"})],
-        "input_noise": [Interval(Real, 0, None, closed="left")],
+        "input_noise": [Interval(Real, 0, None, closed="left"), StrOptions({"auto"})],
         "max_iter": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "batch_size": [Interval(Integral, 2, None, closed="left")],
         "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
@@ -272,7 +281,7 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         *,
         n_label_components: int | str = "auto",
         n_blocks: int = 2,
-        hidden_features: int = 256,
+        hidden_features: int | str = "auto",
         lambda_dg: float = 0.3,
         lambda_eq: float = 0.3,
         lambda_di: float = 20.0,
@@ -280,7 +289,7 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         lambda_cls: float = 3.0,
         distance: str = "energy",
         output: str = "label",
-        input_noise: float = 1.0,
+        input_noise: float | str = "auto",
         max_iter: int | str = "auto",
         batch_size: int = 1024,
         learning_rate_init: float = 1e-3,
@@ -544,7 +553,8 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
             standardizer = fresh if start is None else self._standardizer()
             x = standardizer.forward(embeddings).float()
             standardizer.reject_far_rows(embeddings, x, self._column_names())
-            result = fit_flow(x, annotations, self._settings(width), device, start)
+            settings = self._settings(width, *embeddings.shape)
+            result = fit_flow(x, annotations, settings, device, start)
             self._set_annotations(annotations)
             self.mean_, self.scale_ = standardizer.mean, standardizer.scale
             self.flow_ = result.flow
@@ -557,7 +567,7 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
             self.sensitive_mean_ = z.double().mean(dim=0).numpy()
             sample = x[:ROUND_TRIP_ROWS]
             self.inverse_error_ = largest_round_trip_error(self.flow_, sample, device)
-            self._warn_about_round_trip()
+            self._warn_about_round_trip(settings)
             return embeddings
 
     def _embed(self, X: Any, *, reset: bool) -> Array:
@@ -625,13 +635,13 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         self._check_parameters()  # what is neither word must not give the sensitive block away
         return {"label": self.label_slice_, "full": slice(None)}[self.output]
 
-    def _warn_about_round_trip(self) -> None:
+    def _warn_about_round_trip(self, settings: FitSettings) -> None:
         if not self.inverse_error_ <= LARGEST_INVERSE_ERROR:
             warn_user(
                 f"The round trip of a training row is off by {self.inverse_error_:.2g} of its "
                 "norm (inverse_error_), where 1e-05 is usual: inverse_transform and edits of the "
-                f"latent cannot be relied on. Lower input_noise={self.input_noise:g} or "
-                f"learning_rate_init={self.learning_rate_init:g}, whichever is above its default."
+                f"latent cannot be relied on. Lower input_noise={settings.input_noise:g} or "
+                f"learning_rate_init={settings.learning_rate:g}, whichever is above its default."
             )
 
     def _label_width(self, annotations: Annotations, n_features: int) -> int:
@@ -651,7 +661,8 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
             return None
         flow = self.flow_
         found = (flow.features, flow.n_blocks, flow.hidden_features)
-        wanted = (n_features, self.n_blocks, self.hidden_features)
+        hidden = flow.hidden_features if self.hidden_features == "auto" else self.hidden_features
+        wanted = (n_features, self.n_blocks, hidden)
         if found != wanted:
             raise ValueError(
                 "warm_start=True goes on from a flow with (n_features, n_blocks, hidden_features) "
@@ -660,14 +671,19 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
             )
         return flow
 
-    def _settings(self, width: int) -> FitSettings:
+    def _settings(self, width: int, n_samples: int, n_features: int) -> FitSettings:
+        hidden, noise = self.hidden_features, self.input_noise
+        if hidden == "auto":
+            hidden = auto_hidden_features(n_samples, n_features)
+        if noise == "auto":
+            noise = auto_input_noise(n_samples, n_features)
         return FitSettings(
             n_label_components=width,
             n_blocks=self.n_blocks,
-            hidden_features=self.hidden_features,
+            hidden_features=int(hidden),
             weights=LossWeights(**{t: float(getattr(self, f"lambda_{t}")) for t in TERMS}),
             distance=self.distance,
-            input_noise=float(self.input_noise),
+            input_noise=float(noise),
             max_iter=None if self.max_iter == "auto" else int(self.max_iter),
             batch_size=self.batch_size,
             learning_rate=float(self.learning_rate_init),

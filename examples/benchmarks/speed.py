@@ -35,6 +35,7 @@ from flow_peers import PEERS
 
 from skfairlatent import FairLatentTransformer
 from skfairlatent._device import Generators, autocast_dtype
+from skfairlatent._fitting import WIDEST
 from skfairlatent._layout import CellLayout
 from skfairlatent._losses import density_loss
 from skfairlatent._objective import LossWeights, Objective
@@ -245,7 +246,7 @@ def peer_step(build):
 def time_transform(options):
     x = np.random.default_rng(0).standard_normal((options.rows, D), dtype=np.float32)
     default = FairLatentTransformer()
-    sizes = [(N_BLOCKS, HIDDEN, ""), (default.n_blocks, default.hidden_features, " (default)")]
+    sizes = [(N_BLOCKS, HIDDEN, ""), (default.n_blocks, WIDEST, " (default)")]
     for n_blocks, hidden, note in sizes:
         contenders = {
             "matrix products": transform_products(len(x), n_blocks, hidden),
