@@ -4,18 +4,32 @@ import zipfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from sklearn.utils import Bunch
 
-from skfairlatent.datasets._files import PathLike, require_file, require_path
+from skfairlatent.datasets._files import PathLike, open_regular, require_file, require_path
 from skfairlatent.datasets._rows import AttributeTable, RowOptions, read_attributes
+from skfairlatent.datasets._zips import check_ratio
 
 __all__ = ["load_embeddings"]
 
 _KEYS = ("codes", "scale", "offset", "image_id")
+# By name, or by numpy's letter for all of a kind; the first is what messages name.
+_DTYPES = {
+    "codes": ("uint8",),
+    "scale": ("float32", "f"),
+    "offset": ("float32", "f"),
+    "image_id": ("text", "U", "S", "i", "u"),
+}
+# What numpy and zipfile raise on damaged bytes; MemoryError where a header promises too much.
+_UNREADABLE = (
+    *(OSError, ValueError, EOFError, TypeError, RuntimeError, MemoryError, OverflowError),
+    *(AttributeError, zipfile.BadZipFile, zlib.error),
+)
 
 
 def load_embeddings(
@@ -60,7 +74,7 @@ def load_embeddings(
         image_id : ndarray of shape (n,), object
             The name of each image.
         split : ndarray of shape (n,), object, or None
-            The split of each row, if the table has one.
+            The split of each row as text, None where it has none, if the table has splits.
 
     Raises
     ------
@@ -86,11 +100,11 @@ def load_embeddings(
     ([[-1.0, 0.0], [1.0, 2.0]], [1, 0])
     """
     root = require_path(folder, "a folder of embeddings, or an embeddings.npz")
-    file = root if root.is_file() else require_file(root, ["embeddings.npz"], "embeddings")
+    file = root if not root.is_dir() else require_file(root, ["embeddings.npz"], "embeddings")
     given = _default_table(file.parent) if attributes is None else attributes
     table = read_attributes(given)
     stored = _read_codes(file)
-    joined = _join(table, stored["image_id"].astype(str), file.name)
+    joined = _join(table, _as_text(stored["image_id"]), file.name)
     chosen = joined.select(RowOptions(split, columns, max_samples, random_state))
     rows = pd.Index(joined.names).get_indexer(chosen.names)
     return Bunch(
@@ -101,32 +115,39 @@ def load_embeddings(
     )
 
 
-def _decode(stored: dict[str, NDArray[np.generic]], rows: NDArray[np.intp]) -> NDArray[np.float32]:
+def _as_text(ids: NDArray[Any]) -> NDArray[np.str_]:
+    # Bytes that are no text become names that no table has.
+    return np.char.decode(ids, "utf-8", "replace") if ids.dtype.kind == "S" else ids.astype(str)
+
+
+def _decode(stored: dict[str, NDArray[Any]], rows: NDArray[np.intp]) -> NDArray[np.float32]:
     decoded = stored["codes"][rows].astype(np.float32)
     decoded *= stored["scale"].astype(np.float32)
     decoded += stored["offset"].astype(np.float32)
     return decoded
 
 
-def _read_codes(file: Path) -> dict[str, NDArray[np.generic]]:
-    try:
-        # Opened here, because np.load leaves a file open that turns out to be cut short.
-        with file.open("rb") as opened, np.load(opened, allow_pickle=False) as archive:
-            absent = [key for key in _KEYS if key not in archive]
-            stored = {key: archive[key] for key in _KEYS if key in archive}
-    except (
-        OSError,
-        ValueError,
-        EOFError,
-        zipfile.BadZipFile,
-        zlib.error,
-        TypeError,
-    ) as error:
-        msg = f"{str(file)!r} cannot be read as an npz file ({error}): copy it again."
-        raise ValueError(msg) from error
+def _read_codes(file: Path) -> dict[str, NDArray[Any]]:
+    name = repr(str(file))
+    # Opened here, because np.load leaves a file open that turns out to be cut short.
+    with open_regular(file, name) as opened:
+        try:
+            with np.load(opened, allow_pickle=False) as archive:
+                for entry in archive.zip.infolist():
+                    check_ratio(entry, name)
+                stored = {key: archive[key] for key in _KEYS if key in archive}
+        except _UNREADABLE as error:
+            msg = f"{name} cannot be read as an npz file ({error}): copy it again."
+            raise ValueError(msg) from error
+    absent = [key for key in _KEYS if key not in stored]
     if absent:
-        msg = f"{str(file)!r} lacks {', '.join(absent)}: expected {', '.join(_KEYS)}."
+        msg = f"{name} lacks {', '.join(absent)}: expected {', '.join(_KEYS)}."
         raise ValueError(msg)
+    _check_codes(stored, name)
+    return stored
+
+
+def _check_codes(stored: dict[str, NDArray[Any]], name: str) -> None:
     codes = stored["codes"]
     width = codes.shape[-1:]
     if (
@@ -134,11 +155,19 @@ def _read_codes(file: Path) -> dict[str, NDArray[np.generic]]:
         or stored["scale"].shape != width
         or stored["offset"].shape != width
         or stored["image_id"].shape != codes.shape[:1]
+        or codes.size == 0
     ):
         shapes = ", ".join(f"{key} {stored[key].shape}" for key in _KEYS)
-        msg = f"{str(file)!r} holds {shapes}: expected (n, d), (d,), (d,) and (n,)."
+        msg = f"{name} holds {shapes}: expected (n, d), (d,), (d,) and (n,), one row or more."
         raise ValueError(msg)
-    return stored
+    for key, kinds in _DTYPES.items():
+        if stored[key].dtype.name not in kinds and stored[key].dtype.kind not in kinds:
+            msg = f"{name} holds {key} of dtype {stored[key].dtype}: expected {kinds[0]}."
+            raise ValueError(msg)
+    for key in ("scale", "offset"):
+        if not np.isfinite(stored[key].astype(np.float32)).all():
+            msg = f"{name} holds NaN or infinity in {key}: save the embeddings again."
+            raise ValueError(msg)
 
 
 def _join(table: AttributeTable, image_ids: NDArray[np.str_], source: str) -> AttributeTable:

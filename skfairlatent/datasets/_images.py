@@ -1,7 +1,8 @@
 """Decoding images: all at once into one array, or one by one when asked for."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any, overload
 
 import numpy as np
@@ -35,28 +36,38 @@ class ImageOptions:
             raise ValueError(msg)
         if self.crop is not None:
             self._check_crop()
-        if self.size is not None and min(self.height_width) < 1:
-            msg = f"size={self.size!r} is no image size: pass pixels, as 64 or (height, width)."
-            raise ValueError(msg)
+        if self.size is not None:
+            self._check_size()
 
     @property
     def height_width(self) -> tuple[int, int]:
         """The size asked for, as (height, width); (0, 0) if none was."""
-        if isinstance(self.size, int | np.integer):
-            return int(self.size), int(self.size)
         if self.size is None:
             return 0, 0
-        height, width = self.size
-        return int(height), int(width)
+        sizes = _whole_numbers(self.size)
+        return int(sizes[0]), int(sizes[-1])
 
     def _check_crop(self) -> None:
-        box = tuple(self.crop or ())
-        if len(box) != 4 or box[0] >= box[2] or box[1] >= box[3] or min(box) < 0:
+        box = _whole_numbers(self.crop)
+        if len(box) != 4 or min(box) < 0 or box[0] >= box[2] or box[1] >= box[3]:
             msg = (
                 f"crop={self.crop!r} is no box: pass (left, upper, right, lower) in pixels, "
                 "with left < right and upper < lower."
             )
             raise ValueError(msg)
+
+    def _check_size(self) -> None:
+        sizes = _whole_numbers(self.size)
+        if len(sizes) not in (1, 2) or min(sizes) < 1:
+            msg = f"size={self.size!r} is no image size: pass pixels, as 64 or (height, width)."
+            raise ValueError(msg)
+
+
+def _whole_numbers(given: Any) -> tuple[int, ...]:
+    """Return one whole number or several as a tuple, which is empty if one is something else."""
+    values = tuple(given) if isinstance(given, Iterable) else (given,)
+    are_whole = all(isinstance(v, Integral) and not isinstance(v, bool) for v in values)
+    return values if are_whole else ()
 
 
 class LazyImages(Sequence[Pixels]):

@@ -1,6 +1,7 @@
 """Choosing rows and columns of an attribute table before anything is decoded."""
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from numbers import Integral
@@ -28,8 +29,8 @@ __all__ = [
 ]
 
 _SPLIT_COLUMN = "split"
-# As pandas and R write the numbers of rows.
-_INDEX_COLUMNS = ("", "Unnamed: 0")
+# Beside a gap, pandas has floats for integers, and writes them so.
+_WHOLE = re.compile(r"^(-?\d+)\.0+$")
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ class AttributeTable:
         if table[column].isna().any():
             msg = f"{source} has rows without a {column}: name their image or drop them."
             raise ValueError(msg)
-        names = table[column].astype(str).str.strip().to_numpy(dtype=object)
+        names = table[column].astype(str).to_numpy(dtype=object)
         require_unique(names, source)
         has_split = _SPLIT_COLUMN in table.columns
         split = np.array(_as_text(table[_SPLIT_COLUMN]), dtype=object) if has_split else None
@@ -143,9 +144,6 @@ def read_attributes(attributes: PathLike | pd.DataFrame) -> AttributeTable:
     source = repr(path.name)
     # Names such as 000001 must stay text, and a split of 1 must not become 1.0 beside a gap.
     table = parse_table(read_text(path), source, as_text=(*NAME_COLUMNS, _SPLIT_COLUMN))
-    first = table.columns[0]
-    if first in _INDEX_COLUMNS and pd.api.types.is_integer_dtype(table[first]):
-        table = table.drop(columns=first)
     return AttributeTable.from_frame(table, source)
 
 
@@ -165,8 +163,7 @@ def _as_text(values: Iterable[Any]) -> list[str | None]:
     def text(value: Any) -> str | None:
         if pd.api.types.is_scalar(value) and pd.isna(value):
             return None
-        is_whole = isinstance(value, float | np.floating) and value.is_integer()
-        return str(int(value) if is_whole else value).strip() or None
+        return _WHOLE.sub(r"\1", str(value).strip()) or None
 
     return [text(value) for value in values]
 

@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import lzma
+import re
 import zlib
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
@@ -35,6 +36,10 @@ NAME_COLUMNS = ("image_id", "file_name", "filename", "image")
 _MAX_BYTES = 1 << 30
 _UNPACK: dict[str, Callable[[Any], Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 _DELIMITERS = ",;\t"
+# As pandas and R write the numbers of rows, once pandas has named what has no name.
+_INDEX_NAMES = ("", "Unnamed: 0")
+# Before or after a field; most tables have none, and stripping fields takes longest.
+_OUTER_SPACE = re.compile(r'[ \t](?:[",;\r\n]|\Z)|"[ \t]')
 _N_NAMED = 5
 
 
@@ -50,6 +55,13 @@ def read_text(path: Path) -> str:
     """
     data = _read_bytes(path)
     is_utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    if b"\0" in data and not is_utf16:
+        line = data.count(b"\n", 0, data.index(b"\0")) + 1
+        msg = (
+            f"{path.name!r} is not text (line {line} holds a null byte): copy it again, unpack it "
+            "if it is an archive, and save a spreadsheet as 'CSV UTF-8'."
+        )
+        raise ValueError(msg)
     try:
         text = data.decode("utf-16" if is_utf16 else "utf-8-sig")
     except UnicodeDecodeError as error:
@@ -59,17 +71,10 @@ def read_text(path: Path) -> str:
             "that encoding, which Excel calls 'CSV UTF-8'."
         )
         raise ValueError(msg) from error
-    if "\0" in text:
-        line = text.count("\n", 0, text.index("\0")) + 1
-        msg = (
-            f"{path.name!r} is not text (line {line} holds a null byte): copy it again, unpack it "
-            "if it is an archive, and save a spreadsheet as 'CSV UTF-8'."
-        )
-        raise ValueError(msg)
     if not text.strip():
         msg = f"{path.name!r} is empty: copy it again."
         raise ValueError(msg)
-    return text
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def first_row(text: str) -> list[str]:
@@ -111,7 +116,8 @@ def parse_table(
     Returns
     -------
     DataFrame
-        Of one row or more. A name that the header has twice gets ``.1`` added.
+        Of one row or more, without the numbers of rows that pandas and R write. A name that the
+        header has twice gets ``.1`` added.
 
     Raises
     ------
@@ -139,7 +145,12 @@ def parse_table(
         msg = f"{source} cannot be read as a table ({str(error).strip()}): copy it again."
         raise ValueError(msg) from error
     table.columns = table.columns.str.strip()
-    return table.apply(lambda column: column.str.strip()) if as_text is None else table
+    first = table.columns[0]
+    if first in _INDEX_NAMES and pd.to_numeric(table[first], errors="coerce").notna().all():
+        table = table.drop(columns=first)
+    if as_text is None and _OUTER_SPACE.search(text):
+        return table.apply(lambda column: column.str.strip())
+    return table
 
 
 def require_columns(table: pd.DataFrame, needed: Sequence[str], source: str) -> None:
@@ -172,7 +183,8 @@ def require_numbers(
         A missing value is no error.
     """
     given = table[column]
-    values = pd.to_numeric(given, errors="coerce")
+    is_bool = pd.api.types.is_bool_dtype(given)  # which would pass for 0 and 1
+    values = pd.to_numeric(given.astype(str) if is_bool else given, errors="coerce")
     if isinstance(allowed, tuple):
         low, high = allowed
         good = values.between(low, high) & (values % 1 == 0)  # which infinity fails
@@ -242,13 +254,11 @@ def _delimiter(text: str) -> str:
 def _rows(text: str, delimiter: str | None) -> Iterator[tuple[int, list[str]]]:
     """Yield the number of its line and its fields for each row that is not blank."""
     if delimiter is None:
-        for number, line in enumerate(io.StringIO(text, newline=None), start=1):
+        for number, line in enumerate(io.StringIO(text), start=1):
             if fields := line.split():
                 yield number, fields
         return
-    reader = csv.reader(
-        io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True
-    )
+    reader = csv.reader(io.StringIO(text), delimiter=delimiter, skipinitialspace=True, strict=True)
     for row in reader:
         if row not in ([], [""]):
             yield reader.line_num, row

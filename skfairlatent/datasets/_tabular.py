@@ -235,13 +235,11 @@ def _read_adult(file: Path) -> pd.DataFrame:
     text, source = read_text(file), repr(file.name)
     if text.startswith("|"):  # adult.test opens with a remark
         text = text[text.find("\n") :]
-    header = [_adult_name(name) for name in first_row(text)]
-    has_header = not set(header).isdisjoint(_ADULT_COLUMNS)
+    has_header = not {_adult_name(name) for name in first_row(text)}.isdisjoint(_ADULT_COLUMNS)
     table = parse_table(text, source, names=None if has_header else _ADULT_COLUMNS)
-    if has_header:
-        require_unique_columns([name for name in header if name in _ADULT_COLUMNS], source)
-        table.columns = pd.Index(header)
-        require_columns(table, _ADULT_COLUMNS, source)
+    table = table.rename(columns=_adult_name)
+    require_columns(table, _ADULT_COLUMNS, source)
+    require_unique_columns(table.columns, source)
     table = table[list(_ADULT_COLUMNS)].mask(lambda held: held == "?")
     for name, allowed in _ADULT_NUMBERS.items():
         may_miss = name != "fnlwgt"

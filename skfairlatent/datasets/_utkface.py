@@ -17,7 +17,8 @@ from skfairlatent.datasets._store import ImageStore
 __all__ = ["load_utkface"]
 
 # [age]_[gender]_[race]_[date and time]; what follows the date varies from copy to copy.
-_NAME = re.compile(r"(?P<age>\d{1,3})_(?P<gender>[01])_(?P<race>[0-4])_\d+")
+_NAME = re.compile(r"(?P<age>\d{1,3})_(?P<gender>[01])_(?P<race>[0-4])_\d+", re.ASCII)
+_MAX_AGE = 120
 _N_NAMED = 5
 
 
@@ -70,7 +71,7 @@ def load_utkface(
         split : None
             The data set has no official split.
         skipped : list of str
-            Images whose name does not have the parts.
+            Images whose name does not have the parts, or tells an age above 120.
 
     Raises
     ------
@@ -79,7 +80,8 @@ def load_utkface(
     ImportError
         If Pillow is not installed: ``pip install "skfairlatent[images]"``.
     ValueError
-        If no name has the parts, an image is corrupt, or images differ in size.
+        If no name has the parts, a name is in two folders, an image is corrupt, or images differ
+        in size.
 
     Warns
     -----
@@ -110,7 +112,11 @@ def load_utkface(
 def _parse_names(members: list[str], source: str) -> tuple[AttributeTable, list[str]]:
     """Return the attributes of the names that have them, and the names that do not."""
     matches = {member: _NAME.match(PurePosixPath(member).name) for member in members}
-    parsed = {member: match.groupdict() for member, match in matches.items() if match}
+    parsed = {
+        member: match.groupdict()
+        for member, match in matches.items()
+        if match and int(match["age"]) <= _MAX_AGE
+    }
     skipped = [member for member in members if member not in parsed]
     if not parsed:
         msg = (
@@ -118,6 +124,7 @@ def _parse_names(members: list[str], source: str) -> tuple[AttributeTable, list[
             f"for instance {members[0]!r}: use load_image_folder with a table of attributes."
         )
         raise ValueError(msg)
+    _require_one_copy(list(parsed), source)
     if skipped:
         shown = ", ".join(skipped[:_N_NAMED]) + (", ..." if len(skipped) > _N_NAMED else "")
         warn_user(
@@ -129,3 +136,17 @@ def _parse_names(members: list[str], source: str) -> tuple[AttributeTable, list[
         {"age": np.int16, "gender": np.int8, "race": np.int8}
     )
     return AttributeTable(np.array(list(parsed), dtype=object), frame, None, repr(source)), skipped
+
+
+def _require_one_copy(members: list[str], source: str) -> None:
+    """Raise ValueError if two folders hold the same images, as some downloads do."""
+    paths = [PurePosixPath(member) for member in members]
+    repeated = pd.Index([path.stem for path in paths]).duplicated()
+    if repeated.any():
+        stem = paths[int(np.argmax(repeated))].stem
+        copies = ", ".join(repr(str(path)) for path in paths if path.stem == stem)
+        msg = (
+            f"{source} holds {repeated.sum()} images more than once, such as {copies}: pass the "
+            "path of the one folder whose images you want, unpacked if this is a zip."
+        )
+        raise ValueError(msg)

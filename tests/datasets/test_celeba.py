@@ -1,6 +1,9 @@
 """CelebA and CelebA-HQ in their official layouts, drawn small."""
 
+import zipfile
+
 import numpy as np
+import pandas as pd
 import pytest
 
 from skfairlatent.datasets import load_celeba, load_celeba_hq
@@ -45,6 +48,22 @@ def make_celeba(tmp_path, encoded, fill):
 
 
 @pytest.fixture
+def kaggle(tmp_path, encoded, fill):
+    """Write CelebA as Kaggle has it: CSV files and a folder within its namesake."""
+    nested = "img_align_celeba/img_align_celeba"
+    pictures = {f"{nested}/{name}": encoded(10 * i) for i, name in enumerate(CELEBA_NAMES)}
+    fill(tmp_path, pictures, as_zip=False)
+    rows = [f"{n},{','.join(v.split())}" for n, v in zip(CELEBA_NAMES, VALUES, strict=True)]
+    header = f"image_id,{','.join(ATTRIBUTES.split())}"
+    (tmp_path / "list_attr_celeba.csv").write_text("\n".join([header, *rows, ""]))
+    partition = [f"{name},{code}" for name, code in zip(CELEBA_NAMES, "120", strict=True)]
+    text = "\n".join(["image_id,partition", *partition])
+    (tmp_path / "list_eval_partition.csv").write_text(text)
+    (tmp_path / "list_bbox_celeba.csv").write_text("image_id,x_1\n162770.jpg,95\n")
+    return tmp_path
+
+
+@pytest.fixture
 def make_celeba_hq(tmp_path, encoded, fill):
     """Return a function that writes CelebA-HQ."""
 
@@ -76,6 +95,56 @@ def test__load_celeba__reads_the_official_files(make_celeba, official, as_zip):
     }
     assert faces.frame["Male"].dtype == np.int8
     assert faces.split.tolist() == ["train", "valid", "test"]
+
+
+@pytest.mark.parametrize("as_zip", [True, False])
+def test__load_celeba__reads_the_files_of_kaggle(kaggle, as_zip):
+    if as_zip:
+        folder = kaggle / "img_align_celeba"
+        with zipfile.ZipFile(kaggle / "img_align_celeba.zip", "w") as archive:
+            for path in folder.rglob("*.jpg"):
+                archive.write(path, path.relative_to(kaggle))
+                path.unlink()
+    faces = load_celeba(kaggle)
+    assert faces.images[:, 0, 0, 0].tolist() == [0, 10, 20]
+    assert faces.frame.to_dict("list") == {
+        "Male": [0, 1, 1],
+        "Smiling": [1, 0, 1],
+        "Young": [0, 1, 0],
+    }
+    assert faces.split.tolist() == ["valid", "test", "train"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            ("162771.jpg,1", "162771.jpg,0"),
+            "holds '0' in row 2 of column 'Male' .*expected -1 or 1",
+        ),
+        (("162771.jpg", "162770.jpg"), "names 162770.jpg more than once"),
+        (("Young", "Young,Old"), "has 4 fields in line 2 and 5 columns .image_id, Male"),
+        ((",Young", ""), r"has 4 fields in line 2 and 3 columns \(image_id, Male, Smiling\)"),
+        (("Young", "Male"), "has more than one column 'Male'"),
+        (("image_id", "picture"), "starts with 'picture,Male.*header with image_id, as in Kagg"),
+        ((",1", ",one"), "holds 'one' in row 1 of column 'Smiling'"),
+    ],
+)
+def test__load_celeba__does_not_believe_the_files_of_kaggle(kaggle, change, message):
+    path = kaggle / "list_attr_celeba.csv"
+    text = path.read_text()
+    path.write_text(text.replace(*change, 1))
+    with pytest.raises(ValueError, match=f"'list_attr_celeba.csv' {message}"):
+        load_celeba(kaggle)
+
+
+def test__load_celeba__finds_the_columns_of_kaggle_by_name(kaggle):
+    for name in ("list_attr_celeba", "list_eval_partition"):
+        table = pd.read_csv(kaggle / f"{name}.csv")
+        table[table.columns[::-1]].to_csv(kaggle / f"{name}.csv", encoding="utf-8-sig")
+    faces = load_celeba(kaggle, columns=["Male"], images=None)
+    assert faces.frame["Male"].tolist() == [0, 1, 1]
+    assert faces.split.tolist() == ["valid", "test", "train"]
 
 
 def test__load_celeba__splits_by_number_without_the_partition_file(make_celeba):
@@ -141,6 +210,19 @@ def test__load_celeba__names_a_damaged_partition(make_celeba, text, message):
         load_celeba(root)
 
 
+@pytest.mark.parametrize("name", ["anna.jpg", "0.jpg", "202600.jpg", "img2_162771.jpg"])
+def test__load_celeba__needs_the_partition_unless_names_are_numbers(make_celeba, name):
+    root = make_celeba(partition=False, identity=False)
+    table = root / "list_attr_celeba.txt"
+    table.write_text(table.read_text().replace("162771.jpg", name))
+    (root / "img_align_celeba" / "162771.jpg").rename(root / "img_align_celeba" / name)
+    with pytest.raises(ValueError, match=rf"'{name}' in row 2 .*add list_eval_partition.txt"):
+        load_celeba(root)
+    lines = zip(["162770.jpg", name, "182638.jpg"], "012", strict=True)
+    (root / "list_eval_partition.txt").write_text("\n".join(map(" ".join, lines)))
+    assert load_celeba(root).split.tolist() == ["train", "valid", "test"]
+
+
 def test__load_celeba__names_what_is_absent(tmp_path, make_celeba):
     with pytest.raises(FileNotFoundError, match="does not exist: pass the path of the folder"):
         load_celeba(tmp_path / "nowhere")
@@ -178,6 +260,12 @@ def test__load_celeba_hq__names_a_damaged_mapping(make_celeba_hq):
     mapping = root / "CelebA-HQ-to-CelebA-mapping.txt"
     mapping.write_text("idx orig_idx orig_file\n0 1 000002.jpg\n")
     with pytest.raises(ValueError, match=r"'CelebA-HQ-to-CelebA-mapping.txt' does not list 1, 2"):
+        load_celeba_hq(root)
+    mapping.write_text("idx orig_idx orig_file\n0 1 a.jpg\n1 2 b.jpg\n2 3 c.jpg\n")
+    with pytest.raises(ValueError, match=r"'a.jpg' in row 1 of column 'orig_file'"):
+        load_celeba_hq(root)
+    mapping.write_text("idx orig_idx orig_file\n0 1 1.jpg\n0 2 2.jpg\n2 3 3.jpg\n")
+    with pytest.raises(ValueError, match="names 0 more than once"):
         load_celeba_hq(root)
     mapping.write_text("idx orig_idx\n0 1\n")
     with pytest.raises(ValueError, match="lacks the columns orig_file"):

@@ -62,12 +62,19 @@ def test__load_embeddings__keeps_chosen_rows(folder):
         ({"codes": np.zeros(3, np.uint8)}, r"holds codes \(3,\)"),
         ({"image_id": np.array(["a", "a", "b"])}, "several embeddings of one image_id"),
         ({"image_id": np.array(["a", "x", "y"])}, "2 of 3 embeddings in .*: x, y. Pass the table"),
+        ({"codes": np.zeros((0, 2), np.uint8), "image_id": np.array([], "U1")}, "one row or more"),
+        ({"codes": STORED["codes"] / 2}, "codes of dtype float64: expected uint8"),
+        ({"scale": np.array(["1", "2"])}, "scale of dtype <U1: expected float32"),
+        ({"offset": np.array([0, np.nan], np.float32)}, "NaN or infinity in offset"),
+        ({"image_id": np.array([1.0, 2.0, 3.0])}, "image_id of dtype float64: expected text"),
+        ({"image_id": np.array([b"a", b"b", b"\xff"])}, "1 of 3 embeddings in .* have no row"),
+        ({"codes": np.zeros((3, 6 << 20), np.uint8)}, "made to fill memory"),
         ({"image_id": np.array(["a", "b", None])}, "cannot be read as an npz file"),
     ],
 )
 def test__load_embeddings__names_what_is_wrong(folder, change, message):
     stored = {key: value for key, value in (STORED | change).items() if value is not None}
-    np.savez(folder / "embeddings.npz", **stored)
+    np.savez_compressed(folder / "embeddings.npz", **stored)
     with pytest.raises(ValueError, match=message):
         load_embeddings(folder)
 

@@ -84,6 +84,37 @@ def test__load_image_folder__takes_one_split_or_several(folder, split, expected)
     assert loaded.images is None
 
 
+@pytest.mark.parametrize(
+    ("column", "split", "rows"),
+    [
+        ([0, 1, 2, 1], "1", [2, 4]),
+        ([0, 1, 2, 1], 1, [2, 4]),
+        ([0, 1, 2, 1], [1, "2"], [2, 3, 4]),
+        ([0.0, 1.0, np.nan, 1.0], np.int64(1), [2, 4]),
+        (["train", None, "test", " train "], "train", [1, 4]),
+        (["train", None, "test", ""], ("test",), [3]),
+        (pd.Categorical(["a", "b", None, "a"]), {"a"}, [1, 4]),
+        ([True, False, True, False], True, [1, 3]),
+    ],
+)
+@pytest.mark.parametrize("as_csv", [True, False])
+def test__load_image_folder__compares_splits_as_text(folder, column, split, rows, as_csv):
+    table = _table().assign(split=column)
+    if as_csv:
+        table.to_csv(folder / "attributes.csv", index=False)
+    loaded = load_image_folder(folder, None if as_csv else table, split=split, images=None)
+    assert [int(name[:6]) for name in loaded.filenames] == rows
+    assert all(isinstance(name, str) for name in loaded.split)
+
+
+@pytest.mark.parametrize("split", ["valid", 7, [], ["train", None], float("nan")])
+def test__load_image_folder__names_the_splits_beside_gaps(folder, split):
+    table = _table().assign(split=["train", None, 0, "test"])
+    with pytest.raises(ValueError, match=r"is not in .* pass one of 0, test, train"):
+        load_image_folder(folder, table, split=split)
+    assert load_image_folder(folder, table, images=None).split.tolist()[1] is None
+
+
 def test__load_image_folder__max_images_takes_the_first_or_draws(folder):
     first = load_image_folder(folder, max_images=2)
     drawn = [load_image_folder(folder, max_images=2, random_state=seed) for seed in range(6)]
@@ -173,7 +204,16 @@ def test__load_image_folder__ignores_what_is_no_image(tmp_path, encoded, fill):
         ({"max_images": 0}, ValueError, "At most 0 rows were asked for: pass 1 or more"),
         ({"images": "tensor"}, ValueError, "images='tensor' is unknown: pass 'array'"),
         ({"images": "paths", "size": 8}, ValueError, "leave out crop and size"),
+        ({"max_images": 2.5}, TypeError, "At most 2.5 rows were asked for: pass an integer"),
+        ({"columns": [3]}, ValueError, "no column 3: did you mean Male"),
+        ({"columns": ["Male", "Male"]}, ValueError, "more than one column 'Male'"),
         ({"size": 0}, ValueError, "size=0 is no image size"),
+        ({"size": 8.5}, ValueError, "size=8.5 is no image size"),
+        ({"size": (8, 8.5)}, ValueError, r"size=\(8, 8.5\) is no image size"),
+        ({"size": "64"}, ValueError, "size='64' is no image size"),
+        ({"size": ()}, ValueError, r"size=\(\) is no image size"),
+        ({"crop": (0, 0, 2.5, 2)}, ValueError, r"crop=\(0, 0, 2.5, 2\) is no box"),
+        ({"crop": 4}, ValueError, "crop=4 is no box"),
         ({"crop": (4, 0, 2, 2)}, ValueError, r"crop=\(4, 0, 2, 2\) is no box"),
         ({"crop": (0, 0, 5, 5)}, ValueError, "reaches outside '000001.png', which is 6 high"),
         ({"attributes": "none.csv"}, FileNotFoundError, "'none.csv' does not exist"),

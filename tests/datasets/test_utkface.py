@@ -42,6 +42,23 @@ def test__load_utkface__reports_and_skips_malformed_names(tmp_path, encoded, fil
     assert faces.frame.shape == (3, 1)
 
 
+def test__load_utkface__skips_an_age_that_nobody_reached(tmp_path, encoded, fill):
+    names = ["5_0_0_20170101.jpg", "999_0_0_20170101.jpg"]
+    path = fill(tmp_path, {name: encoded(1) for name in names}, as_zip=False)
+    with pytest.warns(UserWarning, match=r"1 of 2 images .* skipped.*: 999_0_0"):
+        assert load_utkface(path, images=None).frame["age"].tolist() == [5]
+
+
+def test__load_utkface__refuses_two_copies_of_an_image(tmp_path, encoded, fill):
+    names = [f"{folder}/5_0_0_20170101.jpg" for folder in ("UTKFace", "crop_part1")]
+    path = fill(tmp_path, {name: encoded(1) for name in names}, as_zip=False)
+    with pytest.raises(
+        ValueError, match=r"1 images more than once, such as 'UTKFace/5_.*pass the"
+    ):
+        load_utkface(path)
+    assert len(load_utkface(path / "crop_part1").images) == 1
+
+
 def test__load_utkface__draws_a_sample(tmp_path, encoded, fill):
     names = [f"{age}_0_0_2017011221350090{age % 10}.jpg" for age in range(10, 30)]
     path = fill(tmp_path, {name: encoded(1) for name in names}, as_zip=False)
