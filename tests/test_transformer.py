@@ -399,7 +399,6 @@ WORDS = np.array(["man", "woman"])[S]
         (pd.DataFrame({"Sex": WORDS}), ["man", "woman"], "Sex"),
         (pl.Series("Sex", WORDS), ["man", "woman"], "Sex"),
         (pl.DataFrame({"Sex": WORDS}), ["man", "woman"], "Sex"),
-        ({"Sex": WORDS}, ["man", "woman"], "Sex"),
     ],
 )
 def test__fit__takes_sensitive_features_in_any_container(sensitive_features, groups, name):

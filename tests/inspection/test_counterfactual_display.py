@@ -2,6 +2,7 @@
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
@@ -44,10 +45,10 @@ def image_explainer():
     images = images.clip(0, 255).astype(np.uint8)
     encoder = make_pipeline(PixelFlattener(), PCA(6, random_state=0)).fit(images)
     fair = FairLatentTransformer(encoder, hidden_features=8, max_iter=20, random_state=0)
-    fair.fit(images, y, sensitive_features={"colour": group})
+    fair.fit(images, y, sensitive_features=pd.Series(group, name="colour"))
     model = LogisticRegression().fit(fair.transform(images), y)
     found = CounterfactualExplainer(fair, model)
-    return found.fit(images, y, sensitive_features={"colour": group}), images
+    return found.fit(images, y, sensitive_features=pd.Series(group, name="colour")), images
 
 
 class TestFaces:
