@@ -151,6 +151,7 @@ def _as_labels(values: ArrayLike, name: str) -> npt.NDArray[Any]:
 
 
 def _as_weights(sample_weight: ArrayLike) -> npt.NDArray[np.float64]:
+    reject_container("sample_weight", sample_weight)
     weights = np.asarray(sample_weight, dtype=np.float64)
     if weights.ndim != 1 or not np.isfinite(weights).all() or (weights < 0).any():
         raise ValueError(

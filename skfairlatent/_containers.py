@@ -5,6 +5,7 @@ __all__ = [
     "is_table",
     "missing_rows",
     "reject_container",
+    "reject_name",
     "reject_nested",
     "reject_other_order",
     "table_columns",
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from scipy import sparse
 
 _UNSUITABLE: tuple[tuple[Any, str, str], ...] = (
     (Mapping, "which is not sliced row by row", "pandas.DataFrame({})"),
@@ -48,10 +50,7 @@ def reject_container(name: str, values: Any) -> None:
     for kind, why, remedy in _UNSUITABLE:
         if isinstance(values, kind):
             _refuse(name, values, why, remedy)
-    if hasattr(values, "collect") and not hasattr(values, "__len__"):
-        _refuse(name, values, "whose rows are not there yet", "{}.collect()")
-    if getattr(getattr(values, "dtype", None), "names", None):
-        _refuse(name, values, "with fields instead of columns", "pandas.DataFrame({})")
+    _reject_form(name, values)
     _reject_masked(name, values)
     if isinstance(values, list | tuple):
         if any(isinstance(row, Mapping) for row in values):
@@ -75,6 +74,15 @@ def table_columns(table: Any) -> list[tuple[Any, npt.NDArray[Any]]]:
         table = table.to_pandas()
     rows = table.iloc if hasattr(table, "iloc") else table
     return [(name, np.asarray(rows[:, i])) for i, name in enumerate(table.columns)]
+
+
+def _reject_form(name: str, values: Any) -> None:
+    if hasattr(values, "collect") and not hasattr(values, "__len__"):
+        _refuse(name, values, "whose rows are not there yet", "{}.collect()")
+    if getattr(getattr(values, "dtype", None), "names", None):
+        _refuse(name, values, "with fields instead of columns", "pandas.DataFrame({})")
+    if sparse.issparse(values) and name != "X":  # of X there are other remedies
+        _refuse(name, values, "which is sparse", "{}.toarray()")
 
 
 def _refuse(name: str, values: Any, why: str, remedy: str) -> None:
@@ -102,6 +110,15 @@ def reject_nested(where: str, values: npt.NDArray[Any], advice: str) -> None:
                 f"{where} holds lists, or the like: {type(value).__name__} at row {row}. "
                 f"Expected one value in each row: {advice}."
             )
+
+
+def reject_name(name: str, values: Any) -> None:
+    """Raise TypeError if the user gave the name of a column instead of the column."""
+    if isinstance(values, str):
+        raise TypeError(
+            f"{name}={values!r} is a name: pass the column itself, e.g. {name}=X[{values!r}], and "
+            "leave it out of X."
+        )
 
 
 def is_nested(value: Any) -> bool:

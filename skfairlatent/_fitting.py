@@ -159,13 +159,16 @@ def _split(
     if not settings.early_stopping:
         return rows, None
     counts = np.bincount(cells)
-    if counts.min() < math.ceil(2.0 / settings.validation_fraction):
+    share = settings.validation_fraction
+    if counts.min() < math.ceil(2.0 / min(share, 1.0 - share)):
         # A cell of fewer rows would leave one or none for validation, and the validation loss
-        # would then say nothing of it.
+        # would then say nothing of it; or for training.
+        change = "a larger" if share < 0.5 else "a smaller"
         raise ValueError(
-            f"early_stopping=True holds out {settings.validation_fraction:.0%} of every "
-            f"(label, group) cell, but the smallest cell has {counts.min()} rows: set "
-            "early_stopping=False, or a larger validation_fraction."
+            f"early_stopping=True and validation_fraction={share:g} hold out that share of every "
+            f"(label, group) cell and train on the rest, two rows at least on either side, but "
+            f"the smallest cell has {counts.min()} rows: set early_stopping=False, or {change} "
+            "validation_fraction."
         )
     training, held_out = train_test_split(
         rows, test_size=settings.validation_fraction, stratify=cells, random_state=settings.seed

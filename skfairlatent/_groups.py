@@ -22,6 +22,7 @@ from skfairlatent._containers import (
     is_table,
     missing_rows,
     reject_container,
+    reject_name,
     reject_nested,
     table_columns,
 )
@@ -209,11 +210,7 @@ def _labels(names: list[str | None]) -> list[str]:
 def _split_columns(features: Any, what: str) -> list[tuple[str | None, npt.NDArray[Any]]]:
     if features is None:
         raise ValueError(f"{what} is None: expected one value per sample.")
-    if isinstance(features, str):
-        raise TypeError(
-            f"{what}={features!r} is a name: pass the column itself, e.g. "
-            f"{what}=X[{features!r}], and leave it out of X."
-        )
+    reject_name(what, features)
     reject_container(what, features)
     if is_table(features):
         return [(_column_name(name), values) for name, values in table_columns(features)]

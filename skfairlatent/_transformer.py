@@ -32,6 +32,13 @@ from skfairlatent._embedding import (
     image_shape,
     reject_near_images,
 )
+from skfairlatent._features import (
+    detach,
+    reject_columns_without_numbers,
+    reject_far_latents,
+    reject_sparse,
+    warn_about_many_columns,
+)
 from skfairlatent._fitting import (
     FitSettings,
     auto_hidden_features,
@@ -45,10 +52,6 @@ from skfairlatent._user_warnings import warn_user
 from skfairlatent._validation import (
     Annotations,
     encode_annotations,
-    reject_columns_without_numbers,
-    reject_far_latents,
-    reject_sparse,
-    warn_about_many_columns,
 )
 from skfairlatent.flows import Glow
 
@@ -582,6 +585,7 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
                     "as those were."
                 )
         else:
+            X = detach(X)
             reject_container("X", X)
             reject_near_images(X)
             reject_sparse(X)

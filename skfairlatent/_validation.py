@@ -3,10 +3,6 @@
 __all__ = [
     "Annotations",
     "encode_annotations",
-    "reject_columns_without_numbers",
-    "reject_far_latents",
-    "reject_sparse",
-    "warn_about_many_columns",
 ]
 
 from dataclasses import dataclass
@@ -15,14 +11,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy import sparse
 from sklearn.utils.multiclass import type_of_target
 
 from skfairlatent._containers import (
-    is_nested,
     is_table,
     missing_rows,
     reject_container,
+    reject_name,
     reject_nested,
     table_columns,
 )
@@ -40,8 +35,6 @@ Codes = npt.NDArray[np.int64]
 
 # An attribute of more groups is likely to be a number that was not cut, or a row's name.
 _MANY_GROUPS = 20
-# Pixels of the smallest images of faces are more columns than this; embeddings are fewer.
-_MANY_COLUMNS = 4096
 # More names than this make a warning unreadable.
 _MAX_NAMED = 8
 # Cells are compared pair by pair: more take gigabytes, and come of identifiers.
@@ -159,103 +152,8 @@ def _reject_too_many_cells(n_labels: int, n_groups: int, n_cells: int) -> None:
         )
 
 
-def reject_sparse(X: Any) -> None:
-    """Raise TypeError for a sparse matrix, such as one-hot encoders make by themselves."""
-    if sparse.issparse(X):
-        raise TypeError(
-            f"Sparse data was passed for X, of shape {X.shape}, but dense data is required: use "
-            "OneHotEncoder(sparse_output=False), ColumnTransformer(..., sparse_threshold=0), or "
-            "TruncatedSVD where the columns are too many."
-        )
-
-
-def reject_columns_without_numbers(X: Any) -> None:
-    """Raise ValueError naming the columns that hold text, dates or vectors, and what to do."""
-    columns = _odd_columns(X)
-    vectors = [name for name, values in columns if _first_is_nested(values)]
-    if vectors:
-        column = "X" if vectors[0] is None else f"X[{vectors[0]!r}]"
-        raise ValueError(
-            f"{column} holds a vector, a list or the like in each row: pass them as rows of one "
-            f"array, numpy.stack(list({column}))."
-        )
-    dates = [name for name, values in columns if values.dtype.kind in "mM"]
-    if dates:
-        raise ValueError(
-            f"X has columns of dates or times: {dates[:_MAX_NAMED]}. Turn them into numbers "
-            f"first, such as days, e.g. {_days(X, dates[0])}."
-        )
-    text = [name for name, values in columns if not _converts(values)]
-    if text:
-        images = f" If it holds paths of images, pass the column itself, X[{text[0]!r}]."
-        raise ValueError(
-            f"X has columns that are not numeric: {text[:_MAX_NAMED]}. Encode them first, e.g. "
-            "make_pipeline(make_column_transformer((OneHotEncoder(sparse_output=False), "
-            f"{text[:2]}), remainder='passthrough'), FairLatentTransformer())."
-            f"{images if is_table(X) and X.shape[1] == 1 else ''}"
-        )
-
-
-def _odd_columns(X: Any) -> list[tuple[Any, npt.NDArray[Any]]]:
-    """Return the columns of X whose type is no number's; a name of None is that of X itself."""
-    if isinstance(X, pd.DataFrame):
-        odd = [i for i, dtype in enumerate(X.dtypes) if not pd.api.types.is_numeric_dtype(dtype)]
-        return [(X.columns[i], _plain(X.iloc[:, i])) for i in odd]
-    if is_table(X):
-        return [each for each in table_columns(X) if each[1].dtype.kind not in "biuf"]
-    values = np.asarray(X) if hasattr(X, "dtype") and hasattr(X, "ndim") else np.empty(0)
-    if values.dtype.kind not in "OUS" or values.ndim not in (1, 2):
-        return []
-    if values.ndim == 1:
-        return [(None, values)] if _first_is_nested(values) else []
-    return list(enumerate(values.T))
-
-
-def _plain(column: Any) -> npt.NDArray[Any]:
-    dtype = column.dtype
-    if pd.api.types.is_datetime64_any_dtype(dtype):
-        return np.empty(0, dtype="datetime64[ns]")
-    if pd.api.types.is_timedelta64_dtype(dtype):
-        return np.empty(0, dtype="timedelta64[ns]")
-    if isinstance(dtype, pd.CategoricalDtype):
-        return np.array(["category"])  # whatever stands for its categories
-    return np.asarray(column, dtype=object)
-
-
-def _days(X: Any, name: Any) -> str:
-    if not isinstance(X, pd.DataFrame):
-        return f"X.with_columns(polars.col({name!r}).cast(polars.Int64))"
-    column = f"X[{name!r}]"
-    if pd.api.types.is_datetime64_any_dtype(X[name].dtype):
-        column = f"({column} - {column}.min())"
-    return f"X.assign(**{{{name!r}: {column} / pandas.Timedelta(days=1)}})"
-
-
-def _first_is_nested(values: npt.NDArray[Any]) -> bool:
-    return len(values) > 0 and is_nested(values[0])
-
-
-def _converts(values: npt.NDArray[Any]) -> bool:
-    """Tell whether values are numbers as objects, or what scikit-learn turns into numbers."""
-    try:
-        pd.to_numeric(values)
-    except (TypeError, ValueError):
-        return False
-    return True
-
-
-def reject_far_latents(embeddings: npt.NDArray[Any]) -> None:
-    """Raise ValueError, by row, if latents were mapped back to no finite number."""
-    finite = np.isfinite(embeddings)
-    if not finite.all():
-        row = int(finite.all(axis=1).argmin())
-        raise ValueError(
-            f"Row {row} of Z lies too far from the latents of the rows of fit to be mapped back: "
-            "expected numbers such as latent(X) returns. Edit it by less, or as float64."
-        )
-
-
 def _label_columns(y: Any) -> tuple[list[npt.NDArray[Any]], bool]:
+    reject_name("y", y)
     reject_container("y", y)
     if y is None:
         raise ValueError(
@@ -277,7 +175,8 @@ def _label_columns(y: Any) -> tuple[list[npt.NDArray[Any]], bool]:
     )
 
 
-def _encode_labels(column: npt.NDArray[Any], where: str) -> tuple[npt.NDArray[Any], Codes]:
+def _check_labels(column: npt.NDArray[Any], where: str) -> npt.NDArray[Any]:
+    """Return a label column as numbers or text, without missing values or real numbers."""
     reject_nested(
         where,
         column,
@@ -301,10 +200,17 @@ def _encode_labels(column: npt.NDArray[Any], where: str) -> tuple[npt.NDArray[An
             "y = y > threshold, or pandas.qcut(y, 3, labels=False)."
         )
     # Text has one order and can be saved, whatever else the labels are (dates, a mix of types).
+    if column.dtype.kind == "c":
+        raise ValueError(f"{where} holds complex numbers: expected class labels.")
     if column.dtype.kind not in "biufU":
         column = np.array([as_text(value) for value in column], dtype=np.str_)
     if column.dtype.itemsize > MAX_NUMBER_BYTES and column.dtype.kind == "f":
         column = column.astype(np.float64)
+    return column
+
+
+def _encode_labels(column: npt.NDArray[Any], where: str) -> tuple[npt.NDArray[Any], Codes]:
+    column = _check_labels(column, where)
     classes, codes = np.unique(column, return_inverse=True)
     reject_ids(where, len(classes), len(column))
     if len(classes) < 2:
@@ -348,16 +254,6 @@ def _warn_about_many_groups(attribute: SensitiveColumn) -> None:
             f"sensitive feature {attribute.label!r} has {n_groups} groups ({shown}, ...), "
             "each of which is matched with every other: few rows are left for each. Cut numbers "
             "into groups, as pandas.cut(age, [0, 30, 50, 120]), and merge rare categories."
-        )
-
-
-def warn_about_many_columns(n_features: int) -> None:
-    """Warn if a flow over so many columns takes hours and gigabytes, as over pixels."""
-    if n_features > _MANY_COLUMNS:
-        warn_user(
-            f"X has {n_features} columns, and time and memory of the fit grow with the square of "
-            "that. Reduce them first, as by sklearn.decomposition.PCA(512); pass pixels as "
-            "images, of shape (n, height, width, 3), to an encoder of images."
         )
 
 

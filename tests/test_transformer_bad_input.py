@@ -15,7 +15,7 @@ from scipy import sparse
 from sklearn import compose, pipeline, preprocessing
 from sklearn.exceptions import NotFittedError
 
-from skfairlatent import FairLatentTransformer, _transformer, _validation
+from skfairlatent import FairLatentTransformer, _features, _transformer
 from skfairlatent._validation import encode_annotations
 from skfairlatent.exceptions import FairLatentWarning
 
@@ -132,7 +132,17 @@ def test__fit__names_text_of_any_kind(refused, kind, name):
 @pytest.mark.parametrize(
     "dates", [pd.date_range("2020", periods=N_ROWS), pd.timedelta_range("1s", periods=N_ROWS)]
 )
-@pytest.mark.parametrize("kind", [pd.DataFrame, pl.from_pandas])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pd.DataFrame,
+        pl.from_pandas,
+        lambda table: table.assign(when=table["when"].astype(object)),
+        lambda table: table.set_axis([*table.columns[:-1], ""], axis=1).rename(
+            columns={"": "when"}
+        ),
+    ],
+)
 def test__fit__advice_for_dates_works(dates, kind):
     X, y, s = make_rows()
     X = kind(pd.DataFrame(X).add_prefix("x").assign(when=dates))
@@ -239,7 +249,7 @@ def test__fit__warns_of_numbers_that_were_not_cut_into_groups():
 
 def test__fit__warns_of_tables_as_wide_as_flattened_images(monkeypatch):
     X, y, s = make_rows()
-    monkeypatch.setattr(_validation, "_MANY_COLUMNS", N_FEATURES - 1)
+    monkeypatch.setattr(_features, "_MANY_COLUMNS", N_FEATURES - 1)
     message = rf"X has {N_FEATURES} columns.*PCA.*\(n, height, width, 3\)"
     with pytest.warns(FairLatentWarning, match=message) as seen:
         quick(max_iter=1).fit(X, y, sensitive_features=s)
@@ -430,6 +440,36 @@ def test__fit__refuses_infinite_groups(refused):
     refused(message, X, y, np.where(s > 0, np.inf, 0.0))
 
 
+@pytest.mark.parametrize(
+    ("X", "error", "message"),
+    [
+        ([[1, 2]] * 5 + [[1]] + [[1, 2]] * 90, ValueError, "2 values in row 0 and 1 in row 5"),
+        (pd.DataFrame(np.eye(N_ROWS, 3)).astype(pd.SparseDtype(float)), TypeError, "Sparse col"),
+        ([{"a": 1, "b": 2}] * N_ROWS, TypeError, r"of dictionaries: pass pandas\.DataFrame\(X\)"),
+    ],
+)
+def test__fit__refuses_rows_of_odd_forms(refused, X, error, message):
+    _, y, s = make_rows()
+    refused(message, X, y, s, error=error)
+
+
+def test__fit__takes_tensors_as_networks_give_them():
+    X, y, s = make_rows(dtype=np.float32)
+    given = torch.tensor(X, requires_grad=True)
+    wanted = quick().fit_transform(X, y, sensitive_features=s)
+    found = quick().fit_transform(given, torch.tensor(y), sensitive_features=torch.tensor(s))
+    np.testing.assert_array_equal(found, wanted)
+    assert quick().fit_transform(given.bfloat16(), y, sensitive_features=s).dtype == np.float32
+
+
+@pytest.mark.parametrize("name", ["y", "sensitive_features"])
+def test__fit__asks_for_the_column_instead_of_its_name(refused, name):
+    X, y, s = make_rows()
+    given = {"y": y, "sensitive_features": s, name: "income"}
+    message = rf"{name}='income' is a name: pass the column itself, e\.g\. {name}=X\['income'\]"
+    refused(message, X, given["y"], given["sensitive_features"], error=TypeError)
+
+
 def test__fit__attributes_of_one_name_are_all_kept():
     X, y, s = make_rows()
     table = pd.DataFrame({"label": s, "loss": np.arange(N_ROWS) // 4 % 2, "x": 1 - s})
@@ -494,8 +534,14 @@ def test__fit__refuses_cuda_where_there_is_none(refused, monkeypatch):
 
 def test__fit__refuses_early_stopping_with_too_few_rows():
     X, y, s = make_rows(40)
-    with pytest.raises(ValueError, match=r"early_stopping=True .*smallest cell has 10 rows: set"):
+    with pytest.raises(ValueError, match=r"smallest cell has 10 rows: set .* a larger"):
         quick(early_stopping=True).fit(X, y, sensitive_features=s)
+
+
+def test__fit__refuses_early_stopping_that_leaves_no_rows_to_train_on():
+    X, y, s = make_rows()
+    with pytest.raises(ValueError, match=r"early_stopping=True .*24 rows: set .* a smaller"):
+        quick(early_stopping=True, validation_fraction=0.99).fit(X, y, sensitive_features=s)
 
 
 # --- Hard input that works ---------------------------------------------------------------------
