@@ -24,7 +24,7 @@ import sklearn
 from sklearn.base import clone
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV, StratifiedKFold
+from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline, make_pipeline
 
 from skfairlatent import FairLatentTransformer
@@ -38,7 +38,7 @@ from skfairlatent.inspection import (
     TrainingCurvesDisplay,
 )
 from skfairlatent.metrics import fairness_scorers
-from skfairlatent.selection import MostAccurateWithin
+from skfairlatent.selection import MostAccurateWithin, group_stratified_folds
 
 SIZE, N_TRAIN, N_TEST = 24, 2000, 2000
 rng = np.random.default_rng(0)
@@ -120,13 +120,12 @@ plt.show()
 # search.
 
 embeddings = encoder.transform(X)
-cells = [f"{label} {group}" for label, group in zip(y, s, strict=True)]
 search = GridSearchCV(
     clone(pipe).set_params(fair__max_iter=20),
     {"fair__lambda_di": [0.0, 1.0, 5.0, 20.0, 60.0]},
     scoring=fairness_scorers(),
     refit=MostAccurateWithin(0.1),
-    cv=list(StratifiedKFold(2, shuffle=True, random_state=0).split(X, cells)),
+    cv=group_stratified_folds(y, s, n_splits=2, random_state=0),
 ).fit(embeddings, y, sensitive_features=s)
 FairnessAccuracyDisplay.from_search(search)
 plt.show()

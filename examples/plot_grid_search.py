@@ -21,7 +21,6 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import accuracy_score
 from sklearn.model_selection import (
     GridSearchCV,
-    StratifiedKFold,
     cross_validate,
     train_test_split,
 )
@@ -34,20 +33,19 @@ from skfairlatent.metrics import (
     fairness_scorers,
     worst_group_accuracy_score,
 )
-from skfairlatent.selection import MostAccurateWithin, pareto_front
+from skfairlatent.selection import MostAccurateWithin, group_stratified_folds, pareto_front
 
 data = make_biased_embeddings(9000, n_features=16, random_state=0)
 cells = data.target.astype(str) + pd.Series(data.sensitive_features).astype(str)
-X, X_test, y, y_test, s, s_test, cells, _ = train_test_split(
+X, X_test, y, y_test, s, s_test = train_test_split(
     data.data,
     data.target,
     data.sensitive_features,
-    cells,
     test_size=1 / 3,
     stratify=cells,
     random_state=0,
 )
-folds = list(StratifiedKFold(2, shuffle=True, random_state=0).split(X, cells))
+folds = group_stratified_folds(y, s, n_splits=2, random_state=0)
 
 # %%
 # The search

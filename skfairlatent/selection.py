@@ -1,23 +1,29 @@
 """Choosing among the candidates of a search by accuracy and fairness together."""
 
-__all__ = ["MostAccurateWithin", "pareto_front"]
+__all__ = ["MostAccurateWithin", "group_stratified_folds", "pareto_front"]
 
 import math
 import re
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from sklearn.model_selection import StratifiedKFold
+from sklearn.utils import check_scalar
 
+from skfairlatent._groups import check_length, cross_columns
 from skfairlatent._user_warnings import warn_user
 
 # A gap of exactly the bound must pass although 0.3 - 0.1 > 0.2 in floating point.
 _ROUNDING = 1e-9
 _PREFIX = "mean_test_"
+_MAX_NAMED = 8
 
+Positions = npt.NDArray[np.intp]
 FloatArray = npt.NDArray[np.float64]
 
 
@@ -42,18 +48,30 @@ class MostAccurateWithin:
 
     Raises
     ------
+    TypeError
+        If `bound` is no number, or a name is no text.
     ValueError
-        If `bound` is negative or not a number.
+        If `bound` is negative or NaN.
 
     See Also
     --------
+    group_stratified_folds : Folds in which every score is defined.
     pareto_front : Every candidate that some bound would choose.
 
     Notes
     -----
-    Means over the folds are compared. A candidate with a NaN in either mean is never chosen.
-    Among equally accurate candidates the fairest is taken. If none is within the bound, the
-    fairest is taken with a ``FairLatentWarning``. The bound holds on the validation folds; it is
+    Means over the folds are compared. A candidate with a NaN in either mean is not chosen where
+    another has none; if all have, the folds with scores are compared, with a
+    ``FairLatentWarning``. Among equally accurate candidates the fairest is taken. If none is
+    within the bound, the fairest is taken with a ``FairLatentWarning``.
+
+    Choosing is the last thing that a search does, and an error there would lose all its fits. So
+    where no candidate can be judged (each score is NaN, or there is none of that name), the most
+    accurate is taken, with a ``FairLatentWarning`` that says why. The search is then complete, and
+    its ``cv_results_`` may be judged by other names. Folds by :func:`group_stratified_folds` rule
+    out beforehand what makes scores NaN.
+
+    The bound holds on the validation folds; it is
     no guarantee for other data, where the gap of a chosen candidate tends to be larger.
 
     Examples
@@ -77,11 +95,17 @@ class MostAccurateWithin:
     accuracy: str = "accuracy"
 
     def __post_init__(self) -> None:
+        expected = "expected the largest difference allowed, a number >= 0 such as 0.05."
+        if not isinstance(self.bound, Real) or isinstance(self.bound, bool):
+            raise TypeError(f"bound is {self.bound!r}, a {type(self.bound).__name__}: {expected}")
         if math.isnan(self.bound) or self.bound < 0:
-            raise ValueError(
-                f"bound is {self.bound}: expected the largest difference allowed, a number >= 0 "
-                "such as 0.05."
-            )
+            raise ValueError(f"bound is {self.bound}: {expected}")
+        for name in ("fairness", "accuracy"):
+            if not isinstance(getattr(self, name), str):
+                raise TypeError(
+                    f"{name} is {getattr(self, name)!r}: expected the name of a score of the "
+                    "search, such as 'equalized_odds' or 'accuracy'."
+                )
 
     def __call__(self, cv_results: Mapping[str, Any]) -> int:
         """Choose a candidate.
@@ -95,13 +119,11 @@ class MostAccurateWithin:
         -------
         int
             The row of the candidate chosen.
-
-        Raises
-        ------
-        ValueError
-            If a score is not there, is no negated difference, or is NaN for every candidate.
         """
-        table = _candidates(cv_results, self.fairness, self.accuracy)
+        try:
+            table = _candidates(cv_results, self.fairness, self.accuracy)
+        except ValueError as error:
+            return self._without_fairness(cv_results, str(error))
         allowed = table[table[self.fairness] <= self.bound + _ROUNDING]
         if len(allowed):
             best = allowed.sort_values([self.accuracy, self.fairness], ascending=[False, True])
@@ -109,6 +131,17 @@ class MostAccurateWithin:
             best = table.sort_values([self.fairness, self.accuracy], ascending=[True, False])
             self._warn_none_within(best.iloc[0])
         return int(best.index[0])
+
+    def _without_fairness(self, cv_results: Mapping[str, Any], reason: str) -> int:
+        """Take the most accurate candidate, or the first if that cannot be told either."""
+        scores = np.asarray(cv_results.get(_PREFIX + self.accuracy, np.nan), dtype=np.float64)
+        known = np.isfinite(scores).any()
+        what = f"most accurate candidate, by {self.accuracy!r}," if known else "first candidate"
+        warn_user(
+            f"{reason} No candidate was judged by {self.fairness!r}: the {what} is taken, so that "
+            "the search keeps its results. Choose another by hand from its cv_results_."
+        )
+        return int(np.nanargmax(scores)) if known else 0
 
     def _warn_none_within(self, fairest: pd.Series) -> None:
         warn_user(
@@ -173,6 +206,90 @@ def pareto_front(
     return front.sort_values(fairness, kind="stable")
 
 
+def group_stratified_folds(
+    y: Any,
+    sensitive_features: Any,
+    n_splits: int = 3,
+    *,
+    random_state: Any = None,
+) -> list[tuple[Positions, Positions]]:
+    """Split rows into folds that each hold every (label, group) cell.
+
+    For the `cv` of a search. In a fold without rows of a cell, the scores of
+    :func:`skfairlatent.metrics.fairness_scorers` are NaN; here that is an error, before anything
+    is fitted.
+
+    Parameters
+    ----------
+    y : array-like of shape (n_samples,) or (n_samples, n_labels)
+        Labels; several columns are crossed.
+
+    sensitive_features : array-like of shape (n_samples,) or (n_samples, n_attributes)
+        Groups; several columns are crossed.
+
+    n_splits : int, default=3
+        Number of folds, at least 2.
+
+    random_state : int, RandomState instance or None, default=None
+        Shuffles the rows before they are split.
+
+    Returns
+    -------
+    list of tuple (train, test)
+        Positions of rows, as ``cv`` takes them.
+
+    Raises
+    ------
+    ValueError
+        If a cell has fewer rows than there are folds, if there is one label or group only, or if
+        lengths differ or values are missing.
+
+    See Also
+    --------
+    MostAccurateWithin : Choose among the candidates of a search.
+
+    Examples
+    --------
+    >>> from skfairlatent.selection import group_stratified_folds
+    >>> y = [0, 0, 1, 1, 0, 0, 1, 1]
+    >>> group = ["a", "a", "a", "a", "b", "b", "b", "b"]
+    >>> folds = group_stratified_folds(y, group, n_splits=2, random_state=0)
+    >>> [sorted((y[i], group[i]) for i in test) for _, test in folds][0]
+    [(0, 'a'), (0, 'b'), (1, 'a'), (1, 'b')]
+
+    In a search: ``GridSearchCV(pipe, grid, scoring=fairness_scorers(),
+    cv=group_stratified_folds(y, s)).fit(X, y, sensitive_features=s)``.
+    """
+    check_scalar(n_splits, "n_splits", Integral, min_val=2)
+    labels, classes = cross_columns(y, "y")
+    codes, groups = cross_columns(sensitive_features)
+    check_length("sensitive_features", len(codes), len(labels), "y")
+    for name, values in (("y", classes), ("sensitive_features", groups)):
+        if len(values) < 2:
+            raise ValueError(
+                f"{name} has one value only ({values[0]!r}): expected two or more to compare."
+            )
+    cells = labels * len(groups) + codes
+    counts = np.bincount(cells, minlength=len(classes) * len(groups))
+    _check_cells(counts.reshape(len(classes), len(groups)), classes, groups, n_splits)
+    folds = StratifiedKFold(n_splits, shuffle=True, random_state=random_state)
+    return list(folds.split(cells, cells))
+
+
+def _check_cells(counts: Positions, classes: list[str], groups: list[str], n_splits: int) -> None:
+    thin = np.argwhere(counts < n_splits)
+    if not len(thin):
+        return
+    named = [f"(label {classes[y]}, group {groups[g]!r}) has {counts[y, g]}" for y, g in thin]
+    more = f", and {len(named) - _MAX_NAMED} more" if len(named) > _MAX_NAMED else ""
+    fewer = f"use n_splits={counts.min()}, " if counts.min() >= 2 else ""
+    raise ValueError(
+        f"{len(thin)} (label, group) cell(s) have fewer rows than the {n_splits} folds: "
+        f"{', '.join(named[:_MAX_NAMED])}{more}. Scores of folds without their rows would be "
+        f"NaN: {fewer}merge these groups with others, or leave their rows out."
+    )
+
+
 def _candidates(cv_results: Mapping[str, Any], fairness: str, accuracy: str) -> pd.DataFrame:
     scores, gaps = _mean_scores(cv_results, accuracy), -_mean_scores(cv_results, fairness)
     if (gaps < -_ROUNDING).any():
@@ -181,6 +298,11 @@ def _candidates(cv_results: Mapping[str, Any], fairness: str, accuracy: str) -> 
             f"{-np.nanmin(gaps):.4g}): expected a difference, negated because greater must be "
             "better. Use fairness_scorers(), or make_scorer(..., greater_is_better=False)."
         )
+    if not (np.isfinite(scores) & np.isfinite(gaps)).any():
+        scores = _mean_of_known_folds(cv_results, accuracy, scores)
+        gaps = -_mean_of_known_folds(cv_results, fairness, -gaps)
+        if (np.isfinite(scores) & np.isfinite(gaps)).any():
+            _warn_of_folds(cv_results, fairness, accuracy)
     table = pd.DataFrame({accuracy: scores, fairness: gaps})
     table.index.name = "candidate"
     if "params" in cv_results:
@@ -194,12 +316,40 @@ def _candidates(cv_results: Mapping[str, Any], fairness: str, accuracy: str) -> 
     return table
 
 
+def _folds(cv_results: Mapping[str, Any], name: str) -> FloatArray:
+    """Return a score by fold and candidate, shape (n_folds, n_candidates); no rows if unknown."""
+    fold = re.compile(rf"split\d+_test_{re.escape(name)}")
+    scores = [cv_results[key] for key in cv_results if fold.fullmatch(str(key))]
+    n_candidates = len(cv_results[_PREFIX + name])
+    return np.asarray(scores, dtype=np.float64).reshape(len(scores), n_candidates)
+
+
+def _mean_of_known_folds(
+    cv_results: Mapping[str, Any], name: str, means: FloatArray
+) -> FloatArray:
+    folds = _folds(cv_results, name)
+    return pd.DataFrame(folds).mean().to_numpy(np.float64) if len(folds) else means
+
+
+def _warn_of_folds(cv_results: Mapping[str, Any], fairness: str, accuracy: str) -> None:
+    counts = []
+    for name in (fairness, accuracy):
+        folds = _folds(cv_results, name)
+        if n_unknown := int(np.isnan(folds).any(axis=1).sum()):
+            counts.append(f"{name!r} is NaN in {n_unknown} of {len(folds)} folds")
+    warn_user(
+        f"{' and '.join(counts)}: candidates are compared on the folds that have scores, and what "
+        "the others hold was not judged. A fold without rows in a (label, group) cell makes a "
+        "NaN: use skfairlatent.selection.group_stratified_folds as cv."
+    )
+
+
 def _why_nan(cv_results: Mapping[str, Any], fairness: str) -> str:
     """Say where the NaNs lie and what makes such, the likelier cause first."""
     n_candidates = len(cv_results[_PREFIX + fairness])
     cells = (
-        "fold without rows in a (label, group) cell makes a NaN: use fewer folds, or stratify "
-        "them by label and group."
+        "fold without rows in a (label, group) cell makes a NaN: use "
+        "skfairlatent.selection.group_stratified_folds as cv."
     )
     if not _is_nan_everywhere(cv_results, fairness):
         return f"each of the {n_candidates} has a NaN. A {cells}"
@@ -212,10 +362,8 @@ def _why_nan(cv_results: Mapping[str, Any], fairness: str) -> str:
 
 def _is_nan_everywhere(cv_results: Mapping[str, Any], name: str) -> bool:
     """Whether no candidate has the score in any fold; of the means, where there are no folds."""
-    fold = re.compile(rf"split\d+_test_{re.escape(name)}")
-    scores = [cv_results[key] for key in cv_results if fold.fullmatch(str(key))]
-    scores = scores or [cv_results[_PREFIX + name]]
-    return bool(np.isnan(np.asarray(scores, dtype=np.float64)).all())
+    scores = _folds(cv_results, name)
+    return bool(np.isnan(scores if len(scores) else _mean_scores(cv_results, name)).all())
 
 
 def _mean_scores(cv_results: Mapping[str, Any], name: str) -> FloatArray:
