@@ -1,7 +1,8 @@
 """Who was predicted what: counts by true label, predicted label and group, from checked input."""
 
-__all__ = ["GroupCounts", "count_by_group"]
+__all__ = ["GroupCounts", "class_positions", "count_by_group", "same_labels"]
 
+from collections.abc import Hashable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -65,6 +66,37 @@ class GroupCounts(NamedTuple):
         empty = np.argwhere(self.table.sum(axis=1) == 0)
         cells = [f"(label {self.labels[y]}, group {self.groups[g]!r})" for y, g in empty]
         return f"no rows, or none with weight, in cell(s) {_listed(cells)}" if cells else None
+
+
+def class_positions(labels: Any, classes: Any) -> npt.NDArray[np.intp]:
+    """Return where each label stands among the classes, -1 where it is none of them.
+
+    Equal labels are equal, whatever holds them: True is 1, 1.0 and ``np.int64(1)``, in any array,
+    Series or list; text equals text only.
+
+    Parameters
+    ----------
+    labels : array-like of shape (n_samples,)
+        Labels as the user or a model gives them.
+
+    classes : array-like of shape (n_classes,)
+        The classes, in any order.
+    """
+    known = {label: position for position, label in enumerate(_as_python(classes))}
+    return np.array([known.get(label, -1) for label in _as_python(labels)], dtype=np.intp)
+
+
+def same_labels(labels: Any, others: Any) -> list[Any]:
+    """Return the labels as `others` have them where they are equal, else as they are."""
+    known = {label: label for label in _as_python(others)}
+    return [known.get(label, label) for label in _as_python(labels)]
+
+
+def _as_python(labels: Any) -> list[Any]:
+    """Return labels as Python's own values, of which equal ones have equal hashes."""
+    values = np.ravel(np.asarray(labels, dtype=None if hasattr(labels, "dtype") else object))
+    found = [value.item() if isinstance(value, np.generic) else value for value in values.tolist()]
+    return [value if isinstance(value, Hashable) else repr(value) for value in found]
 
 
 def count_by_group(

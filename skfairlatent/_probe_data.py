@@ -9,6 +9,7 @@ __all__ = [
     "ProbeData",
     "check_held_out",
     "gather_rows",
+    "scaler",
 ]
 
 from numbers import Real
@@ -16,8 +17,11 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
+from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_array
 
+from ._confusion import same_labels
 from ._containers import reject_container, reject_other_order
 from ._groups import check_length, cross_columns, encode_columns, reject_ids, unique_name
 
@@ -70,7 +74,10 @@ def gather_rows(
     if not isinstance(held_out, tuple):
         is_test = _draw_held_out(labels.codes, features[0].codes, held_out, rng)
         return ProbeData(Z, labels, features, is_test)
-    test_Z, test_labels, test_features = _encode(*held_out)
+    test_y, test_groups = (
+        _as_in(*pair) for pair in ((held_out[1], y), (held_out[2], sensitive_features))
+    )
+    test_Z, test_labels, test_features = _encode(held_out[0], test_y, test_groups)
     if test_Z.shape[1] != Z.shape[1] or len(test_features) != len(features):
         raise ValueError(
             f"held_out has {test_Z.shape[1]} components, but Z has {Z.shape[1]}, or another "
@@ -83,6 +90,11 @@ def gather_rows(
         [_stack(*pair) for pair in pairs],
         np.repeat([False, True], [len(Z), len(test_Z)]),
     )
+
+
+def scaler() -> StandardScaler:
+    """Return a scaler of our own, whose output is an array whatever the user's configuration."""
+    return StandardScaler().set_output(transform="default")
 
 
 def _encode(Z: Any, y: Any, sensitive_features: Any) -> tuple[Floats, Coding, list[Coding]]:
@@ -108,6 +120,19 @@ def _encode(Z: Any, y: Any, sensitive_features: Any) -> tuple[Floats, Coding, li
         each.insert(0, Coding(crossed, *cross_columns(sensitive_features)))
     reject_ids("y", len(labels.values), len(Z))
     return Z, labels, each
+
+
+def _as_in(given: Any, reference: Any) -> Any:
+    """Return columns of labels with each as the reference has it, where it has an equal one."""
+    columns, others = (
+        np.atleast_1d(np.asarray(each, dtype=object)) for each in (given, reference)
+    )
+    if columns.ndim > 2 or columns.shape[1:] != others.shape[1:]:
+        return given  # refused where it is encoded
+    columns, others = (each.reshape(len(each), -1) for each in (columns, others))
+    names = getattr(given, "columns", range(columns.shape[1]))
+    found = [pd.Series(same_labels(*pair)) for pair in zip(columns.T, others.T, strict=True)]
+    return pd.concat(found, axis=1).set_axis(names, axis=1)
 
 
 def _stack(first: Coding, second: Coding) -> Coding:

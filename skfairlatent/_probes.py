@@ -12,14 +12,13 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.neural_network import MLPClassifier
-from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_random_state
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.validation import has_fit_parameter
 
 from skfairlatent._user_warnings import warn_user
 
-from ._probe_data import Codes, Coding, Floats, HeldOut, ProbeData, gather_rows
+from ._probe_data import Codes, Coding, Floats, HeldOut, ProbeData, gather_rows, scaler
 from .exceptions import UndefinedMetricWarning
 
 MIN_TRAIN_ROWS = 2  # of every group within a label, or the probe has nothing to learn from
@@ -215,9 +214,9 @@ def _scores_by_label(
             )
             continue
         rows = _thin(np.flatnonzero(train), feature.codes, max_samples, rng)
-        scaler = StandardScaler().fit(data.Z[rows])
-        train_part = scaler.transform(data.Z[rows]), feature.codes[rows]
-        test_part = scaler.transform(data.Z[test]), feature.codes[test]
+        scale = scaler().fit(data.Z[rows])
+        train_part = scale.transform(data.Z[rows]), feature.codes[rows]
+        test_part = scale.transform(data.Z[test]), feature.codes[test]
         seed = int(rng.randint(np.iinfo(np.int32).max))
         for position, probe in enumerate(probes):
             scores[code, position] = _score_probe(probe, train_part, test_part, seed)

@@ -15,7 +15,6 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from sklearn.preprocessing import StandardScaler
 from sklearn.utils import _safe_indexing, check_array, check_random_state
 
 from skfairlatent._containers import reject_container, reject_other_order
@@ -25,7 +24,7 @@ from ._foreign_rows import describe_far_rows, describe_foreign_data, far_rows
 from ._groups import check_length, encode_columns
 from ._latent_step import latent_step
 from ._latent_warnings import collapse_warnings, leakage_warnings, plateau_warnings
-from ._probe_data import Floats, HeldOut, check_held_out
+from ._probe_data import Floats, HeldOut, check_held_out, scaler
 from ._probes import ProbeSettings, group_leakage, probe_scores, undefined_message
 from ._redundancy import effective_rank, off_diagonal_mass
 from .exceptions import UndefinedMetricWarning
@@ -360,7 +359,7 @@ def _describe_input(X: Any) -> pd.DataFrame:
     table = np.asarray(X)
     if table.ndim != 2 or table.dtype.kind not in "biuf":
         return pd.DataFrame()
-    return _describe({"input": StandardScaler().fit_transform(table)})
+    return _describe({"input": scaler().fit_transform(table)})
 
 
 def _describe(parts: dict[str, Floats]) -> pd.DataFrame:

@@ -19,6 +19,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import logit
 
+from skfairlatent._confusion import class_positions
+
 from ._scores import Floats, Scores, as_affine, fit_affine
 from ._search import Terrain, unit_rows
 
@@ -80,7 +82,7 @@ def label_terrain(scores: Scores, rows: Floats, width: int) -> Terrain:
     if affine is not None:
         return Terrain(affine, width, scale)
     some = rows[:SURROGATE_ROWS]
-    codes = np.searchsorted(scores.classes, scores.predict(some))
+    codes = class_positions(scores.predict(some), scores.classes)
     constant = len(np.unique(codes)) < 2  # then nothing shows where another decision begins
     imitation = None if constant else fit_affine(some, codes, len(scores.classes))
     return Terrain(scores, width, scale, imitation)

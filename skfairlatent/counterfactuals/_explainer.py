@@ -10,6 +10,7 @@ import numpy.typing as npt
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
+from skfairlatent._confusion import class_positions
 from skfairlatent._containers import reject_container, reject_other_order
 from skfairlatent._embedding import holds_images, reject_near_images
 from skfairlatent._groups import check_length
@@ -307,19 +308,19 @@ class CounterfactualExplainer(BaseEstimator):
         return Start(embeddings, Z, Z[:, columns].astype(np.float64), X)
 
     def _decided(self, rows: Floats) -> Codes:
-        return np.searchsorted(self.classes_, self._reader.scores.predict(rows))
+        return class_positions(self._reader.scores.predict(rows), self.classes_)
 
     def _class_codes(self, target_class: Any, rows: Floats, *, second: bool) -> Codes:
         """Return the class to move to: the one given, of two the second, or the runner-up."""
         if target_class is not None:
             is_one = np.ndim(target_class) == 0
-            found = np.flatnonzero(self.classes_ == target_class) if is_one else np.empty(0, int)
-            if not len(found):
+            found = class_positions([target_class], self.classes_)[0] if is_one else -1
+            if found < 0:
                 raise ValueError(
                     f"target_class={target_class!r} is no class of the label: expected one of "
                     f"{self.classes_.tolist()}, for all rows."
                 )
-            return np.full(len(rows), found[0])
+            return np.full(len(rows), found)
         if second and len(self.classes_) == 2:
             return np.ones(len(rows), dtype=np.intp)
         scores = self._reader.scores(rows)

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.utils.validation import column_or_1d
 
+from skfairlatent._confusion import class_positions
 from skfairlatent._containers import reject_container, reject_other_order
 from skfairlatent._groups import check_length, cross_columns
 
@@ -266,13 +267,13 @@ class GroupScoresDisplay:
         reject_container("y_true", y_true)
         reject_other_order(y_true=y_true, sensitive_features=sensitive_features)
         labels = column_or_1d(y_true)
-        classes = np.unique(labels if classes is None else np.asarray(classes))
+        classes = np.unique(labels) if classes is None else np.asarray(classes)
         scores = np.asarray(scores, dtype=np.float64)
         _check_scores(scores, labels, classes)
         n_groups = _n_rows(sensitive_features)
         check_length("sensitive_features", n_groups, len(labels), "y_true")
         if len(classes) > 2:
-            codes = np.searchsorted(classes, labels)
+            codes = class_positions(labels, classes)
             display = cls(
                 labels,
                 scores[np.arange(len(labels)), codes],
@@ -283,14 +284,14 @@ class GroupScoresDisplay:
             )
             return display.plot(ax)
         scores = scores[:, -1] if scores.ndim == 2 else scores
-        rates = dict(zip(classes, ("false positive rate", "true positive rate"), strict=True))
+        rates = "false positive rate", "true positive rate"
         display = cls(
             labels,
             scores,
             scores >= threshold,
             sensitive_features,
             threshold=threshold,
-            rates=[rates[label] for label in np.unique(labels)],
+            rates=[rates[code] for code in class_positions(np.unique(labels), classes)],
             score_name=f"{score_name} of label {classes[-1]}",
         )
         return display.plot(ax)
@@ -385,7 +386,7 @@ def _n_rows(sensitive_features: Any) -> int:
 
 
 def _check_scores(scores: Array, labels: Array, classes: Array) -> None:
-    unknown = np.setdiff1d(labels, classes)
+    unknown = np.unique(labels[class_positions(labels, classes) < 0])
     if len(unknown):
         raise ValueError(
             f"y_true holds {unknown.tolist()}, which are not in classes {classes.tolist()}: give "

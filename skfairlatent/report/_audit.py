@@ -13,6 +13,7 @@ import pandas as pd
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
+from skfairlatent._confusion import class_positions
 from skfairlatent._embedding import holds_images
 from skfairlatent._latent_step import best_of
 from skfairlatent.counterfactuals import Counterfactuals
@@ -267,6 +268,7 @@ def _compare(pipe: Any, fair: Any, given: Given, rng: Any) -> Compared:
         before = stand_in_side(space.classifier, after, rows.y, folds)
     else:
         before = baseline_side(given.baseline, X, after)
+    before = before.with_classes(after.classes)
     sides = {
         name: side.with_positive(given.pos_label)
         for name, side in (("before", before), ("after", after))
@@ -277,10 +279,10 @@ def _compare(pipe: Any, fair: Any, given: Given, rng: Any) -> Compared:
 
 def _tables(compared: Compared, settings: Settings, rng: Any) -> tuple[pd.DataFrame, ...]:
     rows, sides = compared.rows, compared.sides
-    classes = pd.Index(sides["after"].classes)
+    classes = sides["after"].classes
     decided = [rows.y, sides["before"].predictions, sides["after"].predictions]
     decisions = resample(
-        [classes.get_indexer(each) for each in decided],
+        [class_positions(each, classes) for each in decided],
         rows.groupings()[-1].codes,
         [as_label(each) for each in classes],
         settings.n_bootstrap,

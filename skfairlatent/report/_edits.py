@@ -19,6 +19,7 @@ import pandas as pd
 from scipy.stats import binomtest
 from sklearn.utils import _safe_indexing
 
+from skfairlatent._confusion import class_positions
 from skfairlatent._embedding import holds_images
 from skfairlatent.counterfactuals import CounterfactualExplainer, Counterfactuals
 from skfairlatent.counterfactuals._codec import ImageCodec
@@ -127,7 +128,7 @@ class Explained:
     def _measure(self, attribute: str) -> pd.DataFrame:
         tables = []
         for part, result in self._explain(attribute, np.arange(len(self.embeddings))):
-            decided = np.searchsorted(result.classes, result.original_predictions)[:, None]
+            decided = class_positions(result.original_predictions, result.classes)[:, None]
             before = np.take_along_axis(result.original_probabilities, decided, axis=1)[:, 0]
             after = np.take_along_axis(result.probabilities[:, 0], decided, axis=1)[:, 0]
             columns = {

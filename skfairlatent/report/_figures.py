@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from skfairlatent._confusion import class_positions
 from skfairlatent.counterfactuals import Counterfactuals
 from skfairlatent.counterfactuals._names import nameless
 from skfairlatent.inspection import (
@@ -154,9 +155,7 @@ def _scores_display(grouping: Grouping, y: Array, side: Side) -> GroupScoresDisp
     groups = pd.Series(np.array(grouping.names, dtype=object)[grouping.codes])
     classes = side.classes
     if len(classes) > 2:
-        own = np.take_along_axis(side.probabilities, np.searchsorted(classes, y)[:, None], axis=1)[
-            :, 0
-        ]
+        own = side.probabilities[np.arange(len(y)), class_positions(y, classes)]
         return GroupScoresDisplay(
             y,
             own,
@@ -173,7 +172,7 @@ def _scores_display(grouping: Grouping, y: Array, side: Side) -> GroupScoresDisp
         selected,
         groups,
         threshold=0.5 if np.array_equal(selected, scores >= 0.5) else None,
-        rates=rates if classes[0] < classes[1] else rates[::-1],  # one for each label, in order
+        rates=[rates[code] for code in class_positions(np.unique(y), classes)],
         score_name=f"probability of {classes[-1]}",
     )
 

@@ -19,9 +19,10 @@ import numpy.typing as npt
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import StandardScaler
 
+from skfairlatent._confusion import class_positions
 from skfairlatent._embedding import holds_images
+from skfairlatent._probe_data import scaler
 from skfairlatent.counterfactuals._codec import ImageCodec
 from skfairlatent.counterfactuals._scores import Scores
 from skfairlatent.counterfactuals._space import Space, find_space, is_fair
@@ -66,6 +67,13 @@ class Side:
     models: Sequence[Any]
     model: Any
     codec: ImageCodec
+
+    def with_classes(self, classes: Array) -> Self:
+        """Return the same in terms of these classes, of which it may know some only."""
+        probabilities = np.zeros((len(self.probabilities), len(classes)))
+        probabilities[:, class_positions(self.classes, classes)] = self.probabilities
+        decided = classes[class_positions(self.predictions, classes)]
+        return replace(self, classes=classes, predictions=decided, probabilities=probabilities)
 
     def with_positive(self, label: Any) -> Self:
         """Return the same with the positive class last; None leaves the order as it is."""
@@ -156,8 +164,7 @@ def baseline_side(baseline: Any, X: Any, after: Side) -> Side:
             f"baseline cannot be followed on X ({error}): give a fitted classifier of numbers, or "
             "a Pipeline that makes numbers of X before it."
         ) from error
-    unknown = np.setdiff1d(space.classifier.classes_, after.classes)
-    if len(unknown):
+    if (class_positions(space.classifier.classes_, after.classes) < 0).any():
         raise ValueError(
             f"baseline predicts the classes {space.classifier.classes_.tolist()} and the pipeline "
             f"{after.classes.tolist()}: give a baseline for the same label."
@@ -214,7 +221,7 @@ def stand_in_side(classifier: Any, after: Side, y: Array, folds: Codes) -> Side:
     E = after.embeddings
 
     def trained(rows: Array) -> Any:
-        return make_pipeline(StandardScaler(), clone(classifier)).fit(E[rows], y[rows])
+        return make_pipeline(scaler(), clone(classifier)).fit(E[rows], y[rows])
 
     predictions = np.empty(len(y), dtype=classes.dtype)
     probabilities = np.empty((len(y), len(classes)))

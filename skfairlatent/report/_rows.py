@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 from sklearn.utils.validation import column_or_1d
 
+from skfairlatent._confusion import class_positions
 from skfairlatent._containers import reject_container, reject_other_order
 from skfairlatent._embedding import reject_near_images
 from skfairlatent._groups import cross_columns, encode_columns, unique_name
@@ -49,6 +50,7 @@ class AuditedRows:
     ----------
     X : array-like of shape (n, n_features), or images
     y : ndarray of shape (n,)
+        As the classifier has them among its classes.
     sensitive_features : DataFrame of n rows
         One column an attribute, as text.
     label_name : str
@@ -92,18 +94,20 @@ def check_rows(X: Any, y: Any, sensitive_features: Any, classes: Array) -> Audit
     reject_container("y", y)
     reject_other_order(X=X, y=y, sensitive_features=sensitive_features)
     labels = np.asarray(column_or_1d(y))
+    positions = class_positions(labels, classes)
     table = _as_table(sensitive_features)
     lengths = {"X": len(X), "y": len(labels), "sensitive_features": len(table)}
     if len(set(lengths.values())) > 1:
         given = ", ".join(f"{name} {length}" for name, length in lengths.items())
         raise ValueError(f"Lengths differ: {given}. Give one label and one group for each row.")
-    unknown = np.setdiff1d(labels, classes)
-    if len(unknown):
+    unknown = sorted(set(labels[positions < 0].tolist()), key=str)
+    if unknown:
         raise ValueError(
-            f"y holds {unknown[:5].tolist()}, which the pipeline's classifier does not know: "
+            f"y holds {unknown[:5]}, which the pipeline's classifier does not know: "
             f"expected labels among {classes.tolist()}, as it was fitted with."
         )
-    if len(np.unique(labels)) < 2:
+    labels = classes[positions]  # equal ones are alike from here on
+    if len(np.unique(positions)) < 2:
         raise ValueError(
             f"y holds the label {labels[0]} only, so that no error rate can be compared: give "
             "rows of other labels too."

@@ -30,6 +30,8 @@ NOISES = {
 }
 # Groups of fewer people are named among the limits: their rates are mostly chance.
 FEW_ROWS = 50
+# Names of the same groups, where one of training and audit has numbers.
+TRUTHS = {"False": "0", "True": "1"}
 MINUS = "\N{MINUS SIGN}"
 MOST_NAMED = 8
 # Instead of what became of a gap, which else would read as a success.
@@ -309,7 +311,8 @@ def _unknown_groups(
             f"trained {known}; names are compared as given)."
         )
     for name, values in trained_on.items():
-        new = [group for group in audited.get(name, ()) if group not in values]
+        seen = {TRUTHS.get(value, value) for value in values}
+        new = [group for group in audited.get(name, ()) if TRUTHS.get(group, group) not in seen]
         if new:
             texts.append(
                 f"The model was trained without any row of {joined(new[:MOST_NAMED])} by {name} "

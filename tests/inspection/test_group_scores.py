@@ -196,3 +196,32 @@ class TestErrors:
         y = np.arange(40)
         with pytest.raises(ValueError, match="40 labels"):
             GroupScoresDisplay(y, y / 40, y > 20, y % 2)
+
+
+@pytest.mark.parametrize("kind", [bool, np.int8, float, object])
+def test__labels__equal_those_of_the_classifier_whatever_holds_them(kind):
+    y = (np.arange(40) % 3 == 0).astype(kind)
+    scores = np.linspace(0, 1, 40)
+    for classes in ([0, 1], np.array([False, True])):
+        display = GroupScoresDisplay.from_predictions(
+            y, scores, sensitive_features=np.arange(40) % 2, classes=classes
+        )
+        assert display.rates == ["false positive rate", "true positive rate"]
+
+
+def test__classes__name_the_columns_in_their_order():
+    y = np.array(["c", "a", "b"] * 10)
+    scores = np.eye(3)[np.arange(30) % 3]  # columns c, a, b: each row's own is 1
+    display = GroupScoresDisplay.from_predictions(
+        y, scores, classes=["c", "a", "b"], sensitive_features=np.arange(30) // 3 % 2
+    )
+    assert (display.scores == 1).all()
+    assert display.selected.all()
+
+
+def test__one_group_and_scores_that_are_all_the_same__are_drawn(texts):
+    display = GroupScoresDisplay.from_predictions(
+        [0, 1] * 20, np.full(40, 3.0), sensitive_features=["all"] * 40, threshold=3.0
+    )
+    display.figure_.draw_without_rendering()
+    assert "100% of 20" in texts(display.axes_[0])

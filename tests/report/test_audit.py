@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.text import Text
-from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn import config_context
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
@@ -388,3 +389,51 @@ def test__audit__says_what_to_do_about_bad_rows(binary):
 def test__audit__says_what_is_out_of_range(binary, given):
     with pytest.raises(ValueError, match=next(iter(given))):
         audit(binary.pipe, binary.X, binary.y, sensitive_features=binary.s, **given)
+
+
+def test__labels__equal_those_of_the_classifier_whatever_holds_them(binary):
+    """A pipeline and a baseline of bool, and rows of numbers: as if all were numbers."""
+    train, y, _ = binary.train
+    pipe = copy.deepcopy(binary.pipe)
+    pipe["clf"].classes_ = np.array([False, True])
+    found, expected = (
+        audit(each, binary.X, labels, sensitive_features=binary.s, baseline=baseline, **QUICK)
+        for each, labels, baseline in (
+            (pipe, pd.Series(binary.y, dtype="boolean"), LogisticRegression().fit(train, y == 1)),
+            (binary.pipe, binary.y == 1, LogisticRegression().fit(train, y)),
+        )
+    )
+    pd.testing.assert_frame_equal(found.overall, expected.overall)
+    pd.testing.assert_frame_equal(found.differences, expected.differences)
+    pd.testing.assert_frame_equal(found.affected, expected.affected)
+    with pytest.raises(ValueError, match=r"y holds \['0', '1'\], which the pipeline's classifier"):
+        audit(pipe, binary.X, binary.y.astype(str), sensitive_features=binary.s)
+
+
+def test__baseline_and_rows_without_a_class_of_the_pipeline(multiclass):
+    """What never occurs has no rates, and is drawn as undefined."""
+    rows = (multiclass.y != "accept").to_numpy()
+    X, y, s = (each[rows] for each in (multiclass.X, multiclass.y, multiclass.s))
+    for baseline in (None, clone(multiclass.baseline).fit(X, y)):
+        report = audit(multiclass.pipe, X, y, sensitive_features=s, baseline=baseline, **QUICK)
+        rates = report.by_group.xs("true_positive_rate of accept", level="metric")
+        assert rates["after"].isna().all()
+        assert "undefined" in report.to_html()
+
+
+def test__undefined_gaps__are_drawn_so(binary):
+    """Nobody of a group has the positive label: none of its rates is defined for it."""
+    s = np.where((binary.y == 0) & (np.arange(len(binary.y)) % 4 == 0), "rare", binary.s)
+    report = audit(binary.pipe, binary.X, binary.y, sensitive_features=s, **QUICK)
+    texts = [text.get_text() for text in report.figures["differences"].findobj(Text)]
+    assert texts.count("undefined") == 4  # equalised odds and worst-group accuracy, twice
+    notes = report.differences.xs("equalized_odds_difference", level="metric")["note"]
+    assert "group 'rare'" in notes.iloc[0]
+    assert "nan" not in report.to_html()
+
+
+@pytest.mark.parametrize("container", ["pandas", "polars"])
+def test__audit__computes_alike_whatever_transformers_are_set_to_return(binary, container):
+    with config_context(transform_output=container, enable_metadata_routing=True):
+        report = audit(binary.pipe, binary.X, binary.y, sensitive_features=binary.s, **QUICK)
+    assert report.to_dict() == binary.report.to_dict()
