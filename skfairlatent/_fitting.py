@@ -2,14 +2,15 @@
 
 __all__ = ["FitResult", "FitSettings", "auto_hidden_features", "auto_input_noise", "fit_flow"]
 
+import contextlib
 import copy
+import json
 import logging
 import math
 import os
-from dataclasses import dataclass
-from typing import Any
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, replace
 
-import joblib
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -22,6 +23,7 @@ from skfairlatent._device import Generators
 from skfairlatent._layout import CellLayout
 from skfairlatent._objective import LossWeights, Objective
 from skfairlatent._step import TrainingStep
+from skfairlatent._tensor_files import digest_of
 from skfairlatent._training import Trainer, TrainingConfig
 from skfairlatent._validation import Annotations
 from skfairlatent.flows import Glow
@@ -43,7 +45,10 @@ INITIAL_ROWS = 8192
 
 @dataclass(frozen=True)
 class FitSettings:
-    """The estimator's parameters that matter for training; names and meanings are its own."""
+    """The estimator's parameters that matter for training; names and meanings are its own.
+
+    `seed_is_new` tells that nobody asked for this seed: a fit that is gone on with has its own.
+    """
 
     n_label_components: int
     n_blocks: int
@@ -61,6 +66,7 @@ class FitSettings:
     verbose: bool
     checkpoint_dir: str | os.PathLike[str] | None
     seed: int
+    seed_is_new: bool = False
 
 
 @dataclass(frozen=True)
@@ -106,6 +112,30 @@ def fit_flow(
     -------
     FitResult
     """
+    with _checkpoint(x, annotations, settings, start) as checkpoint:
+        if checkpoint is not None and settings.seed_is_new:
+            settings = replace(settings, seed=_seed_of(checkpoint, settings.seed))
+        result = _train(x, annotations, settings, device, start, checkpoint)
+        if checkpoint is not None:
+            checkpoint.remove()
+    return result
+
+
+def _seed_of(checkpoint: Checkpoint, otherwise: int) -> int:
+    if (saved := checkpoint.read()) is None:
+        return otherwise
+    with checkpoint.explained():
+        return int(saved["seed"])
+
+
+def _train(
+    x: Tensor,
+    annotations: Annotations,
+    settings: FitSettings,
+    device: torch.device,
+    start: Glow | None,
+    checkpoint: Checkpoint | None,
+) -> FitResult:
     generators = Generators(settings.seed, device)
     training, held_out = _split(annotations.cells, settings)
     layout = _layout(annotations, training, settings.batch_size)
@@ -126,11 +156,8 @@ def fit_flow(
     if held_out is not None:
         cells = annotations.cells[held_out]
         validation = x[held_out].to(device), CellSampler(cells, layout.rows_per_cell)
-    checkpoint = _checkpoint(x, annotations, settings, start)
     config = _config(settings, sampler.n_batches)
     history = Trainer(step, sampler, validation, config, checkpoint).run()
-    if checkpoint is not None:
-        checkpoint.remove()
     return FitResult(flow.to("cpu"), history)
 
 
@@ -223,15 +250,20 @@ def _config(settings: FitSettings, n_batches: int) -> TrainingConfig:
 
 def _checkpoint(
     x: Tensor, annotations: Annotations, settings: FitSettings, start: Glow | None
-) -> Checkpoint | None:
+) -> AbstractContextManager[Checkpoint | None]:
     if settings.checkpoint_dir is None:
-        return None
-    identity: list[Any] = [x.numpy(), annotations.cells, annotations.label_codes]
-    identity += [annotations.attribute_codes, _without_location(settings)]
-    identity += [value.numpy() for value in start.state_dict().values()] if start else []
-    return Checkpoint(settings.checkpoint_dir, joblib.hash(identity))
+        return contextlib.nullcontext()
+    codes = {
+        name: torch.from_numpy(getattr(annotations, name))
+        for name in ("cells", "label_codes", "attribute_codes")
+    }
+    weights = {} if start is None else start.state_dict()
+    fingerprint = digest_of(_what_defines(settings), {"x": x, **codes, **weights})
+    return Checkpoint(settings.checkpoint_dir, fingerprint[:32])
 
 
-def _without_location(settings: FitSettings) -> dict[str, Any]:
-    """Return what defines the fit: moving the directory or showing progress changes nothing."""
-    return {k: v for k, v in vars(settings).items() if k not in {"checkpoint_dir", "verbose"}}
+def _what_defines(settings: FitSettings) -> str:
+    """Return the settings that define a fit: where its state lies and what it shows do not."""
+    left_out = {"checkpoint_dir", "verbose", *(("seed",) if settings.seed_is_new else ())}
+    defining = {k: v for k, v in asdict(settings).items() if k not in left_out}
+    return json.dumps(defining, default=float)  # numpy's numbers are none to JSON

@@ -2,7 +2,6 @@
 
 __all__ = ["load", "save"]
 
-import hashlib
 import json
 import os
 import re
@@ -15,13 +14,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from sklearn.exceptions import NotFittedError
 from torch import Tensor
 
-from skfairlatent._checkpoint import replace_file
 from skfairlatent._embedding import encoder_fingerprint, is_same_encoder, probe_codes
+from skfairlatent._tensor_files import digest_of, read_tensors
+from skfairlatent._writing import replace_file
 from skfairlatent.exceptions import CheckpointError
 from skfairlatent.flows import Glow
 
@@ -69,24 +68,14 @@ def save(transformer: "FairLatentTransformer", path: str | os.PathLike[str]) -> 
         "format": FORMAT,
         "format_version": str(FORMAT_VERSION),
         "state": state,
-        "digest": _digest(state, tensors),
+        "digest": digest_of(state, tensors),
     }
-    content = to_bytes(tensors, metadata=header)
-    try:
-        replace_file(Path(path), lambda temporary: _write(temporary, content))
-    except OSError as error:
-        raise OSError(
-            error.errno,
-            f"{error.strerror}. The transformer was not saved, and what was there before is "
-            f"unchanged: make room for {len(content)} bytes in an existing, writable folder, or "
-            "save elsewhere",
-            os.fspath(path),
-        ) from error
+    replace_file(path, to_bytes(tensors, metadata=header), "The transformer")
 
 
 def load(cls: type[T], path: str | os.PathLike[str], encoder: Any, *, check_encoder: bool) -> T:
     """Read a transformer from `path`; see ``FairLatentTransformer.load``."""
-    header, tensors = _read(Path(path))
+    header, tensors = _read(Path(path).expanduser())
     try:
         state = json.loads(header["state"])
         if state["encoder_name"] is not None and encoder is None:
@@ -221,19 +210,13 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder: give the file that save wrote.")
     if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist: give the file that save wrote.")
-    try:
-        with safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
-            _check_header(path, header)
-            # Copies: a tensor may otherwise stay a view of the file, which can change or go away.
-            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise CheckpointError(
-            f"{path} is damaged or is no safetensors file ({error}); expected a file written by "
-            "FairLatentTransformer.save."
-        ) from error
-    if header.get("digest") != _digest(header.get("state", ""), tensors):
+        found = "is no regular file" if path.exists() else "does not exist"
+        raise FileNotFoundError(f"{path} {found}: give the file that save wrote.")
+    header, views = read_tensors(path, "expected a file written by FairLatentTransformer.save")
+    _check_header(path, header)
+    # Copies: a tensor may otherwise stay a view of the file, which can change or go away.
+    tensors = {name: value.clone() for name, value in views.items()}
+    if header.get("digest") != digest_of(header.get("state", ""), tensors):
         raise CheckpointError(
             f"{path} is damaged: its contents are not those that were written. Copy it again from "
             "where it came from, or save the transformer again."
@@ -286,24 +269,6 @@ def _restore_shape(state: dict[str, Any]) -> tuple[int, ...] | None:
     if len(shape) != 3 or not all(isinstance(n, int) and 0 < n <= _MAX_SIDE for n in shape):
         raise ValueError(f"image_shape is {shape!r}")
     return tuple(shape)
-
-
-def _digest(state: str, tensors: dict[str, Tensor]) -> str:
-    """Return a checksum of all that a file holds. It tells damage, not intent."""
-    digest = hashlib.sha256(state.encode())
-    for name in sorted(tensors):
-        value = tensors[name].contiguous()
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        digest.update(value.view(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write and wait until the disk has it: some file systems report a full disk only then."""
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _plain(value: Any) -> Any:

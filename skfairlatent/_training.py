@@ -75,8 +75,9 @@ class Trainer:
         self.step, self.sampler, self.validation = step, sampler, validation
         self.config, self.checkpoint = config, checkpoint
         self.state = _State()
-        if checkpoint is not None and (saved := checkpoint.read(step.data.device)) is not None:
-            self._restore(saved)
+        if checkpoint is not None and (saved := checkpoint.read()) is not None:
+            with checkpoint.explained():
+                self._restore(saved)
 
     def run(self) -> list[dict[str, float]]:
         """Train, leave the best weights in the flow, and return the history."""
@@ -191,6 +192,7 @@ class Trainer:
             "objective": self.step.objective.state_dict(),
             "optimizer": self.step.optimizer.state_dict(),
             "state": dict(vars(self.state)),
+            "seed": self.config.seed,
         }
 
     def _restore(self, saved: dict[str, Any]) -> None:

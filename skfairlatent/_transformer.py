@@ -53,6 +53,7 @@ from skfairlatent._validation import (
     Annotations,
     encode_annotations,
 )
+from skfairlatent._writing import require_folder
 from skfairlatent.flows import Glow
 
 # n_label_components="auto": so many features of the label block for each class boundary.
@@ -162,7 +163,8 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
 
     checkpoint_dir : path-like or None, default=None
         Directory that keeps the state of an unfinished fit after every epoch. A fit with the
-        same data and parameters goes on from there; the file is deleted when the fit is finished.
+        same data and parameters goes on from there; its file is deleted when it is finished. The
+        fits of a search share a directory.
 
     verbose : bool, default=False
         Show a progress bar.
@@ -541,6 +543,8 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         with _all_or_nothing(self):
             self._check_parameters()
             device = resolve_device(self.device)
+            if self.checkpoint_dir is not None:
+                require_folder("checkpoint_dir", self.checkpoint_dir)
             # Encoding images may take hours: their labels are checked before.
             reject_container("X", X)
             reject_other_order(X=X, y=y, sensitive_features=sensitive_features)
@@ -698,6 +702,7 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
             verbose=bool(self.verbose),
             checkpoint_dir=self.checkpoint_dir,
             seed=self._seed(),
+            seed_is_new=self.random_state is None,
         )
 
     def _seed(self) -> int:

@@ -3,20 +3,24 @@
 import math
 import pickle
 import random
+import shutil
 
+import joblib
 import numpy as np
 import pytest
 import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import Pipeline
 
 from skfairlatent import FairLatentTransformer
 from skfairlatent._batches import CellSampler
-from skfairlatent._checkpoint import FILE_NAME
 from skfairlatent._device import Generators
 from skfairlatent._layout import CellLayout
 from skfairlatent._objective import TERMS, LossWeights, Objective
 from skfairlatent._step import TrainingStep
 from skfairlatent._training import RECOVERY_FACTOR, WARM_UP, Trainer, TrainingConfig
-from skfairlatent.exceptions import CheckpointError, TrainingDivergedError
+from skfairlatent.exceptions import CheckpointError, FairLatentWarning, TrainingDivergedError
 from skfairlatent.flows import Glow
 
 N_ROWS, N_FEATURES = 160, 5
@@ -62,6 +66,10 @@ def assert_same_fit(first, second):
     np.testing.assert_array_equal(
         first.history_["validation_loss"], second.history_["validation_loss"]
     )
+
+
+def names_in(folder):
+    return sorted(path.name for path in folder.iterdir() if path.is_file())
 
 
 def count_steps(monkeypatch, *, interrupt_at=None):
@@ -259,7 +267,7 @@ class TestResume:
         assert_same_fit(resumed, expected)
         epochs_kept = (interrupt_at - 1) // STEPS_PER_EPOCH
         assert len(steps) == (MAX_ITER - epochs_kept) * STEPS_PER_EPOCH
-        assert not (tmp_path / FILE_NAME).exists()
+        assert names_in(tmp_path) == []
 
     def test__resume__keeps_the_lower_rate_after_a_recovery(self, data, tmp_path, monkeypatch):
         # Epoch 1 takes steps 1 to 10 because it is done twice.
@@ -284,31 +292,73 @@ class TestResume:
         return tmp_path
 
     @pytest.mark.parametrize("part", ["X", "y", "sensitive_features"])
-    def test__resume__refuses_other_data(self, data, interrupted, part):
+    def test__resume__with_other_data_starts_a_file_of_its_own(self, data, interrupted, part):
         X, y, s = (values.copy() for values in data)
         if part == "X":
             X[0, 0] += 1.0
         else:
             changed = {"y": y, "sensitive_features": s}[part]
             changed[:2] = 1 - changed[:2]
-        with pytest.raises(CheckpointError, match="other data or other parameters"):
-            estimator(checkpoint_dir=interrupted).fit(X, y, sensitive_features=s)
+        kept = names_in(interrupted)
+        found = estimator(checkpoint_dir=interrupted).fit(X, y, sensitive_features=s)
+        assert_same_fit(found, estimator().fit(X, y, sensitive_features=s))
+        assert names_in(interrupted) == kept
 
     @pytest.mark.parametrize(
         "changed", [{"lambda_di": 1.0}, {"random_state": 1}, {"max_iter": 9}, {"n_blocks": 1}]
     )
-    def test__resume__refuses_other_parameters(self, data, interrupted, changed):
-        with pytest.raises(CheckpointError, match="delete it to start anew"):
-            fitted(data, checkpoint_dir=interrupted, **changed)
+    def test__resume__with_other_parameters_starts_a_file_of_its_own(
+        self, data, interrupted, changed
+    ):
+        kept = names_in(interrupted)
+        found = fitted(data, checkpoint_dir=interrupted, **changed)
+        assert_same_fit(found, fitted(data, **changed))
+        assert names_in(interrupted) == kept
 
     def test__resume__goes_on_from_a_moved_directory(self, data, interrupted, monkeypatch):
         moved = interrupted / "moved"
         moved.mkdir()
-        (interrupted / FILE_NAME).rename(moved / FILE_NAME)
+        for name in names_in(interrupted):
+            (interrupted / name).rename(moved / name)
         steps = count_steps(monkeypatch)
         resumed = fitted(data, checkpoint_dir=moved)
         assert_same_fit(resumed, fitted(data))
         assert len(steps) == (2 * MAX_ITER - 1) * STEPS_PER_EPOCH
+
+    @pytest.mark.parametrize("state", [None, 5], ids=["default", "RandomState"])
+    def test__resume__of_the_same_call_takes_the_seed_that_was_drawn(
+        self, data, tmp_path, monkeypatch, state
+    ):
+        """Whatever a call draws its seed from: the one that goes on has that of the first."""
+
+        def parameters():
+            drawn_from = None if state is None else np.random.RandomState(state)
+            return {"checkpoint_dir": tmp_path, "random_state": drawn_from}
+
+        seeds, schedule = [], Trainer.run
+
+        def seen(self):
+            seeds.append(self.config.seed)
+            return schedule(self)
+
+        monkeypatch.setattr(Trainer, "run", seen)
+        with monkeypatch.context() as patched:
+            count_steps(patched, interrupt_at=7)
+            with pytest.raises(KeyboardInterrupt):
+                fitted(data, **parameters())
+        steps = count_steps(monkeypatch)
+        resumed = fitted(data, **parameters())
+        assert len(steps) == (MAX_ITER - 1) * STEPS_PER_EPOCH
+        assert seeds[0] == seeds[1]
+        monkeypatch.setattr(FairLatentTransformer, "_seed", lambda _: seeds[0])
+        assert_same_fit(resumed, fitted(data, random_state=0))
+        assert names_in(tmp_path) == []
+
+    def test__resume__another_state_of_a_generator_is_another_fit(self, data, interrupted):
+        """The members of an ensemble, which draw from one generator, never swap their seeds."""
+        kept = names_in(interrupted)
+        fitted(data, checkpoint_dir=interrupted, random_state=np.random.RandomState(9))
+        assert names_in(interrupted) == kept
 
     def test__resume__of_a_warm_start(self, data, tmp_path, monkeypatch):
         X, y, s = data
@@ -321,10 +371,129 @@ class TestResume:
             with pytest.raises(KeyboardInterrupt):
                 model.fit(X, y, sensitive_features=s)
         assert pickle.dumps(model.flow_) == before
-        cold = estimator(checkpoint_dir=tmp_path)
-        with pytest.raises(CheckpointError, match="other data or other parameters"):
-            cold.fit(X, y, sensitive_features=s)
+        kept = names_in(tmp_path)
+        assert_same_fit(fitted(data, checkpoint_dir=tmp_path), fitted(data))
+        assert names_in(tmp_path) == kept
         assert_same_fit(model.fit(X, y, sensitive_features=s), expected)
+        assert names_in(tmp_path) == []
+
+    def test__resume__two_equal_fits_at_the_same_time_do_not_disturb_each_other(
+        self, data, interrupted, monkeypatch
+    ):
+        """The second begins in the middle of the first, as in another worker."""
+        parameters = {"checkpoint_dir": interrupted, "random_state": 0}
+        others, epoch_of = [], Trainer._run_epoch
+
+        def with_another_inside(self, epoch):
+            if not others:
+                others.append(None)
+                others[0] = fitted(data, **parameters)
+            epoch_of(self, epoch)
+
+        monkeypatch.setattr(Trainer, "_run_epoch", with_another_inside)
+        first = fitted(data, **parameters)
+        assert_same_fit(first, others[0])
+        assert names_in(interrupted) == []
+
+    @pytest.mark.parametrize("place", np.linspace(0, 1, 12, endpoint=False))
+    def test__resume__from_a_damaged_file_is_an_error_that_says_what_to_delete(
+        self, data, interrupted, place
+    ):
+        (name,) = names_in(interrupted)
+        path = interrupted / name
+        content = bytearray(path.read_bytes())
+        content[int(place * len(content))] ^= 8
+        path.write_bytes(content)
+        with pytest.raises(CheckpointError, match="delete it to start anew") as error:
+            fitted(data, checkpoint_dir=interrupted)
+        assert str(path) in str(error.value)
+        path.unlink()
+        assert_same_fit(fitted(data, checkpoint_dir=interrupted), fitted(data))
+
+    def test__resume__an_old_file_is_mentioned_and_left(self, data, tmp_path):
+        old = tmp_path / "training.pt"
+        old.write_bytes(b"of version 0.1")
+        with pytest.warns(FairLatentWarning, match=r"training.pt is of an earlier version"):
+            fitted(data, checkpoint_dir=tmp_path)
+        assert names_in(tmp_path) == [old.name]
+
+    @pytest.mark.parametrize("n_jobs", [1, 2])
+    def test__search__its_fits_share_a_directory(self, data, tmp_path, n_jobs):
+        X, y, s = data
+        fair = estimator(batch_size=64, max_iter=2)
+        pipeline = Pipeline([("fair", fair), ("classifier", LogisticRegression())])
+        grid = {"fair__lambda_di": [1.0, 20.0]}
+        expected = GridSearchCV(pipeline, grid, cv=2, refit=False)
+        expected.fit(X, y, fair__sensitive_features=s)
+        pipeline.set_params(fair__checkpoint_dir=tmp_path)
+        search = GridSearchCV(pipeline, grid, cv=2, refit=False, error_score="raise")
+        with joblib.parallel_backend("threading", n_jobs=n_jobs):
+            search.fit(X, y, fair__sensitive_features=s)
+        if n_jobs == 1:
+            for name in ("mean_test_score", "std_test_score"):
+                np.testing.assert_array_equal(search.cv_results_[name], expected.cv_results_[name])
+        assert names_in(tmp_path) == []
+
+    def test__search__that_was_killed_goes_on(self, data, tmp_path, monkeypatch):
+        X, y, s = data
+        fair = estimator(checkpoint_dir=tmp_path)
+        grid = {"lambda_di": [1.0, 20.0]}
+        search = GridSearchCV(
+            fair, grid, cv=2, refit=False, scoring=lambda *_: 0.0, error_score="raise"
+        )
+        with monkeypatch.context() as patched:
+            count_steps(patched, interrupt_at=30)
+            with pytest.raises(KeyboardInterrupt):
+                search.fit(X, y, sensitive_features=s)
+        assert len(names_in(tmp_path)) == 1
+        search.fit(X, y, sensitive_features=s)
+        assert names_in(tmp_path) == []
+
+
+class TestFullDisk:
+    """What is written beside a fit never ends it; what is known before is told before."""
+
+    @pytest.fixture
+    def full(self):
+        """Let files have 2,000 bytes: a disk with so much room, without being root."""
+        resource = pytest.importorskip("resource", reason="needs POSIX limits")
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2000, hard))
+        yield
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    @pytest.mark.usefixtures("full")
+    def test__fit__goes_on_without_its_state(self, data, tmp_path):
+        with pytest.warns(FairLatentWarning, match=r"cannot be kept in .*free some space") as seen:
+            model = fitted(data, checkpoint_dir=tmp_path)
+        assert [warning.filename for warning in seen] == [__file__]
+        assert str(tmp_path) in str(seen[0].message)
+        assert_same_fit(model, fitted(data))
+        assert names_in(tmp_path) == []
+
+    def test__fit__goes_on_when_the_folder_disappears(self, data, tmp_path, monkeypatch):
+        folder, epoch_of = tmp_path / "states", Trainer._run_epoch
+
+        def removing(self, epoch):
+            shutil.rmtree(folder, ignore_errors=True)
+            epoch_of(self, epoch)
+
+        monkeypatch.setattr(Trainer, "_run_epoch", removing)
+        with pytest.warns(FairLatentWarning, match=r"There is no folder"):
+            fitted(data, checkpoint_dir=folder)
+
+    def test__fit__a_file_as_checkpoint_dir_is_told_before_training(
+        self, data, tmp_path, monkeypatch
+    ):
+        file = tmp_path / "file"
+        file.touch()
+        steps = count_steps(monkeypatch)
+        for wrong in (file, file / "folder"):
+            with pytest.raises(NotADirectoryError, match="checkpoint_dir is a file, or is in one"):
+                fitted(data, checkpoint_dir=wrong)
+        with pytest.raises(ValueError, match="checkpoint_dir='' is not the path of a folder"):
+            fitted(data, checkpoint_dir="")
+        assert steps == []
 
 
 def poison_steps(monkeypatch, poisoned):

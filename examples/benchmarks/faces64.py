@@ -19,7 +19,6 @@ import pandas as pd
 import torch
 from _common import DATA_VARIABLE, code_fingerprint, rst_table
 from PIL import Image
-from safetensors.numpy import save_file
 from sklearn.base import clone
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
@@ -27,6 +26,7 @@ from sklearn.metrics import accuracy_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from skfairlatent._tensor_files import pack
 from skfairlatent.datasets import load_embeddings, load_image_folder
 from skfairlatent.encoders import DiffAEEncoder
 
@@ -74,7 +74,8 @@ def save_attributes(path, encoder, data):
     weights = np.vstack([model.coef_[0] for model in models]) / scaler.scale_
     bias = np.array([model.intercept_[0] for model in models]) - weights @ scaler.mean_
     tensors = {"weights": weights.astype(np.float32), "bias": bias.astype(np.float32)}
-    save_file(tensors, path, metadata={"attributes": " ".join(ATTRIBUTES)})
+    tensors = {name: torch.from_numpy(value) for name, value in tensors.items()}
+    path.write_bytes(pack(tensors, {"attributes": " ".join(ATTRIBUTES)}))
 
 
 def psnr(images, others):

@@ -7,13 +7,12 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from skfairlatent._checkpoint import replace_file
+from skfairlatent._writing import replace_file
 from skfairlatent.counterfactuals import Counterfactuals
 from skfairlatent.diagnostics import LatentDiagnostics
 from skfairlatent.inspection._drawing import as_label
@@ -130,12 +129,7 @@ class AuditReport:
             )
         is_page = path.suffix.lower() == ".html"
         text = self.to_html() if is_page else json.dumps(self.to_dict(), allow_nan=False, indent=1)
-        try:
-            replace_file(path, partial(_write, text))
-        except OSError as error:
-            remedy = "make the folder first" if not path.parent.is_dir() else "choose another path"
-            message = f"the audit cannot be written there ({error.strerror}): {remedy}"
-            raise OSError(error.errno, message, str(path)) from error
+        replace_file(path, text.encode(errors="backslashreplace"), "The audit")
 
     def to_html(self) -> str:
         """Return the page as text."""
@@ -191,7 +185,3 @@ class AuditReport:
         table = self.differences[columns].round(3).to_string()
         texts = [as_label(text) for text in (f"{self.title} ({self.date})", *self.summary)]
         return "\n\n".join([*texts, table])
-
-
-def _write(text: str, path: Path) -> None:
-    path.write_text(text, encoding="utf-8", errors="backslashreplace")

@@ -8,15 +8,16 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from safetensors import safe_open
 from scipy.special import expit
 from sklearn.utils import Bunch
 
+from skfairlatent._tensor_files import read_tensors, verify
 from skfairlatent.encoders.diffae._model import load_model
 
 WEIGHTS = "faces64"
 # Logistic regressions of CelebA's attributes on the codes: ``faces64.py --attributes`` makes it.
 ATTRIBUTES = "faces64_attributes.safetensors"
+_REMEDY = "install the package again"
 
 
 def make_faces(n_samples: int = 2000, *, random_state: int | None = 0) -> Bunch:
@@ -72,8 +73,9 @@ def make_faces(n_samples: int = 2000, *, random_state: int | None = 0) -> Bunch:
     statistics = load_model(WEIGHTS, None, None).require_statistics(WEIGHTS)
     codes = statistics.sample(n_samples, generator)
     path = Path(str(files("skfairlatent.encoders.diffae") / "weights" / ATTRIBUTES))
-    with safe_open(path, "np") as file:
-        names = file.metadata()["attributes"].split()
-        likely = expit(codes @ file.get_tensor("weights").T + file.get_tensor("bias"))
+    header, tensors = read_tensors(path, _REMEDY)
+    verify(path, header, tensors, _REMEDY)
+    names = header["attributes"].split()
+    likely = expit(codes @ tensors["weights"].numpy().T + tensors["bias"].numpy())
     drawn = (generator.random(likely.shape) < likely).astype(np.int64)
     return Bunch(data=codes, frame=pd.DataFrame(drawn, columns=names))

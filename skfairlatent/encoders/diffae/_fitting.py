@@ -2,16 +2,21 @@
 
 __all__ = ["fit_network"]
 
+import contextlib
+import json
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from typing import Any
 
-import joblib
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import torch
 
 from skfairlatent._checkpoint import Checkpoint
+from skfairlatent._tensor_files import digest_of
 from skfairlatent._user_warnings import UserLine
+from skfairlatent._writing import require_folder
 from skfairlatent.encoders._chunks import map_chunks
 from skfairlatent.encoders._images import ImageSource
 from skfairlatent.encoders.diffae._batches import TrainingData
@@ -24,7 +29,7 @@ from skfairlatent.encoders.diffae._networks import DiffusionAutoencoder
 from skfairlatent.encoders.diffae._options import DiffAETraining
 from skfairlatent.encoders.diffae._pictures import ProgressPictures
 from skfairlatent.encoders.diffae._statistics import LatentStatistics
-from skfairlatent.encoders.diffae._training import Trainer
+from skfairlatent.encoders.diffae._training import Trainer, TrainingPlan
 
 # Codes of at most so many images are measured for sampling.
 STATISTICS_IMAGES = 20_000
@@ -67,39 +72,56 @@ def fit_network(
     """
     if len(source) < MIN_IMAGES:
         raise ValueError(f"X holds {len(source)} image: training needs {MIN_IMAGES} or more.")
-    identity: list[Any] = []
     if isinstance(start, DiffAEConfig):
-        config = start
-        _warn_if_codes_are_narrow(config)
+        _warn_if_codes_are_narrow(start)
     else:
-        config = start.config
-        identity = [joblib.hash(start.network.state_dict())]
         start.require_decoder()
     targets = label_targets(y, len(source)) if training.label_weight else None
     plan = training.plan(len(source), seed)
-    checkpoint = None
-    if training.checkpoint_dir is not None:
-        images = [source.digests(slice(i, i + CHUNK)) for i in range(0, len(source), CHUNK)]
-        identity = [*identity, asdict(plan), config.to_dict(), images, targets]
-        checkpoint = Checkpoint(training.checkpoint_dir, joblib.hash(identity))
     pictures = None
     if training.sample_dir is not None:
         pictures = ProgressPictures(training.sample_dir, source, device)
+    with _checkpoint(source, targets, start, training, plan) as checkpoint:
+        network = _first_network(start, seed).to(device)
+        channels_last(network)
+        trainer = Trainer(
+            network,
+            TrainingData(source.read, len(source), targets),
+            plan,
+            checkpoint,
+            verbose=verbose,
+            on_checkpoint=pictures,
+        )
+        averaged = trainer.run(training.max_seconds or float("inf")).to("cpu")
+        return _finished(averaged, source, device), pd.DataFrame(trainer.state.history)
+
+
+def _first_network(start: DiffAEConfig | Model, seed: int) -> DiffusionAutoencoder:
+    config = start if isinstance(start, DiffAEConfig) else start.config
     network = random_network(config, torch.Generator("cpu").manual_seed(seed))
     if isinstance(start, Model):
         network.load_state_dict(start.network.state_dict())
-    network.to(device)
-    channels_last(network)
-    trainer = Trainer(
-        network,
-        TrainingData(source.read, len(source), targets),
-        plan,
-        checkpoint,
-        verbose=verbose,
-        on_checkpoint=pictures,
-    )
-    averaged = trainer.run(training.max_seconds or float("inf")).to("cpu")
-    return _finished(averaged, source, device), pd.DataFrame(trainer.state.history)
+    return network
+
+
+def _checkpoint(
+    source: ImageSource,
+    targets: npt.NDArray[np.float32] | None,
+    start: DiffAEConfig | Model,
+    training: DiffAETraining,
+    plan: TrainingPlan,
+) -> AbstractContextManager[Checkpoint | None]:
+    if training.checkpoint_dir is None:
+        return contextlib.nullcontext()
+    require_folder("checkpoint_dir", training.checkpoint_dir)  # before all images are read
+    tensors = {} if targets is None else {"targets": torch.from_numpy(targets)}
+    config = start if isinstance(start, DiffAEConfig) else start.config
+    if isinstance(start, Model):
+        tensors |= start.network.state_dict()
+    rows = range(0, len(source), CHUNK)
+    images = [each.hex() for i in rows for each in source.digests(slice(i, i + CHUNK))]
+    settings = json.dumps([asdict(plan), config.to_dict(), images], default=float)
+    return Checkpoint(training.checkpoint_dir, digest_of(settings, tensors)[:32])
 
 
 def _warn_if_codes_are_narrow(config: DiffAEConfig) -> None:

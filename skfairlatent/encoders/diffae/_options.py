@@ -68,7 +68,8 @@ class DiffAETraining:
         same images and settings goes on.
 
     checkpoint_dir : path-like or None, default=None
-        Directory that keeps the state about once a minute. It is left there after the training.
+        Directory that keeps the state about once a minute, in a file named by images and settings.
+        It is left there after the training.
 
     sample_dir : path-like or None, default=None
         Directory for pictures made whenever the state is kept: rows of originals, their

@@ -2,13 +2,16 @@
 
 __all__ = ["ProgressPictures"]
 
+import io
 import os
-from pathlib import Path
+import re
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from skfairlatent._user_warnings import warn_user
+from skfairlatent._writing import replace_file, require_folder
 from skfairlatent.encoders._images import ImageSource
 from skfairlatent.encoders.diffae._codec import Codec
 from skfairlatent.encoders.diffae._dpm_solver import DPMSolver
@@ -16,6 +19,7 @@ from skfairlatent.encoders.diffae._networks import DiffusionAutoencoder
 
 N_IMAGES = 8
 N_STEPS = 10
+_NUMBERED = re.compile(r"progress-(\d+)\.png")
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -38,23 +42,48 @@ class ProgressPictures:
     def __init__(
         self, directory: str | os.PathLike[str], source: ImageSource, device: torch.device
     ) -> None:
-        self.directory, self.device = Path(directory).expanduser(), device
-        self.directory.mkdir(parents=True, exist_ok=True)
+        self.directory, self.device = require_folder("sample_dir", directory), device
         self.images = source.read(slice(0, N_IMAGES))
+        _as_png([self.images])  # before the training, should Pillow be missing
+        self._works = True
 
     def __call__(self, network: DiffusionAutoencoder) -> None:
-        """Draw and write one picture."""
+        """Draw and write one picture.
+
+        Warns
+        -----
+        FairLatentWarning
+            The first time that it cannot be made, as on a full disk: that ends no training.
+        """
+        try:
+            picture = _as_png(self._draw(network))
+            path = self.directory / f"progress-{self._next_number():04d}.png"
+            replace_file(path, picture, "The picture")
+        except (OSError, MemoryError, RuntimeError) as error:  # also a GPU that is full
+            if self._works:
+                warn_user(
+                    f"A picture of the progress cannot be made in {self.directory} ({error}). The "
+                    "training goes on all the same."
+                )
+            self._works = False
+
+    def _draw(self, network: DiffusionAutoencoder) -> list[Pixels]:
         codec = Codec(network, network.config.image_size, self.device, "float32")
         codes = codec.encode(self.images)
         solver = DPMSolver(network.config.T, N_STEPS)
         found = codec.invert(self.images, codes, solver)
         drawn = np.random.default_rng(0).standard_normal(found.shape, dtype=np.float32)
-        rows = [self.images, *(codec.decode(codes, noise, solver) for noise in (found, drawn))]
-        number = len(list(self.directory.glob("progress-*.png"))) + 1
-        _save_grid(self.directory / f"progress-{number:04d}.png", rows)
+        return [self.images, *(codec.decode(codes, noise, solver) for noise in (found, drawn))]
+
+    def _next_number(self) -> int:
+        found = [_NUMBERED.fullmatch(path.name) for path in self.directory.iterdir()]
+        return 1 + max((int(match[1]) for match in found if match), default=0)
 
 
-def _save_grid(path: Path, rows: list[Pixels]) -> None:
+def _as_png(rows: list[Pixels]) -> bytes:
     from PIL import Image  # noqa: PLC0415 - an optional extra
 
-    Image.fromarray(np.concatenate([np.concatenate(list(row), axis=1) for row in rows])).save(path)
+    content = io.BytesIO()
+    grid = np.concatenate([np.concatenate(list(row), axis=1) for row in rows])
+    Image.fromarray(grid).save(content, format="PNG")
+    return content.getvalue()

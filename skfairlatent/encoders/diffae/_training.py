@@ -179,8 +179,9 @@ class Trainer:
         self.state = _State()
         self._unread = torch.zeros(len(LOSSES), dtype=torch.float32, device=self.device)
         self._n_unread = 0
-        if checkpoint is not None and (saved := checkpoint.read(self.device)) is not None:
-            self._restore(saved)
+        if checkpoint is not None and (saved := checkpoint.read()) is not None:
+            with checkpoint.explained():
+                self._restore(saved)
 
     def run(self, max_seconds: float = math.inf) -> DiffusionAutoencoder:
         """Train to the end of the plan, or for so many seconds; return the averaged network."""

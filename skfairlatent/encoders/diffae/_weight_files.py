@@ -20,9 +20,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from skfairlatent._tensor_files import DIGEST, read_tensors, verify
 from skfairlatent.encoders.diffae._statistics import LatentStatistics
 from skfairlatent.encoders.diffae._torch_files import (
     GIVE_WEIGHTS,
@@ -31,7 +31,10 @@ from skfairlatent.encoders.diffae._torch_files import (
 )
 from skfairlatent.exceptions import CheckpointError
 
-FORMAT = "skfairlatent-diffae-1"
+FORMAT = "skfairlatent-diffae-2"
+# Without a digest, which came with the second.
+_FIRST_FORMAT = "skfairlatent-diffae-1"
+_REMEDY = "download or copy it again"
 # FORMAT of skfairlatent._persistence, which imports this package and not the reverse.
 _TRANSFORMER_FORMAT = "skfairlatent.FairLatentTransformer"
 MEAN, FACTOR = "statistics.mean", "statistics.factor"
@@ -201,16 +204,18 @@ def is_finite(value: Tensor) -> bool:
 
 
 def _read_safetensors(path: Path) -> FileContent:
+    metadata, tensors = read_tensors(path, _REMEDY)
+    # Either tells that there was a digest, should the other be damaged.
+    if DIGEST in metadata or metadata.get("format") == FORMAT:
+        verify(path, metadata, tensors, _REMEDY)
+    metadata.pop(DIGEST, None)
+    is_ours = "config" in metadata
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata = dict(file.metadata() or {})
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        is_ours = "config" in metadata
         settings = json.loads(metadata.pop("config", "{}"))
-    except (SafetensorError, ValueError) as error:
+    except (RecursionError, ValueError) as error:
         raise CheckpointError(
-            f"{path} is damaged or is no safetensors file ({error}): download or copy it again."
-        ) from error
+            f"{path} has a config that is no JSON ({error}); {_REMEDY}."
+        ) from None
     if not isinstance(settings, dict):
         raise CheckpointError(f"{path} has a config that is no dictionary: {settings!r:.80}.")
     written = metadata.pop("format", FORMAT)
@@ -219,7 +224,7 @@ def _read_safetensors(path: Path) -> FileContent:
             f"{path} holds a fitted FairLatentTransformer, not weights of an encoder: load it by "
             f"FairLatentTransformer.load({str(path)!r})."
         )
-    if written.startswith("skfairlatent") and written != FORMAT:
+    if written.startswith("skfairlatent") and written not in (FORMAT, _FIRST_FORMAT):
         raise CheckpointError(
             f"{path} has the format {written!r}, this version of skfairlatent reads {FORMAT!r}: "
             "read it with the version that wrote it."

@@ -2,25 +2,22 @@
 
 __all__ = ["RESERVED", "write_weights"]
 
-import errno
 import json
 import os
 from collections.abc import Mapping
-from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import save_file
 from torch import Tensor
 
-from skfairlatent._checkpoint import replace_file
+from skfairlatent._tensor_files import DIGEST, pack
+from skfairlatent._writing import replace_file
 from skfairlatent.encoders.diffae._config import DiffAEConfig
 from skfairlatent.encoders.diffae._networks import DiffusionAutoencoder, SemanticEncoder
 from skfairlatent.encoders.diffae._statistics import LatentStatistics
 from skfairlatent.encoders.diffae._weight_files import FACTOR, FORMAT, MEAN, is_finite
 
 # Keys of the metadata that are ours.
-RESERVED = ("format", "config")
+RESERVED = ("format", "config", DIGEST)
 _DTYPES = (torch.float32, torch.float16)
 
 
@@ -60,12 +57,6 @@ def write_weights(
         If the path is a folder, the disk is full or the place is not writable; what was there is
         unchanged.
     """
-    target = Path(path).expanduser()
-    if target.is_dir():
-        raise IsADirectoryError(
-            f"{target} is a folder: give the path of a file in it, as "
-            f"{str(target / 'weights.safetensors')!r}."
-        )
     config = config or getattr(network, "config", None)
     if config is None:
         raise ValueError(
@@ -79,16 +70,7 @@ def write_weights(
         tensors[MEAN] = torch.from_numpy(statistics.mean.copy())
         tensors[FACTOR] = torch.from_numpy(statistics.factor.copy())
     header = {**notes, "format": FORMAT, "config": json.dumps(config.to_dict())}
-    try:
-        replace_file(target, lambda temporary: _save(temporary, tensors, header))
-    except (OSError, SafetensorError) as error:  # which name a temporary file, or none
-        raise OSError(
-            getattr(error, "errno", errno.EIO),
-            f"{getattr(error, 'strerror', error)}. The weights were not written, and what was "
-            "there before is unchanged: make room in an existing, writable folder, or write "
-            "elsewhere",
-            str(target),
-        ) from error
+    replace_file(path, pack(tensors, header), "The file of weights")
 
 
 def _check_arguments(dtype: torch.dtype, metadata: Mapping[str, str]) -> None:
@@ -98,7 +80,7 @@ def _check_arguments(dtype: torch.dtype, metadata: Mapping[str, str]) -> None:
         if name in RESERVED or not isinstance(value, str):
             raise ValueError(
                 f"metadata {name!r}: {value!r} cannot be kept: values are text, and "
-                f"{' and '.join(RESERVED)} are written anyway."
+                f"{', '.join(RESERVED)} are written anyway."
             )
 
 
@@ -117,12 +99,3 @@ def _narrowed(name: str, value: Tensor, dtype: torch.dtype) -> Tensor:
     if not is_finite(narrowed):
         raise ValueError(f"{name} is not finite in {dtype}, and cannot be written.")
     return narrowed
-
-
-def _save(path: Path, tensors: dict[str, Tensor], header: dict[str, str]) -> None:
-    """Write and wait until the disk has it: some file systems report a full disk only then."""
-    mode = path.stat().st_mode  # safetensors makes files that nobody else can read
-    save_file(tensors, path, metadata=header)
-    path.chmod(mode)
-    with path.open("rb+") as file:
-        os.fsync(file.fileno())

@@ -7,12 +7,15 @@ import re
 import subprocess
 import sys
 from collections import OrderedDict
+from importlib.resources import files
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 
+from skfairlatent._tensor_files import read_tensors, verify
 from skfairlatent.encoders.diffae._config import OFFICIAL_CONFIGS, DiffAEConfig
 from skfairlatent.encoders.diffae._networks import DiffusionAutoencoder, SemanticEncoder
 from skfairlatent.encoders.diffae._statistics import LatentStatistics
@@ -325,7 +328,7 @@ def test__read_weights__refuses_damaged_safetensors(tmp_path, network, damage):
     damaged = {
         "cut": whole[:-5],
         "header": whole[:8] + b"}" + whole[9:],
-        "format": whole.replace(b"diffae-1", b"diffae-2"),
+        "format": whole.replace(b"diffae-2", b"diffae-1"),
         "config": whole.replace(b'\\"model_channels\\": 8', b'\\"model_channelz\\": 8'),
         "empty": b"",
         "page": b"<html>Google Drive - Virus scan warning</html>",
@@ -334,6 +337,37 @@ def test__read_weights__refuses_damaged_safetensors(tmp_path, network, damage):
     path.write_bytes(damaged)
     with pytest.raises(CheckpointError, match=str(path)):
         read_weights(path)
+
+
+def test__read_weights__every_flipped_bit_is_noticed(tmp_path, network):
+    """In the length, the metadata, the names and shapes, and the numbers."""
+    path = tmp_path / "a.safetensors"
+    write_weights(path, network.encoder, config=CONFIG)
+    whole = path.read_bytes()
+    marks = [whole.index(b"skfairlatent_digest"), whole.index(b'"format"'), whole.index(b"diffae")]
+    places = [*range(12), *(m + i for m in marks for i in (1, 5, 10))]
+    for place in [*places, *np.linspace(12, len(whole) - 1, 40).astype(int)]:
+        content = bytearray(whole)
+        content[place] ^= 4
+        path.write_bytes(content)
+        with pytest.raises(CheckpointError, match=str(path)):
+            read_weights(path)
+
+
+def test__read_weights__reads_files_of_the_version_before_digests(tmp_path, network):
+    path, header = tmp_path / "a.safetensors", {"format": "skfairlatent-diffae-1"}
+    header["config"] = json.dumps(CONFIG.to_dict())
+    save_file(dict(network.state_dict()), path, metadata=header)
+    found = read_weights(path)
+    assert found.is_ours
+    assert _equal(found.tensors, network.state_dict())
+
+
+@pytest.mark.parametrize("name", ["faces64", "faces64_unsupervised", "faces64_attributes"])
+def test__weights_that_ship__hold_a_digest(name):
+    path = Path(str(files("skfairlatent.encoders.diffae") / "weights" / f"{name}.safetensors"))
+    header, tensors = read_tensors(path, "install again")
+    verify(path, header, tensors, "install again")
 
 
 def test__read_weights__needs_a_file(tmp_path):
@@ -430,7 +464,7 @@ def test__write_weights__refuses_weights_that_float16_cannot_hold(tmp_path):
 def test__write_weights__names_the_path_given(tmp_path, network, place):
     (tmp_path / "file").touch()
     path = tmp_path / place
-    reason = "is a folder: give the path of a file in it" if not place else "were not written"
+    reason = "is a folder: give the path of a file in it" if not place else "was not written"
     with pytest.raises(OSError, match=reason) as caught:
         write_weights(path, network)
     assert str(path) in str(caught.value)
@@ -445,7 +479,7 @@ def test__write_weights__a_full_disk_leaves_what_was_there(tmp_path, network):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
     try:
-        with pytest.raises(OSError, match="were not written, and what was there before"):
+        with pytest.raises(OSError, match="was not written, and what was there before"):
             write_weights(path, network)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
