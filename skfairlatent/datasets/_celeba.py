@@ -44,12 +44,14 @@ def load_celeba(  # noqa: PLR0913 - one keyword for each independent choice
     crop: tuple[int, int, int, int] | None = None,
     size: int | tuple[int, int] | None = None,
 ) -> Bunch:
-    """Load aligned CelebA faces and their 40 attributes from the official files.
+    """Load aligned CelebA faces and their 40 attributes from the official files or Kaggle's.
 
     The folder holds ``img_align_celeba.zip`` or ``img_align_celeba/``, ``list_attr_celeba.txt``
     and optionally ``list_eval_partition.txt`` and ``identity_CelebA.txt``, either side by side or
-    in the official folders ``Img``, ``Anno`` and ``Eval``. Nothing is unpacked. CelebA is
-    for non-commercial research.
+    in the official folders ``Img``, ``Anno`` and ``Eval``. Tables may be CSV files with a header
+    instead, as on Kaggle (``list_attr_celeba.csv``), and images may be in a folder of the folder.
+    Attributes must be -1 or 1: read a table of 0 and 1 with :func:`load_image_folder`. Nothing is
+    unpacked. CelebA is for non-commercial research.
 
     Parameters
     ----------
@@ -57,7 +59,7 @@ def load_celeba(  # noqa: PLR0913 - one keyword for each independent choice
         The folder.
     split : {"train", "valid", "test"} or sequence of them, default=None
         Keep these splits. Without ``list_eval_partition.txt`` the split follows from the image
-        number, as in the official partition.
+        number, 1 to 202,599, as in the official partition.
     columns : sequence of str, default=None
         Keep these attributes, such as ``["Smiling", "Male"]``; all by default.
     max_images : int, default=None
@@ -93,8 +95,12 @@ def load_celeba(  # noqa: PLR0913 - one keyword for each independent choice
         If the folder, a file, or an image named in the table is absent.
     ImportError
         If Pillow is not installed: ``pip install "skfairlatent[images]"``.
+    TypeError
+        If an image has more than 8 bits a channel.
     ValueError
-        If a table is cut short, an image is corrupt, or an option is unknown.
+        If a table is cut short, names an image twice, has rows of another width than its header
+        or holds other values than published; if an image is corrupt or too large; or if an option
+        is unknown.
 
     References
     ----------
@@ -171,8 +177,12 @@ def load_celeba_hq(
         If the folder, a file, or an image named in the table is absent.
     ImportError
         If Pillow is not installed: ``pip install "skfairlatent[images]"``.
+    TypeError
+        If an image has more than 8 bits a channel.
     ValueError
-        If a table is cut short, an image is corrupt, or an option is unknown.
+        If a table is cut short, names an image twice, has rows of another width than its header
+        or holds other values than published; if an image is corrupt or too large; or if an option
+        is unknown.
 
     References
     ----------

@@ -49,12 +49,13 @@ def load_embeddings(
     ----------
     folder : path-like
         An ``embeddings.npz``, or a folder that holds one, with the entries ``codes``
-        (n, n_features) uint8, ``scale`` and ``offset`` (n_features,), and ``image_id`` (n,).
+        (n, n_features) uint8, ``scale`` and ``offset`` (n_features,) of finite floats, and
+        ``image_id`` (n,) of text or integers.
     attributes : path-like or DataFrame, default=None
         The table of attributes, with a column ``image_id``; rows may be in another order, and
         more than the embeddings. By default ``attributes.csv`` beside the embeddings.
     split : str or sequence of str, default=None
-        Keep the rows of these splits.
+        Keep the rows of these splits, compared as text. Rows without a split belong to none.
     columns : sequence of str, default=None
         Keep these attributes; all by default.
     max_samples : int, default=None
@@ -81,7 +82,8 @@ def load_embeddings(
     FileNotFoundError
         If the embeddings or the table are absent.
     ValueError
-        If the file is corrupt, lacks an entry, or names an image that the table does not.
+        If a file is corrupt, lacks an entry or holds one of another type or shape, or names an
+        image that the table does not.
 
     Examples
     --------

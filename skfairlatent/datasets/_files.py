@@ -14,7 +14,7 @@ PathLike: TypeAlias = str | os.PathLike[str]
 def require_path(path: PathLike, what: str) -> Path:
     """Return ``path`` as a Path, or raise FileNotFoundError naming ``what`` was expected there."""
     if not isinstance(path, str | os.PathLike):
-        msg = f"{path!r} is a {type(path).__name__}, not a path: pass the path of {what}."
+        msg = f"A {type(path).__name__} is no path: pass the path of {what}."
         raise TypeError(msg)
     if not os.fspath(path):
         msg = f"The path is empty: pass the path of {what}; '.' is the current folder."
@@ -40,8 +40,13 @@ def find_file(root: Path, candidates: Iterable[str]) -> Path | None:
 
 
 def require_file(root: Path, candidates: Iterable[str], what: str) -> Path:
-    """Return the first of ``candidates`` under ``root``, or raise FileNotFoundError."""
+    """Return the first of ``candidates`` in the folder ``root``, or raise FileNotFoundError."""
     names = list(candidates)
+    if not root.is_dir():
+        msg = (
+            f"{str(root)!r} is no folder: pass the folder of the files, unpacked from an archive."
+        )
+        raise NotADirectoryError(msg)
     found = find_file(root, names)
     if found is None:
         msg = f"No {what} in {str(root)!r}: expected one of {', '.join(names)} there."
@@ -70,8 +75,11 @@ def open_regular(path: PathLike, name: str, *, limit: int | None = None) -> Bina
     """
     try:
         status = os.stat(path)  # noqa: PTH116 - 100,000 paths need not become objects
-    except FileNotFoundError as error:
-        msg = f"{name} does not exist, or is a link to what does not: pass the path of a file."
+    except OSError as error:
+        msg = (
+            f"{name} does not exist, or is a link to what does not ({error.strerror}): pass the "
+            "path of a file."
+        )
         raise FileNotFoundError(msg) from error
     if stat.S_ISDIR(status.st_mode):
         msg = f"{name} is a folder: pass the path of a file."

@@ -32,7 +32,8 @@ def load_image_folder(  # noqa: PLR0913 - one keyword for each independent choic
 ) -> Bunch:
     """Load images and their attributes from a folder or a zip.
 
-    Rows are chosen before anything is decoded, and a zip is read without unpacking.
+    Rows are chosen before anything is decoded, and a zip is read without unpacking. Images
+    without a row are left out.
 
     Parameters
     ----------
@@ -42,10 +43,12 @@ def load_image_folder(  # noqa: PLR0913 - one keyword for each independent choic
     attributes : path-like or DataFrame, default=None
         The table, one row an image: a CSV file or a DataFrame. A column ``image_id``,
         ``file_name``, ``filename`` or ``image`` names the image, with or without its suffix; a
-        column ``split`` is optional. By default ``attributes.csv`` or ``metadata.csv`` in the
-        folder, or beside the zip.
+        column ``split`` is optional. The file is UTF-8, its fields are parted by commas,
+        semicolons or tabs, and it may be packed by gzip. By default ``attributes.csv`` or
+        ``metadata.csv`` in the folder, or beside the zip.
     split : str or sequence of str, default=None
-        Keep the rows of these splits.
+        Keep the rows of these splits, compared as text: 1 and ``"1"`` are the same. Rows without
+        a split belong to none.
     columns : sequence of str, default=None
         Keep these attributes; all by default.
     max_images : int, default=None
@@ -74,7 +77,7 @@ def load_image_folder(  # noqa: PLR0913 - one keyword for each independent choic
         filenames : ndarray of shape (n,), object
             Where each image is inside the folder or zip.
         split : ndarray of shape (n,), object, or None
-            The split of each row, if the table has one.
+            The split of each row as text, None where it has none, if the table has splits.
 
     Raises
     ------
@@ -82,9 +85,12 @@ def load_image_folder(  # noqa: PLR0913 - one keyword for each independent choic
         If the folder, the table, or an image named in the table is absent.
     ImportError
         If Pillow is not installed: ``pip install "skfairlatent[images]"``.
+    TypeError
+        If an image has more than 8 bits a channel.
     ValueError
-        If an image is corrupt, images differ in size, or an option is unknown; the message names
-        the file.
+        If the table is damaged or names an image twice; if an image is corrupt, no regular file,
+        or larger than 256 MiB or ``PIL.Image.MAX_IMAGE_PIXELS``; if images differ in size; or if
+        an option is unknown. The message names the file.
 
     Examples
     --------

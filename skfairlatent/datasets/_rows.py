@@ -17,6 +17,7 @@ from skfairlatent.datasets._tables import (
     NAME_COLUMNS,
     parse_table,
     read_text,
+    reject_rows,
     require_unique,
     require_unique_columns,
 )
@@ -80,9 +81,8 @@ class AttributeTable:
             )
             raise ValueError(msg)
         require_unique_columns(table.columns, source)
-        if table[column].isna().any():
-            msg = f"{source} has rows without a {column}: name their image or drop them."
-            raise ValueError(msg)
+        is_unnamed = table[column].isna() | (table[column] == "")
+        reject_rows(table[column], is_unnamed, source, "the name of an image, not NA or a gap")
         names = table[column].astype(str).to_numpy(dtype=object)
         require_unique(names, source)
         has_split = _SPLIT_COLUMN in table.columns
@@ -140,7 +140,7 @@ def read_attributes(attributes: PathLike | pd.DataFrame) -> AttributeTable:
     """Return a table given as a CSV path or as a DataFrame."""
     if isinstance(attributes, pd.DataFrame):
         return AttributeTable.from_frame(attributes, "the attribute table")
-    path = require_path(attributes, "a CSV table of attributes")
+    path = require_path(attributes, "a CSV table of attributes, or a pandas DataFrame")
     source = repr(path.name)
     # Names such as 000001 must stay text, and a split of 1 must not become 1.0 beside a gap.
     table = parse_table(read_text(path), source, as_text=(*NAME_COLUMNS, _SPLIT_COLUMN))
@@ -152,9 +152,13 @@ def wanted_splits(split: Any, present: Iterable[str], source: str) -> list[str]:
     listed = isinstance(split, Iterable) and not isinstance(split, str)
     wanted = _as_text(split if listed else [split])
     if not wanted or not set(wanted) <= set(present):
-        msg = f"split={split!r} is not in {source}: pass one of {', '.join(present)}."
+        msg = f"split={split!r} is not in {source}: pass {_one_of(present)}."
         raise ValueError(msg)
     return [name for name in present if name in wanted]
+
+
+def _one_of(present: Iterable[str]) -> str:
+    return f"one of {', '.join(present)}" if present else "None, as no row has a split"
 
 
 def _as_text(values: Iterable[Any]) -> list[str | None]:

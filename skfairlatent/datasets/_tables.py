@@ -130,6 +130,7 @@ def parse_table(
         header = _check_widths(text, delimiter, source, names)
         if not may_repeat:
             require_unique_columns([name.strip() for name in header if name.strip()], source)
+        texts = {name: str for name in header if as_text and name.strip() in as_text}
         table = pd.read_csv(
             io.StringIO(text),
             sep=delimiter or r"\s+",
@@ -138,7 +139,7 @@ def parse_table(
             index_col=False,  # or pandas takes a column for it by itself
             skipinitialspace=True,
             quoting=csv.QUOTE_NONE if spaced else csv.QUOTE_MINIMAL,
-            dtype=str if as_text is None else {n: str for n in header if n.strip() in as_text},
+            dtype=str if as_text is None else texts,
             low_memory=False,
         )
     except (pd.errors.ParserError, pd.errors.EmptyDataError, csv.Error) as error:

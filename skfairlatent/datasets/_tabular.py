@@ -1,7 +1,7 @@
 """Adult and COMPAS, read from files and parted into features, target and sensitive columns."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -69,7 +69,7 @@ _COMPAS_COLUMNS = tuple(dict.fromkeys((*_COMPAS_FEATURES, *_COMPAS_NUMBERS, "sco
 def load_adult(
     path: PathLike,
     *,
-    split: str | None = None,
+    split: str | Sequence[str] | None = None,
     sensitive: Sequence[str] = ("sex", "race"),
 ) -> Bunch:
     """Load the Adult census data: who earns more than 50,000 dollars a year.
@@ -81,8 +81,9 @@ def load_adult(
     ----------
     path : path-like
         A folder with ``adult-train.csv`` and ``adult-test.csv``, or with the UCI files
-        ``adult.data`` and ``adult.test``; or one such file. Labels may end in a full stop.
-    split : {"train", "test"}, default=None
+        ``adult.data`` and ``adult.test``; or one such file, or the ``adult.csv`` of Kaggle. If
+        there is a header, columns are found by name, in any order. Labels may end in a full stop.
+    split : {"train", "test"} or sequence of them, default=None
         Keep this split of a folder; both by default.
     sensitive : sequence of str, default=("sex", "race")
         Columns returned as sensitive features, and therefore not among the features.
@@ -112,7 +113,8 @@ def load_adult(
     FileNotFoundError
         If the path or a file in it is absent.
     ValueError
-        If a file lacks a column or holds another label, or ``split`` or ``sensitive`` is unknown.
+        If a file is damaged, lacks a column, or holds text in a column of numbers, another label
+        or another sex; or if ``split`` or ``sensitive`` is unknown.
 
     References
     ----------
@@ -195,7 +197,8 @@ def load_compas(
     FileNotFoundError
         If the path or the file in it is absent.
     ValueError
-        If the file lacks a column, or ``sensitive`` is unknown.
+        If the file is damaged, lacks a column, or holds text in a column of numbers or a number
+        out of range; or if ``sensitive`` is unknown.
 
     References
     ----------
@@ -285,7 +288,11 @@ def _part(
     table: pd.DataFrame, target: pd.Series, sensitive: Sequence[str], **extra: object
 ) -> Bunch:
     """Part the sensitive columns from the features."""
+    if not isinstance(sensitive, Iterable):
+        msg = f"sensitive={sensitive!r} is no list of columns: pass some of {list(table.columns)}."
+        raise TypeError(msg)
     names = [sensitive] if isinstance(sensitive, str) else list(sensitive)
+    require_unique_columns(names, "sensitive=")
     unknown = [name for name in names if name not in table.columns]
     if unknown:
         msg = f"sensitive={unknown} is not in the table: pass some of {list(table.columns)}."

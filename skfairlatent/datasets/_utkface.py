@@ -79,6 +79,8 @@ def load_utkface(
         If the path is absent or holds no image.
     ImportError
         If Pillow is not installed: ``pip install "skfairlatent[images]"``.
+    TypeError
+        If an image has more than 8 bits a channel.
     ValueError
         If no name has the parts, a name is in two folders, an image is corrupt, or images differ
         in size.

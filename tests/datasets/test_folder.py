@@ -115,6 +115,11 @@ def test__load_image_folder__names_the_splits_beside_gaps(folder, split):
     assert load_image_folder(folder, table, images=None).split.tolist()[1] is None
 
 
+def test__load_image_folder__says_that_no_row_has_a_split(folder):
+    with pytest.raises(ValueError, match="pass None, as no row has a split"):
+        load_image_folder(folder, _table().assign(split=None), split="train")
+
+
 def test__load_image_folder__max_images_takes_the_first_or_draws(folder):
     first = load_image_folder(folder, max_images=2)
     drawn = [load_image_folder(folder, max_images=2, random_state=seed) for seed in range(6)]
@@ -228,7 +233,7 @@ def test__load_image_folder__says_what_to_pass(folder, arguments, error, message
     ("table", "message"),
     [
         ({"id": ["a"]}, "no column that names the images: call it 'image_id'"),
-        ({"image_id": ["a", None]}, "rows without a image_id"),
+        ({"image_id": ["a", None]}, "no value in row 2 of column 'image_id'"),
         ({"image_id": ["a", "a"]}, "names a more than once"),
     ],
 )

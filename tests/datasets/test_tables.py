@@ -120,8 +120,8 @@ def test__require_numbers__may_miss_some():
     ("path", "error", "message"),
     [
         ("", ValueError, "The path is empty: pass the path of"),
-        (None, TypeError, "None is a NoneType, not a path: pass the path of"),
-        (b"x", TypeError, "b'x' is a bytes, not a path"),
+        (None, TypeError, "A NoneType is no path: pass the path of"),
+        (b"x", TypeError, "A bytes is no path"),
         ("nobody/at/all", FileNotFoundError, "does not exist: pass the path of"),
         ("~no_such_user/x", FileNotFoundError, "cannot be looked up"),
         ("a\0b", FileNotFoundError, "cannot be looked up|does not exist"),
