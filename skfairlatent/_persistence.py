@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 from safetensors.torch import save as to_bytes
+from sklearn import config_context
 from sklearn.exceptions import NotFittedError
 from torch import Tensor
 
@@ -45,6 +46,9 @@ _PLAIN: dict[str, type | tuple[type, ...]] = {
     "encoder_fingerprint_": (str, NoneType),
     "_fitted_on_images": bool,
 }
+# Methods that take metadata, and what transform may return.
+_ROUTED = ("fit", "inverse_transform")
+_OUTPUTS = ("default", "pandas", "polars")
 # Eight digits are enough to see that two differ.
 _LONG_DIGEST = re.compile(r"([0-9a-f]{8})[0-9a-f]{24,}")
 # Of an image, in pixels: larger ones would fill the memory with images of nobody.
@@ -97,6 +101,7 @@ def _rebuild(cls: type[T], state: dict[str, Any], tensors: dict[str, Tensor], en
     transformer = cls(encoder, **{**state["parameters"], "checkpoint_dir": None})
     transformer._validate_params()
     _restore_attributes(transformer, state)
+    _restore_sklearn(transformer, state)
     _restore_arrays(transformer, state, tensors)
     transformer.flow_ = _restore_flow(state, tensors)
     transformer._fitted_image_shape = _restore_shape(state)
@@ -119,6 +124,8 @@ def _state(transformer: "FairLatentTransformer") -> dict[str, Any]:
         "parameters": {name: _plain(value) for name, value in parameters.items()},
         "encoder_name": encoder if isinstance(encoder, str) else None,
         "image_shape": _image_shape(transformer),
+        "output": getattr(transformer, "_sklearn_output_config", {}).get("transform"),
+        "requests": _requests(transformer),
         "attributes": {name: getattr(transformer, name) for name in _PLAIN},
         "attributes_": transformer.attributes_,
         "feature_names": getattr(transformer, "feature_names_in_", np.empty(0)).tolist(),
@@ -131,6 +138,28 @@ def _state(transformer: "FairLatentTransformer") -> dict[str, Any]:
             "hidden_features": transformer.flow_.hidden_features,
         },
     }
+
+
+def _requests(transformer: "FairLatentTransformer") -> dict[str, dict[str, Any]]:
+    """Return the metadata that methods ask for, if scikit-learn was told otherwise."""
+    if "_metadata_request" not in vars(transformer):
+        return {}
+    routing = transformer.get_metadata_routing()
+    return {method: dict(getattr(routing, method).requests) for method in _ROUTED}
+
+
+def _restore_sklearn(transformer: "FairLatentTransformer", state: dict[str, Any]) -> None:
+    """Restore what set_output and set_fit_request were told; version 0.1 wrote none of it."""
+    if (output := state.get("output")) is not None:
+        if output not in _OUTPUTS:
+            raise ValueError(f"output is {output!r}")
+        transformer.set_output(transform=output)
+    # The methods are there only while routing is switched on; they check what they are given.
+    with config_context(enable_metadata_routing=True):
+        for method, asked in state.get("requests", {}).items():
+            if method not in _ROUTED:
+                raise ValueError(f"{method!r} asks for metadata")
+            getattr(transformer, f"set_{method}_request")(**asked)
 
 
 def _restore_attributes(transformer: "FairLatentTransformer", state: dict[str, Any]) -> None:

@@ -16,6 +16,8 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
+from sklearn import config_context
+from sklearn.base import clone
 from sklearn.decomposition import PCA
 
 from skfairlatent import FairLatentTransformer, _persistence
@@ -151,6 +153,37 @@ def test__save__leaves_out_what_belongs_to_this_machine(tmp_path):
     back = through_file(model, tmp_path)
     assert back.checkpoint_dir is None
     assert back.random_state is None
+
+
+@pytest.mark.parametrize("routing", [True, False])
+@pytest.mark.parametrize("way", WAYS)
+def test__save_and_pickle__keep_what_scikit_learn_was_told(way, routing, tmp_path):
+    X, y, s = make_rows()
+    with config_context(enable_metadata_routing=True):
+        model = FairLatentTransformer(**QUICK).set_output(transform="pandas")
+        model.set_fit_request(sensitive_features="group")
+    model.fit(X, y, sensitive_features=s)
+    with config_context(enable_metadata_routing=routing):
+        back = way(model, tmp_path)
+    pd.testing.assert_frame_equal(back.transform(X), model.transform(X))
+    for each in (back, clone(back)):
+        asked = each.get_metadata_routing()
+        assert asked.fit.requests == {"sensitive_features": "group"}
+        assert str(asked) == str(model.get_metadata_routing())
+
+
+def test__load__reads_files_that_say_nothing_of_scikit_learn(model, saved):
+    """As version 0.1 wrote them."""
+
+    def leave_out(state, _):
+        for name in ("output", "requests", "image_shape"):
+            state.pop(name)
+
+    forge(saved, leave_out)
+    back = FairLatentTransformer.load(saved)
+    X = make_rows()[0]
+    np.testing.assert_array_equal(back.transform(X), model.transform(X))
+    assert "_metadata_request" not in vars(back)
 
 
 def test__load__result_can_be_fitted_on(model, saved):
@@ -371,6 +404,13 @@ FORGERIES = {
     "history of text": nested(["history", "loss"], ["a", "b"]),
     "too few feature names": nested(["feature_names"], ["a"]),
     "feature names are numbers": nested(["feature_names"], list(range(N_FEATURES))),
+    "output that there is not": nested(["output"], "os.system"),
+    "output is a list": nested(["output"], ["pandas"]),
+    "requests of another method": nested(["requests"], {"__init__": {"device": True}}),
+    "requests of another name": nested(["requests"], {"fit": {"__class__": True}}),
+    "request is no name": nested(["requests"], {"fit": {"sensitive_features": "a b()"}}),
+    "request is a list": nested(["requests"], {"fit": {"sensitive_features": [1]}}),
+    "requests are a list": nested(["requests"], ["fit"]),
     "no parameters": without("parameters"),
     "no flow": without("flow"),
     "no mean": without("mean_"),
