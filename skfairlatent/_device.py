@@ -1,17 +1,23 @@
 """Where to compute, in which precision, and from which random numbers."""
 
-__all__ = ["Generators", "autocast_dtype", "neutral_torch_state", "resolve_device"]
+__all__ = [
+    "EXACT_MATMUL",
+    "Generators",
+    "SharedSetting",
+    "autocast_dtype",
+    "neutral_torch_state",
+    "resolve_device",
+]
 
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from functools import wraps
-from typing import Any, TypeVar, cast
+from contextlib import AbstractContextManager, ContextDecorator, ExitStack, contextmanager
+from typing import Any
 
 import torch
 
-Function = TypeVar("Function", bound=Callable[..., Any])
-
 _AUTOCAST_DEVICES = ("cpu", "cuda", "mps")
+_ROUNDED = ("tf32", "bf16")
 
 
 def resolve_device(device: str | torch.device) -> torch.device:
@@ -96,25 +102,14 @@ class Generators:
         self.on_device.manual_seed(seed)
 
 
-def neutral_torch_state(function: Function) -> Function:
-    """Make a public function compute alike whatever the user's program has set in torch.
+@contextmanager
+def neutral_torch_state() -> Iterator[None]:
+    """Compute alike whatever the user's program has set in torch; decorates public functions.
 
     Gradients are recorded and autocast, inference mode and another default device are off, for
     this thread and until the function returns. The default precision is one of the whole process,
     which must not be changed for a while: tensors and layers are made with theirs.
     """
-
-    # Not contextlib's decorator: its frame would be taken for the user's, as warnings show it.
-    @wraps(function)
-    def neutral(*args: Any, **kwargs: Any) -> Any:
-        with _neutral_torch_state():
-            return function(*args, **kwargs)
-
-    return cast("Function", neutral)
-
-
-@contextmanager
-def _neutral_torch_state() -> Iterator[None]:
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
@@ -125,6 +120,59 @@ def _neutral_torch_state() -> Iterator[None]:
         if torch.empty(0).device.type != "cpu":
             stack.enter_context(torch.device("cpu"))
         yield
+
+
+class SharedSetting(ContextDecorator):
+    """A setting of the whole process: the first thread that needs it sets it, the last undoes it.
+
+    Each setting it for itself, a thread would undo it while another still needs it, or keep what
+    another had set.
+
+    Parameters
+    ----------
+    make : callable
+        Returns a context manager that sets it.
+    """
+
+    def __init__(self, make: Callable[[], AbstractContextManager[Any]]) -> None:
+        self._make, self._lock, self._n_users = make, threading.Lock(), 0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._n_users == 0:
+                self._set = self._make()
+                self._set.__enter__()
+            self._n_users += 1
+
+    def __exit__(self, *error: object) -> None:
+        with self._lock:
+            self._n_users -= 1
+            if self._n_users == 0:
+                self._set.__exit__(None, None, None)
+
+
+@contextmanager
+def _exact_matmul() -> Iterator[None]:
+    if not hasattr(torch.backends.mkldnn, "matmul"):  # before torch 2.9
+        precision = torch.get_float32_matmul_precision()
+        torch.set_float32_matmul_precision("highest")
+        yield
+        torch.set_float32_matmul_precision(precision)
+        return
+    backends: list[Any] = [torch.backends.mkldnn.matmul, torch.backends.cuda.matmul]
+    # What a backend is not told itself it takes from a common setting: leave that so.
+    before = [(each, each.fp32_precision) for each in backends]
+    before = [(each, precision) for each, precision in before if precision in _ROUNDED]
+    for each, _ in before:
+        each.fp32_precision = "ieee"
+    yield
+    for each, precision in before:
+        each.fp32_precision = precision
+
+
+# A program may have allowed torch to round float32 to eight or eleven bits before it multiplies
+# matrices, which a flow that is to be inverted cannot bear.
+EXACT_MATMUL = SharedSetting(_exact_matmul)
 
 
 def _best_device_type() -> str:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from skfairlatent._batches import CellSampler, rows_per_cell
 from skfairlatent._checkpoint import Checkpoint
-from skfairlatent._device import Generators
+from skfairlatent._device import EXACT_MATMUL, Generators
 from skfairlatent._layout import CellLayout
 from skfairlatent._objective import LossWeights, Objective
 from skfairlatent._step import TrainingStep
@@ -88,6 +88,7 @@ def auto_input_noise(n_samples: int, n_features: int) -> float:
     return min(max(1.0, math.sqrt(n_features / n_samples / CROWDED)), LARGEST_NOISE)
 
 
+@EXACT_MATMUL
 def fit_flow(
     x: Tensor,
     annotations: Annotations,

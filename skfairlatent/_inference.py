@@ -8,6 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from skfairlatent._device import EXACT_MATMUL
 from skfairlatent.flows import Glow
 
 # Activations of this many rows fit the second-level cache of a core at d = 512. On a GPU
@@ -53,7 +54,7 @@ def map_rows(
     in_place = on_cpu and next(flow.parameters()).dtype == dtype
     placed = flow if in_place else copy.deepcopy(flow).to(device, dtype)
     rows = ROWS_ON_CPU if on_cpu else ROWS_ON_GPU
-    with torch.inference_mode():
+    with torch.inference_mode(), EXACT_MATMUL:
         frozen = placed.frozen()
         apply: Callable[[Tensor], Tensor] = frozen.inverse if inverse else frozen.transform
         # Written in place: pieces of two columns would each keep all their columns alive.

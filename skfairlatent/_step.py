@@ -93,7 +93,10 @@ class TrainingStep:
         if self.input_noise:
             noise = torch.empty_like(x).normal_(generator=self.generators.on_device)
             x = torch.add(x, noise, alpha=self.input_noise)
-        with torch.autocast(x.device.type, dtype=self._half, enabled=self._half is not None):
+        half = self._half
+        with torch.autocast(
+            x.device.type, dtype=half, enabled=half is not None, cache_enabled=False
+        ):
             z, log_det = self.flow(x)
         terms = self.objective(z, log_det)
         self.optimizer.minimize(self.objective.total(terms))

@@ -333,7 +333,7 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         self.random_state = random_state
         self.device = device
 
-    @neutral_torch_state
+    @neutral_torch_state()
     def fit(self, X: Any, y: Any = None, *, sensitive_features: Any = None) -> Self:
         """Train the flow.
 
@@ -364,7 +364,7 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         self._fit(X, y, sensitive_features)
         return self
 
-    @neutral_torch_state
+    @neutral_torch_state()
     def fit_transform(self, X: Any, y: Any = None, *, sensitive_features: Any = None) -> Array:
         """Fit, then transform the same rows; X is encoded once.
 
@@ -387,7 +387,7 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         embeddings = self._fit(X, y, sensitive_features)
         return self._forward(embeddings, self._output_slice())
 
-    @neutral_torch_state
+    @neutral_torch_state()
     def transform(self, X: Any) -> Array:
         """Map X to the label block, or with ``output="full"`` to all of the latent.
 
@@ -405,7 +405,7 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         self._check_ready()
         return self._forward(self._embed(X, reset=False), self._output_slice())
 
-    @neutral_torch_state
+    @neutral_torch_state()
     def latent(self, X: Any) -> Array:
         """Map X to all of the latent, whatever `output` says.
 
@@ -422,7 +422,7 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         self._check_ready()
         return self._forward(self._embed(X, reset=False), slice(None))
 
-    @neutral_torch_state
+    @neutral_torch_state()
     def embed(self, X: Any) -> Array:
         """Return the embeddings of X, which the flow maps: what `encoder` makes of images.
 
@@ -439,7 +439,7 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         self._check_ready()
         return self._embed(X, reset=False)
 
-    @neutral_torch_state
+    @neutral_torch_state()
     def inverse_transform(self, Z: Any, *, x_T: Any = None, decode: bool = True) -> Any:
         """Map a latent back to what `fit` was given.
 
@@ -482,7 +482,7 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         given = {} if x_T is None else {"x_T": x_T}
         return decode_embeddings(self.encoder, embeddings, self.device, **given)
 
-    @neutral_torch_state
+    @neutral_torch_state()
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the fitted transformer to a safetensors file, which holds nothing executable.
 
@@ -495,7 +495,7 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         _persistence.save(self, path)
 
     @classmethod
-    @neutral_torch_state
+    @neutral_torch_state()
     def load(
         cls,
         path: str | os.PathLike[str],

@@ -1,5 +1,6 @@
 """Fixtures of the test suite; isolation of each test is in the ``conftest.py`` above."""
 
+import contextlib
 import os
 from pathlib import Path
 from types import SimpleNamespace
@@ -45,3 +46,36 @@ def default_dtype():
     before = torch.get_default_dtype()
     yield torch.set_default_dtype
     torch.set_default_dtype(before)
+
+
+@contextlib.contextmanager
+def _set(set_to, value, before):
+    set_to(value)
+    try:
+        yield
+    finally:
+        set_to(before)
+
+
+# What a program may have set in torch around a call.
+AMBIENT = {
+    "no_grad": torch.no_grad,
+    "inference_mode": torch.inference_mode,
+    "set_grad_enabled": lambda: torch.set_grad_enabled(False),
+    "float64": lambda: _set(torch.set_default_dtype, torch.float64, torch.float32),
+    "float16": lambda: _set(torch.set_default_dtype, torch.float16, torch.float32),
+    "bfloat16": lambda: _set(torch.set_default_dtype, torch.bfloat16, torch.float32),
+    "device": lambda: torch.device("meta"),
+    "default device": lambda: _set(torch.set_default_device, "meta", None),
+    "autocast": lambda: torch.autocast("cpu", dtype=torch.bfloat16),
+    "deterministic": lambda: _set(torch.use_deterministic_algorithms, True, False),
+    "anomaly": lambda: torch.autograd.set_detect_anomaly(True),
+    "rounded matrices": lambda: _set(torch.set_float32_matmul_precision, "medium", "highest"),
+    "no denormals": lambda: _set(torch.set_flush_denormal, True, False),
+}
+
+
+@pytest.fixture(params=AMBIENT)
+def ambient(request):
+    """Return what puts torch into another state for a ``with`` block."""
+    return AMBIENT[request.param]

@@ -141,7 +141,7 @@ class TestNeutralTorchState:
     )
     def test__neutral_torch_state__is_that_of_a_new_program(self, ambient):
         plain = state_of_torch()
-        neutral = neutral_torch_state(state_of_torch)
+        neutral = neutral_torch_state()(state_of_torch)
         with ambient():
             before = state_of_torch()
             assert before != plain
@@ -149,7 +149,7 @@ class TestNeutralTorchState:
             assert state_of_torch() == before
 
     def test__neutral_torch_state__comes_back_after_an_error(self):
-        @neutral_torch_state
+        @neutral_torch_state()
         def fail():
             raise KeyError
 
@@ -159,7 +159,7 @@ class TestNeutralTorchState:
             assert torch.is_inference_mode_enabled()
 
     def test__neutral_torch_state__keeps_name_and_signature(self):
-        @neutral_torch_state
+        @neutral_torch_state()
         def function(x, *, y=1):
             """Say what it does."""
             return x, y

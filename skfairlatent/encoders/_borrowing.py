@@ -5,6 +5,8 @@ __all__ = ["Place", "borrowed", "digest_of", "modules_behind", "name_of"]
 import functools
 import hashlib
 import inspect
+import os
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
@@ -63,9 +65,13 @@ def borrowed(call: Callable[..., Any], device: torch.device) -> Iterator[Place]:
 
     Every submodule gets its own mode back, so that a frozen layer stays frozen. A module whose
     weights lie on several devices was placed by someone who knows better, and stays.
+
+    Another thread that borrows a part of the same waits: it would find modules in evaluation
+    mode, or on a device, that are about to be put back.
     """
     modules = modules_behind(call)
     with ExitStack() as stack:
+        stack.enter_context(_alone_with(call, *modules))
         for module in modules:
             for part in module.modules():
                 if part.training:
@@ -80,6 +86,41 @@ def borrowed(call: Callable[..., Any], device: torch.device) -> Iterator[Place]:
         # Not inference_mode: what a module caches in it cannot be used in a later training.
         with torch.no_grad():
             yield Place(device, *dtypes[:1])
+
+
+# The objects that are borrowed, by id, and the thread that has each.
+_BORROWERS: dict[int, int] = {}
+_RETURNED = threading.Condition()
+
+
+@contextmanager
+def _alone_with(call: Any, *modules: nn.Module) -> Iterator[None]:
+    """Wait until no other thread has borrowed a callable or a part of its modules; keep them."""
+    me = threading.get_ident()
+    wanted = {id(call), *(id(part) for module in modules for part in module.modules())}
+    with _RETURNED:
+        # All or none: two threads that wait for each other's parts would wait for ever.
+        _RETURNED.wait_for(lambda: all(_BORROWERS.get(each, me) == me for each in wanted))
+        taken = wanted - _BORROWERS.keys()
+        _BORROWERS.update(dict.fromkeys(taken, me))
+    try:
+        yield
+    finally:
+        with _RETURNED:
+            for each in taken:
+                del _BORROWERS[each]
+            _RETURNED.notify_all()
+
+
+def _forget_other_threads() -> None:
+    """Let a forked process start without loans: threads left behind never return theirs."""
+    global _RETURNED  # noqa: PLW0603 - what else a fork hook could do
+    _BORROWERS.clear()
+    _RETURNED = threading.Condition()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_other_threads)
 
 
 def digest_of(call: Any) -> str:

@@ -16,7 +16,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_array
 from torch import Tensor
 
-from skfairlatent._device import resolve_device
+from skfairlatent._device import neutral_torch_state, resolve_device
 from skfairlatent.encoders._borrowing import borrowed, digest_of, name_of
 from skfairlatent.encoders._chunks import is_out_of_memory, map_chunks
 from skfairlatent.encoders._images import ImageSource
@@ -49,7 +49,8 @@ class TorchEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
 
     The modules are trained already, and `fit` leaves them as they are; clones share them. For
     the time of a call they are put into evaluation mode and on `device`, and afterwards back to
-    how they were, so do not call from several threads, or while they are being trained.
+    how they were, so do not call while they are being trained. Of threads that call at once, one
+    after the other has them.
 
     Parameters
     ----------
@@ -86,7 +87,8 @@ class TorchEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
     Notes
     -----
     Modules in half or double precision are given images of that precision; what comes out is
-    float32 either way. Pickling needs modules that can be pickled, which functions in place
+    float32 either way. Autocast around a call is off in it: put it into the function, if it is
+    wanted. Pickling needs modules that can be pickled, which functions in place
     (lambdas) cannot.
 
     Examples
@@ -148,6 +150,7 @@ class TorchEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         self._check()
         return self
 
+    @neutral_torch_state()
     def transform(self, X: Any) -> npt.NDArray[np.float32]:
         """Encode images.
 
@@ -172,6 +175,7 @@ class TorchEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         return self._encode(len(source), source.read, verbose=bool(self.verbose))
 
     @available_if(_can_decode)  # type: ignore[untyped-decorator]
+    @neutral_torch_state()
     def inverse_transform(self, X: Any) -> npt.NDArray[np.uint8]:
         """Decode embeddings.
 
@@ -271,6 +275,7 @@ class TorchEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         ValueRange.check(self.value_range)
 
     @property
+    @neutral_torch_state()
     def _n_features_out(self) -> int:
         """Width of the embeddings, found by encoding one black image."""
         black = np.zeros((1, self.image_size, self.image_size, 3), dtype=np.uint8)

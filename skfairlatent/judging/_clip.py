@@ -15,7 +15,7 @@ from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
-from skfairlatent._device import resolve_device
+from skfairlatent._device import neutral_torch_state, resolve_device
 from skfairlatent.encoders._borrowing import borrowed
 from skfairlatent.encoders._chunks import map_chunks
 from skfairlatent.encoders._images import ImageSource
@@ -119,6 +119,7 @@ class ClipJudge(ClassifierMixin, BaseEstimator):
         self.device = device
         self.batch_size = batch_size
 
+    @neutral_torch_state()
     def fit(self, images: Any = None, y: Any = None) -> Self:  # noqa: ARG002 - nothing is learnt
         """Load the model and embed the prompts.
 
@@ -156,6 +157,7 @@ class ClipJudge(ClassifierMixin, BaseEstimator):
         self._processor = parts.processor
         return self
 
+    @neutral_torch_state()
     def predict_proba(self, images: Any) -> Floats:
         """Return the probability of each class.
 

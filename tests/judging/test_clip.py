@@ -52,6 +52,17 @@ def reference(folder, texts, images):
     return found.logits_per_image.softmax(dim=1).numpy()
 
 
+def test__clip__judges_alike_whatever_torch_is_set_to(ambient, judge, clip_folder, images):
+    expected = judge.predict_proba(images)
+    with ambient():
+        rounds = torch.get_float32_matmul_precision() != "highest"
+        found = ClipJudge(PROMPTS, model=clip_folder, device="cpu", batch_size=3).fit()
+        probabilities = found.predict_proba(images)
+    if not rounds:  # how exact a network of somebody else is is the user's choice
+        np.testing.assert_array_equal(found.text_features_, judge.text_features_)
+        np.testing.assert_array_equal(probabilities, expected)
+
+
 def test__clip__matches_clips_own_forward_pass(clip_folder, images):
     judge = ClipJudge({"a": "a cat", "b": "a dog", "c": "a red fish"}, model=clip_folder).fit()
     expected = reference(clip_folder, ["a cat", "a dog", "a red fish"], images)

@@ -5,7 +5,7 @@ __all__ = ["Codec"]
 import copy
 import math
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from functools import cached_property, partial
 
 import numpy as np
@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from skfairlatent._device import autocast_dtype
+from skfairlatent._device import EXACT_MATMUL, SharedSetting, autocast_dtype
 from skfairlatent._replay import Recorded
 from skfairlatent.encoders.diffae._networks import DiffusionAutoencoder, SemanticEncoder
 from skfairlatent.encoders.diffae._solvers import Solver
@@ -120,7 +120,8 @@ class Codec:
             torch.autocast(
                 self.device.type, dtype=half, enabled=half is not None, cache_enabled=keep
             ),
-            _exact_float32() if on_cuda and half is None else nullcontext(),
+            EXACT_MATMUL if half is None else nullcontext(),
+            _EXACT_CONVOLUTION if on_cuda and half is None else nullcontext(),
         ):
             yield
 
@@ -156,12 +157,10 @@ class Codec:
         return None if half is None else _if_harmless(half, compute)
 
 
-def _exact_float32() -> AbstractContextManager[None]:
-    """Stop cuDNN from rounding what it multiplies in float32 to eleven bits, its default."""
-    context: AbstractContextManager[None] = torch.backends.cudnn.flags(
-        enabled=True, allow_tf32=False
-    )
-    return context
+# cuDNN rounds what it multiplies in float32 to eleven bits, unless it is told not to.
+_EXACT_CONVOLUTION = SharedSetting(
+    lambda: torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
+)
 
 
 def _images(pixels: Tensor) -> Tensor:

@@ -166,7 +166,7 @@ class DiffAEEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         self.verbose = verbose
         self.random_state = random_state
 
-    @neutral_torch_state
+    @neutral_torch_state()
     def fit(self, X: Any, y: Any = None) -> Self:
         """Train a diffusion autoencoder on images, with ``weights=None``.
 
@@ -224,7 +224,7 @@ class DiffAEEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         )
         return self
 
-    @neutral_torch_state
+    @neutral_torch_state()
     def transform(self, X: Any) -> Array:
         """Encode images.
 
@@ -249,7 +249,7 @@ class DiffAEEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         cache = EmbeddingCache(self.cache_dir, f"{self.fingerprint()}:{codec.precision}")
         return cache.encode(source, codec.encode, self.chunk_size, **how)
 
-    @neutral_torch_state
+    @neutral_torch_state()
     def inverse_transform(self, X: Any, *, x_T: Any = None) -> Pixels:
         """Decode codes to images.
 
@@ -286,7 +286,7 @@ class DiffAEEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             verbose=bool(self.verbose),
         )
 
-    @neutral_torch_state
+    @neutral_torch_state()
     def invert(self, X: Any, codes: Any = None) -> Array:
         """Find the noise ``x_T`` from which images are decoded.
 
@@ -319,7 +319,7 @@ class DiffAEEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             verbose=bool(self.verbose),
         )
 
-    @neutral_torch_state
+    @neutral_torch_state()
     def reconstruct(self, X: Any) -> Pixels:
         """Encode, invert and decode images: what the model keeps of them.
 
@@ -337,7 +337,7 @@ class DiffAEEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         codes = self.transform(source)
         return self.inverse_transform(codes, x_T=self.invert(source, codes))
 
-    @neutral_torch_state
+    @neutral_torch_state()
     def sample(
         self, n_samples: int = 1, *, temperature: float = 1.0, random_state: int | None = None
     ) -> Pixels:
@@ -376,7 +376,7 @@ class DiffAEEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         codes = statistics.sample(n_samples, np.random.default_rng(seed), temperature)
         return self.inverse_transform(codes, x_T=temperature * self._noise(n_samples, seed))
 
-    @neutral_torch_state
+    @neutral_torch_state()
     def save_weights(
         self,
         path: str | os.PathLike[str],
@@ -401,7 +401,7 @@ class DiffAEEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             self._model().require_decoder()
         self._model().write(path, encoder_only=encoder_only, half=half)
 
-    @neutral_torch_state
+    @neutral_torch_state()
     def fingerprint(self) -> str:
         """Return what tells these weights from others, whatever file they came from."""
         return f"DiffAEEncoder:{self._model().fingerprint}"
@@ -435,7 +435,7 @@ class DiffAEEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         return generator.standard_normal((n_samples, size, size, 3), dtype=np.float32)
 
     @property
-    @neutral_torch_state
+    @neutral_torch_state()
     def _n_features_out(self) -> int:
         return self._model().config.embed_channels
 

@@ -14,6 +14,7 @@ import pandas as pd
 import torch
 
 from skfairlatent._checkpoint import Checkpoint
+from skfairlatent._device import EXACT_MATMUL
 from skfairlatent._tensor_files import digest_of
 from skfairlatent._user_warnings import UserLine
 from skfairlatent._writing import require_folder
@@ -81,7 +82,7 @@ def fit_network(
     pictures = None
     if training.sample_dir is not None:
         pictures = ProgressPictures(training.sample_dir, source, device)
-    with _checkpoint(source, targets, start, training, plan) as checkpoint:
+    with EXACT_MATMUL, _checkpoint(source, targets, start, training, plan) as checkpoint:
         network = _first_network(start, seed).to(device)
         channels_last(network)
         trainer = Trainer(

@@ -148,7 +148,10 @@ class DiffusionStep:
 
     def _forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         half, shrink = self._half, self._shrink
-        with torch.autocast(self.device.type, dtype=half, enabled=half is not None):
+        # Inside an autocast of the user's, weights that are kept in half would outlive the step.
+        with torch.autocast(
+            self.device.type, dtype=half, enabled=half is not None, cache_enabled=False
+        ):
             code = self.network.encoder(images).float()
             noise = linear = label = code.new_zeros(())
             if shrink:

@@ -127,7 +127,7 @@ def build(weights: Weights) -> Network:
     return network.requires_grad_(False).eval()
 
 
-@neutral_torch_state
+@neutral_torch_state()
 def convert_weights(
     source: PathLike,
     target: PathLike,
