@@ -12,6 +12,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import torch
+
 from skfairlatent.exceptions import CheckpointError
 
 INSTALL = 'pip install "skfairlatent[clip]"'
@@ -119,7 +121,12 @@ def load_parts(folder: Path) -> ClipParts:
     try:
         with _quiet(transformers):
             model, report = transformers.CLIPModel.from_pretrained(
-                folder, local_files_only=True, use_safetensors=True, output_loading_info=True
+                folder,
+                local_files_only=True,
+                use_safetensors=True,
+                output_loading_info=True,
+                # Older versions take torch's default, which may have been set to a half precision.
+                torch_dtype=torch.float32,
             )
             tokenizer = transformers.CLIPTokenizerFast.from_pretrained(
                 folder, local_files_only=True
