@@ -8,6 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.utils import check_array
 
+from ._containers import reject_container
+
 
 def effective_rank(Z: Any) -> float:
     """Count the directions that the variance of Z is spread over.
@@ -44,6 +46,7 @@ def effective_rank(Z: Any) -> float:
     >>> round(effective_rank(Z[:, :1] * [1, 2, 3, 4]), 1)
     1.0
     """
+    reject_container("Z", Z)
     Z = check_array(Z, dtype=np.float64, ensure_min_samples=2, input_name="Z")
     eigenvalues = np.linalg.eigvalsh(np.atleast_2d(np.cov(Z, rowvar=False))).clip(min=0)
     if not (np.ptp(Z, axis=0) > 0).any():
@@ -92,6 +95,7 @@ def off_diagonal_mass(Z: Any, label_slice: slice | None = None) -> float | dict[
     >>> parts["within_label"], parts["between"]
     (0.4, 0.0)
     """
+    reject_container("Z", Z)
     Z = check_array(Z, dtype=np.float64, ensure_min_samples=2, input_name="Z")
     squared = _correlation(Z) ** 2
     norm = squared.sum()

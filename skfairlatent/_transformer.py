@@ -640,7 +640,6 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         return getattr(self, "feature_names_in_", None)
 
     def _output_slice(self) -> slice:
-        self._check_parameters()  # what is neither word must not give the sensitive block away
         return {"label": self.label_slice_, "full": slice(None)}[self.output]
 
     def _warn_about_round_trip(self, settings: FitSettings) -> None:
@@ -718,6 +717,7 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
 
     @property
     def _n_features_out(self) -> int:
+        self._check_parameters()
         return len(range(*self._output_slice().indices(self.sensitive_slice_.stop)))
 
     def set_params(self, **params: Any) -> Self:

@@ -30,6 +30,14 @@ def probe(table, name):
     return table.xs(name, level="probe")["balanced_accuracy"].item()
 
 
+@pytest.mark.parametrize("y", [np.zeros(60), pd.DataFrame({"a": [0, 1] * 30, "b": 1})])
+def test__diagnose__one_class_is_an_error_about_y(y):
+    group = np.arange(60) // 2 % 2
+    X = np.random.default_rng(0).normal(size=(60, 3))
+    with pytest.raises(ValueError, match=r"^(column 'b' of )?y has one class only"):
+        diagnose(Selection(), X, y, sensitive_features=group)
+
+
 class Selection:
     """The smallest fitted latent space: the columns of X, the label block first."""
 

@@ -271,6 +271,48 @@ class TestInputErrors:
             equalized_odds_difference([0, 1], [0, 1], sensitive_features=[0, 1], agg="max")
 
 
+class TestRowsThatCannotBeToldApart:
+    @pytest.mark.parametrize("metric", METRICS)
+    @pytest.mark.parametrize("name", ["y_true", "y_pred", "sensitive_features", "sample_weight"])
+    def test__metric__refuses_masked_values(self, metric, name):
+        given = {each: np.array([0, 1, 0, 1]) for each in ("y_true", "y_pred")}
+        given["sensitive_features"] = np.array([0, 0, 1, 1])
+        given[name] = np.ma.array([0, 1, 0, 1], mask=[0, 0, 0, 1])
+        with pytest.raises(ValueError, match=f"{name} has 1 masked value"):
+            metric(**given)
+
+    @pytest.mark.parametrize("metric", METRICS)
+    def test__metric__refuses_an_index_in_another_order(self, metric):
+        y, s = pd.Series([0, 1, 0, 1]), pd.Series([0, 0, 1, 1])
+        with pytest.raises(
+            ValueError, match="sensitive_features has the index of y_true in anoth"
+        ):
+            metric(y, y, sensitive_features=s[::-1])
+
+    @pytest.mark.parametrize("metric", METRICS)
+    def test__metric__refuses_labels_that_name_the_rows(self, metric):
+        ids = np.arange(5000)
+        with pytest.raises(ValueError, match=r"hold 5000 different labels.*2 groups: too many"):
+            metric(ids, ids, sensitive_features=ids % 2)
+
+    def test__cross_validate__a_dictionary_is_never_put_beside_other_rows(self):
+        """It has as many columns as a fold has rows: it would pass for rows."""
+        y, s = np.arange(30) % 2, np.arange(30) // 2 % 2
+        X = np.random.default_rng(0).normal(size=(30, 2))
+        with (
+            sklearn.config_context(enable_metadata_routing=True),
+            pytest.raises(TypeError, match="sensitive_features is of type dict"),
+        ):
+            cross_validate(
+                LogisticRegression(),
+                X,
+                y,
+                params={"sensitive_features": {"a": s}},
+                scoring=fairness_scorer("equalized_odds"),
+                error_score="raise",
+            )
+
+
 class TestScorers:
     def test__fairness_scorers__names(self):
         assert list(fairness_scorers()) == NAMES

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
+from skfairlatent._containers import reject_container
 from skfairlatent._embedding import image_encoder
 from skfairlatent._latent_step import best_of
 
@@ -222,4 +223,5 @@ def _with_known_columns(X: Any, first: Any) -> Any:
 
 
 def _numbers(X: Any) -> Array:
+    reject_container("X", X)
     return np.asarray(check_array(X, dtype=[np.float64, np.float32], input_name="X"))

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 from sklearn.utils import check_array
 
+from skfairlatent._containers import reject_container
 from skfairlatent._latent_step import latent_step
 
 from ._drawing import DARK, GREY, PALE_GREY, find_axes, pyplot
@@ -199,6 +200,7 @@ class LatentCovarianceDisplay:
             Drawn.
         """
         pyplot(f"{cls.__name__}.from_latent")
+        reject_container("Z", Z)
         Z = check_array(Z, dtype=np.float64, ensure_min_samples=2, input_name="Z")
         matrix = np.atleast_2d(np.cov(Z, rowvar=False))
         if statistic == "correlation":

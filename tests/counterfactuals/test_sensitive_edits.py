@@ -131,3 +131,20 @@ def test__bad_sensitive_features__are_named(pipe, faces, rows, message):
     given = np.zeros(len(X)) if rows is None else np.asarray(s)[rows]
     with pytest.raises(ValueError, match=message):
         CounterfactualExplainer(pipe).fit(X, y, sensitive_features=given)
+
+
+def test__names_that_collide__keep_their_columns(faces, pipe):
+    X, y, s = faces
+    table = pd.DataFrame(np.column_stack([s, s[::-1]]), columns=["label", "label"])
+    explainer = CounterfactualExplainer(pipe).fit(X, y, sensitive_features=table)
+    assert list(explainer.attributes_) == ["label", "label_2"]
+    frame = explainer.explain_sensitive(X[:4], "label_2").to_frame()
+    assert {
+        f"P({name}={value})" for name in ("label", "label_2", "label_3") for value in "01"
+    } <= {column.replace(".0)", ")") for column in frame}
+
+
+def test__names_that_collide__are_told_by_fit(faces, pipe):
+    X, y, s = faces
+    with pytest.raises(TypeError, match=r"sensitive_features is of type dict.*pandas\.DataFrame"):
+        CounterfactualExplainer(pipe).fit(X, y, sensitive_features={"sex": s})

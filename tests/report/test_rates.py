@@ -1,6 +1,7 @@
 """Rates and gaps: as fairlearn and `skfairlatent.metrics` have them, in the data and in draws."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from fairlearn.metrics import (
     MetricFrame,
@@ -12,7 +13,7 @@ from sklearn.metrics import accuracy_score
 
 from skfairlatent import metrics
 from skfairlatent.report._rates import resample
-from skfairlatent.report._rows import Grouping
+from skfairlatent.report._rows import Grouping, check_rows
 from skfairlatent.report._tables import rate_tables
 from skfairlatent.report._words import _verdict
 
@@ -168,3 +169,13 @@ def test__labels_that_do_not_occur__are_no_empty_cells():
     found = tables_of(y, before, after, group, 3)[2].loc["s"]
     expected = metrics.equalized_odds_difference(y, before, sensitive_features=group)
     assert found.loc["equalized_odds_difference", "before"] == pytest.approx(expected, abs=EXACT)
+
+
+def test__check_rows__keeps_attributes_of_one_name_and_the_label_apart():
+    y = pd.Series(np.arange(80) % 2, name="a")
+    s = pd.DataFrame(np.column_stack([np.arange(80) // k % 2 for k in (2, 4, 8)]))
+    s.columns = ["a", "a", "a x a_2"]
+    rows = check_rows(np.zeros((80, 2)), y, s, np.array([0, 1]))
+    assert rows.attributes == ["a", "a_2", "a x a_2"]
+    names = [grouping.name for grouping in rows.groupings()]
+    assert len({*names, rows.label_name}) == 5
