@@ -1,14 +1,13 @@
 """CelebA and CelebA-HQ in the layouts in which they are published."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from sklearn.utils import Bunch
 
-from skfairlatent.datasets._files import PathLike, find_file, require_file, require_path
+from skfairlatent.datasets._files import PathLike, Place, find_file, require_file, require_path
 from skfairlatent.datasets._folder import assemble
 from skfairlatent.datasets._images import ImageOptions
 from skfairlatent.datasets._rows import AttributeTable, RowOptions
@@ -21,6 +20,7 @@ from skfairlatent.datasets._tables import (
     require_numbers,
     require_unique,
 )
+from skfairlatent.datasets._zips import as_folder
 
 __all__ = ["load_celeba", "load_celeba_hq"]
 
@@ -56,7 +56,7 @@ def load_celeba(  # noqa: PLR0913 - one keyword for each independent choice
     Parameters
     ----------
     path : path-like
-        The folder.
+        The folder, or one zip of all of it, such as Kaggle's ``archive.zip``.
     split : {"train", "valid", "test"} or sequence of them, default=None
         Keep these splits. Without ``list_eval_partition.txt`` the split follows from the image
         number, 1 to 202,599, as in the official partition.
@@ -115,18 +115,18 @@ def load_celeba(  # noqa: PLR0913 - one keyword for each independent choice
     ... )  # doctest: +SKIP
     """
     options = ImageOptions(images, crop, size)
-    root = require_path(path, "the folder of CelebA")
-    table_path = require_file(root, _celeba("list_attr_celeba"), "CelebA attribute table")
-    frame = _read_attributes(table_path)
-    frame_split = _celeba_split(root, frame.index, table_path)
-    identity_path = find_file(root, _celeba("identity_CelebA"))
-    if identity_path is not None:
-        frame["identity"] = _read_pairs(identity_path, "identity", frame.index, (0, np.inf))
-    image_root = require_file(
-        root,
-        _celeba("img_align_celeba", (".zip", "")),
-        "CelebA image folder or zip",
-    )
+    root = require_path(path, "the folder of CelebA, or of a zip of it")
+    with as_folder(root) as folder:
+        table_path = require_file(folder, _celeba("list_attr_celeba"), "CelebA attribute table")
+        frame = _read_attributes(table_path)
+        frame_split = _celeba_split(folder, frame.index, table_path)
+        identity_path = find_file(folder, _celeba("identity_CelebA"))
+        if identity_path is not None:
+            frame["identity"] = _read_pairs(identity_path, "identity", frame.index, (0, np.inf))
+    image_root = root
+    if root.is_dir():
+        image_names = _celeba("img_align_celeba", (".zip", ""))
+        image_root = require_file(root, image_names, "CelebA image folder or zip")
     rows = RowOptions(split, columns, max_images, random_state)
     return assemble(image_root, _as_table(frame, frame_split, table_path), rows, options)
 
@@ -225,13 +225,13 @@ def _celeba(name: str, suffixes: Sequence[str] = (".txt", ".csv")) -> list[str]:
 
 
 def _as_table(
-    frame: pd.DataFrame, split: NDArray[np.object_] | None, path: Path
+    frame: pd.DataFrame, split: NDArray[np.object_] | None, path: Place
 ) -> AttributeTable:
     names = frame.index.to_numpy(dtype=object)
     return AttributeTable(names, frame.reset_index(drop=True), split, repr(path.name))
 
 
-def _read_attributes(path: Path) -> pd.DataFrame:
+def _read_attributes(path: Place) -> pd.DataFrame:
     """Return the attributes, -1 and 1 in the file, as 0 and 1, by image.
 
     The official file has a count line, a line of attribute names, then a row an image; that of
@@ -266,14 +266,14 @@ def _by_image(table: pd.DataFrame, source: str) -> pd.DataFrame:
     return table.set_index(_ID)
 
 
-def _celeba_split(root: Path, names: pd.Index, table: Path) -> NDArray[np.object_]:
+def _celeba_split(root: Place, names: pd.Index, table: Place) -> NDArray[np.object_]:
     path = find_file(root, _celeba("list_eval_partition"))
     if path is None:
         return _split_by_number(names.to_series(), table)
     return _split_names(_read_pairs(path, "partition", names, [0, 1, 2]))
 
 
-def _split_by_number(names: pd.Series, path: Path) -> NDArray[np.object_]:
+def _split_by_number(names: pd.Series, path: Place) -> NDArray[np.object_]:
     expected = (
         f"the number of an image of CelebA, 1 to {_N_IMAGES}, as the split follows from it. "
         "For other images add list_eval_partition.txt, or use load_image_folder"
@@ -290,7 +290,7 @@ def _split_names(codes: NDArray[np.int64]) -> NDArray[np.object_]:
 
 
 def _read_pairs(
-    path: Path, column: str, names: pd.Index, allowed: Sequence[int] | tuple[float, float]
+    path: Place, column: str, names: pd.Index, allowed: Sequence[int] | tuple[float, float]
 ) -> NDArray[np.int64]:
     """Return one number an image, in the order of ``names``.
 
@@ -309,7 +309,7 @@ def _read_pairs(
     return numbers
 
 
-def _read_mapping(path: Path, names: pd.Index, table: Path) -> NDArray[np.object_]:
+def _read_mapping(path: Place, names: pd.Index, table: Place) -> NDArray[np.object_]:
     """Read the CelebA file name for each CelebA-HQ image, whose index is its name."""
     source = repr(path.name)
     mapping = parse_table(read_text(path), source, spaced=True, as_text=("orig_file",))
@@ -330,7 +330,7 @@ def _numbers(names: pd.Series, source: str, expected: str) -> pd.Series:
     return digits.astype(np.int64)
 
 
-def _require_all(values: pd.Series, path: Path) -> None:
+def _require_all(values: pd.Series, path: Place) -> None:
     if values.isna().any():
         missing = ", ".join(map(str, values.index[values.isna()][:5]))
         msg = f"{path.name!r} does not list {missing}: copy the official file again."

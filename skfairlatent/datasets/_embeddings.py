@@ -166,10 +166,11 @@ def _check_codes(stored: dict[str, NDArray[Any]], name: str) -> None:
         if stored[key].dtype.name not in kinds and stored[key].dtype.kind not in kinds:
             msg = f"{name} holds {key} of dtype {stored[key].dtype}: expected {kinds[0]}."
             raise ValueError(msg)
-    for key in ("scale", "offset"):
-        if not np.isfinite(stored[key].astype(np.float32)).all():
-            msg = f"{name} holds NaN or infinity in {key}: save the embeddings again."
-            raise ValueError(msg)
+    scale, offset = (stored[key].astype(np.float64) for key in ("scale", "offset"))
+    largest = np.finfo(np.float32).max / 255  # of a byte
+    if not (np.abs(scale) + np.abs(offset) / 255 <= largest).all():
+        msg = f"{name} holds NaN or numbers too large in scale or offset: save it again."
+        raise ValueError(msg)
 
 
 def _join(table: AttributeTable, image_ids: NDArray[np.str_], source: str) -> AttributeTable:

@@ -2,13 +2,26 @@
 
 import os
 import stat
+import zipfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import BinaryIO, TypeAlias
+from typing import BinaryIO, TypeAlias, TypeVar, cast
 
-__all__ = ["PathLike", "check_size", "find_file", "open_regular", "require_file", "require_path"]
+__all__ = [
+    "PathLike",
+    "Place",
+    "check_size",
+    "find_file",
+    "open_regular",
+    "require_file",
+    "require_path",
+]
 
 PathLike: TypeAlias = str | os.PathLike[str]
+# A folder or a file, on disk or in a zip.
+Place: TypeAlias = Path | zipfile.Path
+
+_Folder = TypeVar("_Folder", bound=Place)
 
 
 def require_path(path: PathLike, what: str) -> Path:
@@ -31,15 +44,15 @@ def require_path(path: PathLike, what: str) -> Path:
     return found
 
 
-def find_file(root: Path, candidates: Iterable[str]) -> Path | None:
+def find_file(root: _Folder, candidates: Iterable[str]) -> _Folder | None:
     """Return the first of ``candidates``, paths relative to ``root``, that exists."""
     for candidate in candidates:
         if (root / candidate).exists():
-            return root / candidate
+            return cast(_Folder, root / candidate)
     return None
 
 
-def require_file(root: Path, candidates: Iterable[str], what: str) -> Path:
+def require_file(root: _Folder, candidates: Iterable[str], what: str) -> _Folder:
     """Return the first of ``candidates`` in the folder ``root``, or raise FileNotFoundError."""
     names = list(candidates)
     if not root.is_dir():

@@ -7,15 +7,16 @@ import gzip
 import io
 import lzma
 import re
+import zipfile
 import zlib
 from collections.abc import Callable, Collection, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from skfairlatent.datasets._files import open_regular
+from skfairlatent.datasets._files import Place, open_regular
+from skfairlatent.datasets._zips import read_member
 
 __all__ = [
     "NAME_COLUMNS",
@@ -43,7 +44,7 @@ _OUTER_SPACE = re.compile(r'[ \t](?:[",;\r\n]|\Z)|"[ \t]')
 _N_NAMED = 5
 
 
-def read_text(path: Path) -> str:
+def read_text(path: Place) -> str:
     """Return the text of a file in UTF-8, or UTF-16 with its mark, packed by gzip or not.
 
     Raises
@@ -230,8 +231,10 @@ def require_unique_columns(columns: Sequence[Any] | pd.Index, source: str) -> No
         raise ValueError(msg)
 
 
-def _read_bytes(path: Path) -> bytes:
+def _read_bytes(path: Place) -> bytes:
     name = repr(path.name)
+    if isinstance(path, zipfile.Path):
+        return read_member(path.root, path.at, name)
     unpack = _UNPACK.get(path.suffix.lower())
     with open_regular(path, name, limit=_MAX_BYTES) as file:
         try:

@@ -2,12 +2,14 @@
 
 import zipfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from skfairlatent.datasets._files import check_size, open_regular
+from skfairlatent.datasets._files import Place, check_size, open_regular
 from skfairlatent.datasets._pictures import MAX_BYTES
 
-__all__ = ["check_ratio", "open_zip", "read_member"]
+__all__ = ["as_folder", "check_ratio", "open_zip", "read_member"]
 
 # Python unpacks other methods without a bound, and no tool picks them by itself.
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
@@ -28,6 +30,16 @@ def open_zip(path: Path) -> zipfile.ZipFile:
             "images, and copy a zip that was cut short again."
         )
         raise ValueError(msg) from error
+
+
+@contextmanager
+def as_folder(path: Path) -> Iterator[Place]:
+    """Give a folder as it is, and a zip as the folder that it would unpack to."""
+    if path.is_dir():
+        yield path
+        return
+    with open_zip(path) as archive:
+        yield zipfile.Path(archive)
 
 
 def read_member(archive: zipfile.ZipFile, member: str, name: str) -> bytes:

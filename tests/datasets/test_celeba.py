@@ -97,15 +97,17 @@ def test__load_celeba__reads_the_official_files(make_celeba, official, as_zip):
     assert faces.split.tolist() == ["train", "valid", "test"]
 
 
-@pytest.mark.parametrize("as_zip", [True, False])
-def test__load_celeba__reads_the_files_of_kaggle(kaggle, as_zip):
-    if as_zip:
-        folder = kaggle / "img_align_celeba"
-        with zipfile.ZipFile(kaggle / "img_align_celeba.zip", "w") as archive:
-            for path in folder.rglob("*.jpg"):
-                archive.write(path, path.relative_to(kaggle))
-                path.unlink()
-    faces = load_celeba(kaggle)
+@pytest.mark.parametrize("zipped", ["nothing", "images", "all"])
+def test__load_celeba__reads_the_files_of_kaggle(kaggle, zipped):
+    place = kaggle
+    if zipped != "nothing":
+        place = kaggle / ("archive.zip" if zipped == "all" else "img_align_celeba.zip")
+        with zipfile.ZipFile(place, "w") as archive:
+            for path in kaggle.rglob("*.*" if zipped == "all" else "*.jpg"):
+                if path != place:
+                    archive.write(path, path.relative_to(kaggle))
+                    path.unlink()
+    faces = load_celeba(place if zipped == "all" else kaggle)
     assert faces.images[:, 0, 0, 0].tolist() == [0, 10, 20]
     assert faces.frame.to_dict("list") == {
         "Male": [0, 1, 1],
