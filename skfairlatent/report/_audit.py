@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from numbers import Integral
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
@@ -16,6 +17,7 @@ from sklearn.utils import check_random_state
 from skfairlatent._confusion import class_positions
 from skfairlatent._embedding import holds_images
 from skfairlatent._latent_step import best_of
+from skfairlatent._user_warnings import warn_user
 from skfairlatent.counterfactuals import Counterfactuals
 from skfairlatent.counterfactuals._names import nameless
 from skfairlatent.counterfactuals._scores import Scores
@@ -42,7 +44,7 @@ from ._rates import resample
 from ._report import AuditReport
 from ._rows import AuditedRows, check_rows
 from ._tables import rate_tables
-from ._words import limits, summary, title_of
+from ._words import limits, small_groups, summary, title_of
 
 UNCONVERGED = "A classifier that was trained for this audit did not converge within its max_iter."
 NOISES = ("inverted", "zero")
@@ -193,9 +195,14 @@ def audit(  # noqa: PLR0913 - what is audited, and how
         If a step is not fitted.
     ValueError
         If lengths differ, a label is unknown to the classifier, `pos_label` is none of two
-        labels, an attribute has one group only, or a group fewer than 10 rows.
+        labels, or an attribute has one group only.
     ImportError
         If matplotlib is not installed.
+
+    Warns
+    -----
+    FairLatentWarning
+        If groups have fewer than 10 rows: edits and probes then leave them out.
 
     See Also
     --------
@@ -230,9 +237,13 @@ def audit(  # noqa: PLR0913 - what is audited, and how
         tables = _tables(compared, settings, rng)
         affected, people = _edit(compared, examples, settings, rng)
         diagnostics = _diagnose(fair, compared, rng)
+        warned_of = () if diagnostics is None else diagnostics.warnings
         figures = draw_comparison(compared.rows, compared.sides, tables[2], people)
         figures |= draw_models(fair, compared.sides["after"].embeddings, search)
     rows, (overall, by_group, differences) = compared.rows, tables
+    left_out = small_groups(rows.too_small())
+    if left_out:
+        warn_user(left_out[0])
     facts = {
         "audit": _audit_facts(compared, settings, baseline, shows_others=examples is not None),
         "model": model_facts(pipe, fair, compared.sides["after"].codec.encoder),
@@ -242,7 +253,7 @@ def audit(  # noqa: PLR0913 - what is audited, and how
     return AuditReport(
         title=as_label(title or "") or title_of(rows.label_name, rows.attributes),
         date=datetime.date.today().isoformat(),
-        summary=tuple(summary(overall, differences, affected, facts, diagnostics.warnings)),
+        summary=tuple(summary(overall, differences, affected, facts, warned_of)),
         overall=overall,
         by_group=by_group,
         differences=differences,
@@ -250,7 +261,7 @@ def audit(  # noqa: PLR0913 - what is audited, and how
         diagnostics=diagnostics,
         counterfactuals=people,
         facts=facts,
-        limits=tuple(limits(by_group, facts, [*diagnostics.warnings, *warned])),
+        limits=tuple(limits(by_group, facts, [*warned_of, *warned])),
         figures=figures,
     )
 
@@ -296,6 +307,9 @@ def _edit(
 ) -> tuple[pd.DataFrame, dict[str, dict[str, Counterfactuals]]]:
     """Return how many decisions an edit changes, and the edits of the people to show."""
     rows, sides = compared.rows, compared.sides
+    _, attributes = rows.learnable()
+    if not attributes:
+        return affected_table({}, attributes, np.empty(0, dtype=np.intp), 0.0), {}
     noise, goal = Noise(rows.X, settings.noise), settings.target_probability
     explained = {
         name: explain_folds(rows, side, noise, compared.folds, goal)
@@ -303,26 +317,29 @@ def _edit(
     }
     n_decoded = min(settings.n_decoded, len(rows.y))
     chosen = rng.permutation(len(rows.y))[:n_decoded]
-    affected = affected_table(explained, rows.attributes, chosen, settings.confidence)
+    affected = affected_table(explained, attributes, chosen, settings.confidence)
     if examples is not None:
         noise = Noise(examples, settings.noise)
         explained = {name: explain_others(rows, side, noise, goal) for name, side in sides.items()}
     people = {
         attribute: shown_people(explained, attribute, settings.n_examples)
-        for attribute in rows.attributes
+        for attribute in attributes
     }
     return affected, people
 
 
-def _diagnose(fair: Any, compared: Compared, rng: Any) -> LatentDiagnostics:
+def _diagnose(fair: Any, compared: Compared, rng: Any) -> LatentDiagnostics | None:
     rows, after = compared.rows, compared.sides["after"]
+    kept, attributes = rows.learnable()
+    if not attributes or len(np.unique(rows.y[kept])) < 2:
+        return None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FairLatentWarning)  # what is found is in the result
         return nameless(diagnose)(
             fair,
-            after.embeddings,
-            rows.y,
-            sensitive_features=rows.sensitive_features,
+            after.embeddings[kept],
+            rows.y[kept],
+            sensitive_features=rows.sensitive_features.loc[kept, attributes],
             random_state=rng,
         )
 

@@ -1,6 +1,7 @@
 """What decisions become when what tells the group is edited: of everybody, and of a few shown."""
 
 __all__ = [
+    "FAR",
     "Explained",
     "Noise",
     "affected_table",
@@ -25,6 +26,7 @@ from skfairlatent.counterfactuals import CounterfactualExplainer, Counterfactual
 from skfairlatent.counterfactuals._codec import ImageCodec
 from skfairlatent.counterfactuals._names import nameless
 from skfairlatent.counterfactuals._result import N_CORRECTIONS
+from skfairlatent.judging._realism import typical_distance
 
 from ._models import Side
 from ._moves import merged, to_another
@@ -32,6 +34,13 @@ from ._rows import AuditedRows
 
 Array = npt.NDArray[Any]
 Rows = npt.NDArray[np.intp]
+
+# Edits longer than so many typical distances between two rows make a row unlike any other.
+FAR = 2.0
+# What is said of the edits of an attribute and a model.
+EFFECTS = ["rows", "reached", "length", "far", "changed", "share", "low", "high"]
+EFFECTS += ["decoded_rows", "decoded_changed", "decoded_group_changed"]
+EFFECTS += ["decoded_share", "decoded_low", "decoded_high"]
 
 
 class Part(NamedTuple):
@@ -118,8 +127,8 @@ class Explained:
         -------
         DataFrame
             Columns ``reached``, ``changed`` (the decision), ``shift`` (of the probability of what
-            was decided), and ``length`` of the edit (1 is the distance between two rows, in the
-            root mean square).
+            was decided), and ``length`` of the edit (1 is the median distance between two rows,
+            which a few far ones do not move).
         """
         if attribute not in self._effects:
             self._effects[attribute] = self._measure(attribute)
@@ -135,7 +144,7 @@ class Explained:
                 "reached": result.reached[:, 0],
                 "changed": result.changed[:, 0],
                 "shift": np.abs(after - before),
-                "length": result.strengths[:, 0] / _distance(result.original_latents),
+                "length": result.strengths[:, 0] / typical_distance(result.original_latents),
             }
             tables.append(pd.DataFrame(columns, index=part))
         return pd.concat(tables).sort_index()
@@ -174,14 +183,15 @@ class Explained:
 def explain_folds(
     rows: AuditedRows, side: Side, noise: Noise, folds: Array, target_probability: float
 ) -> Explained:
-    """Explain each row by what was learnt of the other folds."""
-    y, groups = rows.y, rows.sensitive_features
+    """Explain each row of a group of some size by what was learnt of those in other folds."""
+    kept, attributes = rows.learnable()
+    y, groups = rows.y, rows.sensitive_features[attributes]
     parts = []
     for fold, model in enumerate(side.models):
         explainer = CounterfactualExplainer(model, encoder=side.codec)
-        others = folds != fold
+        others = kept & (folds != fold)
         explainer.fit(side.embeddings[others], y[others], sensitive_features=groups[others])
-        parts.append(Part(np.flatnonzero(~others), explainer))
+        parts.append(Part(np.flatnonzero(kept & (folds == fold)), explainer))
     return Explained(noise, side, side.embeddings, parts, target_probability)
 
 
@@ -191,7 +201,9 @@ def explain_others(
     """Explain rows that are not among those audited, those of `noise`, by what these taught."""
     explainer = CounterfactualExplainer(side.model, encoder=side.codec)
     teach = nameless(explainer.fit)  # but not `embed`: of what the user gives, names are checked
-    teach(side.embeddings, rows.y, sensitive_features=rows.sensitive_features)
+    kept, attributes = rows.learnable()
+    groups = rows.sensitive_features.loc[kept, attributes]
+    teach(side.embeddings[kept], rows.y[kept], sensitive_features=groups)
     embeddings = side.embed(noise.X)
     parts = [Part(np.arange(len(embeddings)), explainer)]
     return Explained(noise, side, embeddings, parts, target_probability)
@@ -220,13 +232,15 @@ def affected_table(
     for attribute in attributes:
         for name, explained in models.items():
             effects = explained.effects(attribute)
-            n, changed = len(effects), int(effects["changed"].sum())
-            row: dict[str, Any] = {"rows": n, "reached": int(effects["reached"].sum())}
-            row["length"] = effects["length"][effects["reached"]].median()
+            made = effects[effects["reached"]]  # nothing can be said of those that could not be
+            n, changed, is_far = len(made), int(made["changed"].sum()), made["length"] > FAR
+            row: dict[str, Any] = {"rows": len(effects), "reached": n}
+            row |= {"length": made["length"].median(), "far": int(is_far.sum())}
             row |= {"changed": changed} | _share(changed, n, "", confidence)
-            found[attribute, name] = row | _decoded(explained, attribute, rows, confidence)
+            chosen = rows[np.isin(rows, made.index)]
+            found[attribute, name] = row | _decoded(explained, attribute, chosen, confidence)
     index = pd.MultiIndex.from_tuples(list(found), names=["sensitive_feature", "model"])
-    return pd.DataFrame(list(found.values()), index=index)
+    return pd.DataFrame(list(found.values()), index=index, columns=EFFECTS)
 
 
 def shown_people(
@@ -237,8 +251,9 @@ def shown_people(
     First those whose decision changes, by how far their probability moves; then others, likewise.
     """
     effects = models["before"].effects(attribute)
-    order = np.lexsort((-effects["shift"].to_numpy(), ~effects["changed"].to_numpy()))
-    rows = order[:n_examples]
+    is_changed = (effects["changed"] & effects["reached"]).to_numpy()
+    order = np.lexsort((-effects["shift"].to_numpy(), ~is_changed))
+    rows = effects.index.to_numpy()[order[:n_examples]]
     return {name: explained.counterfactuals(attribute, rows) for name, explained in models.items()}
 
 
@@ -260,11 +275,6 @@ def _decoded(
         "decoded_group_changed": int((groups != original).sum()),
         **_share(changed, n, "decoded_", confidence),
     }
-
-
-def _distance(latents: Array) -> float:
-    """Return the root mean square distance between two rows."""
-    return float(np.sqrt(2.0 * latents.astype(np.float64).var(axis=0).sum()))
 
 
 def _share(part: int, whole: int, prefix: str, confidence: float) -> dict[str, float]:

@@ -51,15 +51,13 @@ def model_facts(pipe: Any, fair: Any, encoder: Any) -> dict[str, Any]:
 
 
 def data_facts(rows: AuditedRows) -> dict[str, Any]:
-    """Return how many rows there are of each label and of each group."""
+    """Return how many rows there are of each label and of each group, small ones named again."""
     labels = pd.Series(rows.y).value_counts().sort_index()
     return {
         "n_rows": len(rows.y),
         "labels": {as_label(label): int(count) for label, count in labels.items()},
-        "groups": {
-            each.name: dict(zip(each.names, np.bincount(each.codes).tolist(), strict=True))
-            for each in rows.groupings()
-        },
+        "groups": {each.name: each.counts() for each in rows.groupings()},
+        "too_small": rows.too_small(),
     }
 
 

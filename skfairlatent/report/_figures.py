@@ -67,13 +67,14 @@ def draw_comparison(
     """
     figures = {"differences": _draw_differences(differences)}
     groupings = {each.name: each for each in rows.groupings()}
-    for attribute, edits in people.items():
+    for attribute in rows.attributes:
         for model, side in sides.items():
             if len(side.classes) <= MOST_LABELS:
                 scores = _draw_scores(groupings[attribute], rows.y, side)
                 figures[f"scores by {attribute}, {model}"] = scores
-            edited = _draw_counterfactuals(edits[model], rows.label_name)
-            figures[f"counterfactuals by {attribute}, {model}"] = edited
+            if attribute in people:
+                edited = _draw_counterfactuals(people[attribute][model], rows.label_name)
+                figures[f"counterfactuals by {attribute}, {model}"] = edited
     return figures
 
 

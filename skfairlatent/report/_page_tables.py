@@ -10,6 +10,7 @@ import pandas as pd
 
 from skfairlatent.diagnostics import LatentDiagnostics
 
+from ._edits import FAR
 from ._words import METRICS, RATES, estimate, percent
 
 NOTHING = "\N{EN DASH}"
@@ -93,7 +94,7 @@ def _rate_table(
     for group, table in groups.items():
         cells = [Cell(group), Cell(f"{table.loc['count', 'before']:,.0f}")]
         for metric in metrics:
-            cells += [_estimate(table.loc[metric], model) for model in MODELS]
+            cells += [_rate(table.loc[metric], model) for model in MODELS]
         rows.append(cells)
     headings = [Cell("", span=2), *(Cell(RATES[name].name, span=2) for name in metrics.values())]
     columns = ["Group", "People", *["Before", "After"] * len(metrics)]
@@ -112,14 +113,14 @@ def affected(table: pd.DataFrame, *, is_blind: bool) -> Table:
                 Cell(model.capitalize()),
                 Cell(f"{row['rows']:,.0f}"),
                 Cell(f"{row['reached']:,.0f}"),
-                _number(row["length"]),
+                _number(row["length"])._replace(note=f"{row['far']:,.0f} over {FAR:g}"),
                 _count(row, "changed", "share", ("low", "high")),
             ]
             if model == "after" and is_blind:
                 cells[-1] = Cell("0%", "by construction")
             rows.append([*cells, *(_decoded(row) if is_decoded else [])])
         blocks.append(Block(f"What tells {attribute} is edited", rows))
-    columns = ["Model", "People", "Edit possible", "Length", "Decision changes"]
+    columns = ["Model", "People", "Edit possible", "Median length", "Decision changes"]
     headings = []
     if is_decoded:
         headings = [Cell(""), Cell("On the latent", span=4), Cell("On the decoded image", span=3)]
@@ -147,8 +148,10 @@ def _count(row: pd.Series, count: str, share: str, ends: tuple[str, str]) -> Cel
     return Cell(percent(row[share]), f"{_people(row[count])}; [{low}, {high}]")
 
 
-def probes(diagnostics: LatentDiagnostics) -> list[Table]:
+def probes(diagnostics: LatentDiagnostics | None) -> list[Table]:
     """Return what can be read from the latent, and the size of its blocks."""
+    if diagnostics is None:
+        return []
     blocks = []
     for title, table in (
         ("The group, from the label block: should be near chance", diagnostics.leakage),
@@ -189,6 +192,12 @@ def probes(diagnostics: LatentDiagnostics) -> list[Table]:
 
 def _number(value: float) -> Cell:
     return Cell(NOTHING if np.isnan(value) else f"{value:.2f}")
+
+
+def _rate(row: pd.Series, name: str) -> Cell:
+    """Return a rate of a group, or why there is none."""
+    cell = _estimate(row, name)
+    return cell._replace(note="nobody to measure it on") if np.isnan(row[name]) else cell
 
 
 def _estimate(row: pd.Series, name: str, *, signed: bool = False) -> Cell:

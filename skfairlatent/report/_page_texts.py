@@ -88,9 +88,12 @@ def alt_of_counterfactuals(result: Counterfactuals, attribute: str, model: str) 
 
 def alt_of_covariance(report: "AuditReport") -> str:
     """Return how strongly the latent's components go together."""
+    begin = "Correlations of the latent's components by block."
+    if report.diagnostics is None:
+        return begin
     masses = report.diagnostics.off_diagonal
     text = ", ".join(f"{part} {figure_or(mass)}" for part, mass in masses.items())
-    return f"Correlations of the latent's components by block. Off the diagonal: {text}."
+    return f"{begin} Off the diagonal: {text}."
 
 
 def alt_of_training(report: "AuditReport") -> str:

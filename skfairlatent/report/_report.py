@@ -63,14 +63,15 @@ class AuditReport:
 
     affected : pandas.DataFrame
         How many decisions change when what tells a sensitive feature is edited, for each
-        (sensitive feature, model): ``rows``; ``reached``, rows that the edit could be made for;
-        ``length``, median of the edits, of which 1 is the distance between two rows; ``changed``,
-        ``share``, ``low``, ``high``. Then ``decoded_rows`` and the like for decisions on decoded
-        images, encoded again, and ``decoded_group_changed``, the images that are then read as of
-        another group.
+        (sensitive feature, model): ``rows``; ``reached``, rows that the edit could be made for,
+        of which alone the rest is; ``length``, median of the edits, of which 1 is the median
+        distance between two rows; ``far``, edits longer than 2; ``changed``, ``share``, ``low``,
+        ``high``. Then ``decoded_rows`` and the like for decisions on decoded images, encoded
+        again, and ``decoded_group_changed``, the images that are then read as of another group.
+        Empty where no edit can be learnt or traced to the decision.
 
-    diagnostics : LatentDiagnostics
-        The latent space of the transformer.
+    diagnostics : LatentDiagnostics or None
+        The latent space of the transformer; None where there is nothing to learn it from.
 
     counterfactuals : dict of str to dict of str to Counterfactuals
         By sensitive feature, then ``"before"`` and ``"after"``: edits of the same people, first
@@ -98,7 +99,7 @@ class AuditReport:
     by_group: pd.DataFrame
     differences: pd.DataFrame
     affected: pd.DataFrame
-    diagnostics: LatentDiagnostics
+    diagnostics: LatentDiagnostics | None
     counterfactuals: Mapping[str, Mapping[str, Counterfactuals]]
     facts: Mapping[str, Mapping[str, Any]]
     limits: tuple[str, ...]
@@ -157,10 +158,8 @@ class AuditReport:
                 "by_group": self.by_group,
                 "differences": self.differences,
                 "affected": self.affected,
-                "diagnostics": {
-                    "figures": diagnostics.to_frame(),
-                    "warnings": diagnostics.warnings,
-                },
+                "diagnostics": diagnostics
+                and {"figures": diagnostics.to_frame(), "warnings": diagnostics.warnings},
                 "counterfactuals": {
                     attribute: {name: shown.to_frame() for name, shown in sides.items()}
                     for attribute, sides in self.counterfactuals.items()

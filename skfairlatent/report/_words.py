@@ -8,6 +8,7 @@ __all__ = [
     "joined",
     "limits",
     "percent",
+    "small_groups",
     "summary",
     "title_of",
     "truth_of_edits",
@@ -19,7 +20,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from skfairlatent.inspection._drawing import UNDEFINED
+from skfairlatent.inspection._drawing import UNDEFINED, figure_or
+
+from ._rows import FEWEST_ROWS
 
 # What a diffusion autoencoder decodes from, and what follows from it.
 NOISES = {
@@ -200,13 +203,13 @@ def _verdict(row: pd.Series) -> str:
 def _edits_in_short(affected: pd.DataFrame, attribute: str, *, is_blind: bool) -> str:
     before, after = (affected.loc[(attribute, model)] for model in ("before", "after"))
     text = (
-        f"Moving people along what tells groups by {attribute} apart changes the decision of "
-        f"{percent(before['share'])} of people before"
+        f"Where people can be moved along what tells groups by {attribute} apart, that changes "
+        f"the decision of {_reach(before)} before"
     )
     if is_blind:
         text += ". After, it cannot, as the classifier does not see what is edited"
     else:
-        text += f" and of {percent(after['share'])} after"
+        text += f" and of {_reach(after)} after"
     if after["decoded_rows"]:
         text += (
             f". Decided on the decoded images of {after['decoded_rows']:.0f} people, it changes "
@@ -214,6 +217,36 @@ def _edits_in_short(affected: pd.DataFrame, attribute: str, *, is_blind: bool) -
             f"after; {_regrouped(before, after)} of these images are then read as of another group"
         )
     return f"{text}."
+
+
+def _reach(row: pd.Series) -> str:
+    """Return the share whose decision changes, how many were moved, and how far."""
+    if not row["reached"]:
+        return f"{UNDEFINED} (none of {row['rows']:,.0f} people could be moved)"
+    parts = [
+        f"{row['reached']:,.0f} of {row['rows']:,.0f} people could be moved",
+        f"the median move is {figure_or(row['length'])} times the typical distance between two",
+    ]
+    if row["far"]:
+        tail = ", so that this share says little" if 2 * row["far"] > row["reached"] else ""
+        parts.append(f"{row['far']:,.0f} went farther than twice that distance{tail}")
+    return f"{percent(row['share'])} ({'; '.join(parts)})"
+
+
+def small_groups(groups: Mapping[str, Mapping[str, int]]) -> list[str]:
+    """Return what is left out of edits and probes, if anything is."""
+    named = [
+        f"{group} ({count}) by {name}"
+        for name, few in groups.items()
+        for group, count in few.items()
+    ]
+    more = len(named) - MOST_NAMED
+    tail = f" and {more} more" if more > 0 else ""
+    return [
+        f"Groups of fewer than {FEWEST_ROWS} people are left out of edits and probes, which have "
+        f"to learn from some people of a group and look at others: "
+        f"{'; '.join(named[:MOST_NAMED])}{tail}. They count in the tables of rates."
+    ] * bool(named)
 
 
 def _regrouped(*models: pd.Series) -> str:
@@ -230,9 +263,10 @@ def truth_of_edits(audit: Mapping[str, Any]) -> list[str]:
         "reached. It starts from the group that the reader takes the person for, which is not "
         "always the one recorded: whoever is misread is moved towards the own group. "
         "Whether the decision then changes shows whether it rests on what tells the groups apart.",
-        "The length of an edit is 1 where it goes as far as two people lie apart. Edits much "
-        "longer than that make a person unlike anyone: the latent then hardly tells the groups "
-        "apart, and what such edits change says little.",
+        "The length of an edit is 1 where it goes as far as two people typically lie apart (the "
+        "median). Edits much longer than that make a person unlike anyone: the latent then hardly "
+        "tells the groups apart, and what such edits change says little. People for whom no such "
+        "edit is possible are counted, and left out of the shares.",
     ]
     if audit["is_blind"]:
         texts.append(
@@ -291,7 +325,8 @@ def limits(
             "not seen it. It was trained on other rows than the pipeline, and on another number."
         )
     texts += _unknown_groups(model["trained_on_groups"], facts["data"]["groups"], audit)
-    return [*texts, *_small_groups(by_group), *warned]
+    left_out = small_groups(facts["data"]["too_small"])
+    return [*texts, *left_out, *_small_groups(by_group), *warned]
 
 
 def _unknown_groups(

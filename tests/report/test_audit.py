@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -20,11 +21,12 @@ from sklearn.tree import DecisionTreeClassifier
 from skfairlatent.counterfactuals._codec import ImageCodec
 from skfairlatent.counterfactuals._space import find_space
 from skfairlatent.encoders import DiffAEEncoder
+from skfairlatent.exceptions import FairLatentWarning
 from skfairlatent.report import audit
-from skfairlatent.report._edits import Noise
+from skfairlatent.report._edits import Noise, affected_table
 from skfairlatent.report._facts import model_facts
 from skfairlatent.report._models import N_FOLDS, after_side, assign_folds, stand_in_side
-from skfairlatent.report._words import _alike_in_short, _decided_alike, _verdict
+from skfairlatent.report._words import _alike_in_short, _decided_alike, _edits_in_short, _verdict
 
 from .conftest import QUICK, fair_transformer
 
@@ -360,9 +362,6 @@ def test__audit__says_what_to_do_about_bad_rows(binary):
         audit(binary.pipe, X, y[:-1], sensitive_features=s)
     with pytest.raises(ValueError, match="one group only, '0'"):
         audit(binary.pipe, X, y, sensitive_features=np.zeros(300, dtype=int))
-    few = np.where(np.arange(300) < 4, "few", "many")
-    with pytest.raises(ValueError, match=r"'few' .* has 4 rows: expected at least 10"):
-        audit(binary.pipe, X, y, sensitive_features=few)
     with pytest.raises(ValueError, match=r"y holds \[7\]"):
         audit(binary.pipe, X, np.where(np.arange(300) == 0, 7, y), sensitive_features=s)
     with pytest.raises(ValueError, match="y holds the label 1 only"):
@@ -437,3 +436,70 @@ def test__audit__computes_alike_whatever_transformers_are_set_to_return(binary, 
     with config_context(transform_output=container, enable_metadata_routing=True):
         report = audit(binary.pipe, binary.X, binary.y, sensitive_features=binary.s, **QUICK)
     assert report.to_dict() == binary.report.to_dict()
+
+
+def test__small_groups__are_left_out_of_what_learns_and_count_in_rates(binary):
+    s = pd.DataFrame(
+        {
+            "group": binary.s.astype(str).where(np.arange(300) % 50 > 0, "few"),
+            "part": np.where(np.arange(300) % 100 == 1, "tiny", "rest"),
+        }
+    )
+    with pytest.warns(FairLatentWarning, match=r"few \(6\) by group; tiny \(3\) by part"):
+        report = audit(binary.pipe, binary.X, binary.y, sensitive_features=s, **QUICK)
+    assert report.by_group.loc[("group", "few", "count"), "after"] == 6
+    assert report.affected.loc[("group", "after"), "rows"] == 294
+    assert list(report.counterfactuals) == ["group"]
+    assert report.counterfactuals["group"]["after"].sensitive_values == {"group": ["0", "1"]}
+    assert report.diagnostics.leakage["balanced_accuracy"].notna().all()
+    assert any("few (6) by group" in text for text in report.limits)
+    assert report.to_dict()["facts"]["data"]["too_small"]["part"] == {"tiny": 3}
+    assert "few (6) by group" in report.to_html()
+
+
+def test__no_group_large_enough_to_learn_from__leaves_the_rates(binary):
+    s = np.where(np.arange(300) < 4, "few", "many")
+    with pytest.warns(FairLatentWarning, match="few"):
+        report = audit(binary.pipe, binary.X, binary.y, sensitive_features=s, **QUICK)
+    assert report.affected.empty
+    assert report.diagnostics is None
+    assert report.to_dict()["diagnostics"] is None
+    assert "scores by sensitive_feature_0, after" in report.figures
+    assert "few" in report.to_html()
+
+
+def effects_of(**columns):
+    defaults = {"rows": 1090, "decoded_rows": 0}
+    models = {"before": defaults | columns, "after": defaults | columns}
+    return pd.DataFrame(models).T.set_index(pd.MultiIndex.from_product([["sex"], models]))
+
+
+def test__headline__says_how_many_could_be_moved_and_how_far():
+    made = effects_of(reached=707, share=0.4, length=1.314, far=12)
+    text = _edits_in_short(made, "sex", is_blind=True)
+    assert "changes the decision of 40.0% (707 of 1,090 people could be moved" in text
+    assert "median move is 1.31 times the typical distance between two" in text
+    assert "12 went farther than twice that distance)" in text
+    far = effects_of(reached=707, share=0.76, length=21.0, far=600)
+    assert "so that this share says little" in _edits_in_short(far, "sex", is_blind=False)
+    none = effects_of(reached=0, share=np.nan, length=np.nan, far=0)
+    text = _edits_in_short(none, "sex", is_blind=False)
+    assert "undefined (none of 1,090 people could be moved) before" in text
+
+
+def test__share__is_of_the_edits_that_could_be_made():
+    effects = pd.DataFrame(
+        {
+            "reached": [True, True, False, True],
+            "changed": [True, False, True, False],
+            "shift": 0.5,
+            "length": [1.0, 1e6, 9.0, 1.5],
+        }
+    )
+    explained = SimpleNamespace(
+        effects=lambda _: effects, side=SimpleNamespace(codec=ImageCodec()), counterfactuals=None
+    )
+    found = affected_table({"before": explained}, ["sex"], np.arange(4), 0.95).iloc[0]
+    assert found[["rows", "reached", "changed", "far"]].tolist() == [4, 3, 1, 1]
+    assert found["share"] == pytest.approx(1 / 3)
+    assert found["length"] == 1.5
