@@ -115,8 +115,9 @@ def reject_nested(where: str, values: npt.NDArray[Any], advice: str) -> None:
 def reject_name(name: str, values: Any) -> None:
     """Raise TypeError if the user gave the name of a column instead of the column."""
     if isinstance(values, str):
+        given = repr(values[:40])
         raise TypeError(
-            f"{name}={values!r} is a name: pass the column itself, e.g. {name}=X[{values!r}], and "
+            f"{name}={given} is a name: pass the column itself, e.g. {name}=X[{given}], and "
             "leave it out of X."
         )
 

@@ -8,6 +8,7 @@ __all__ = [
     "warn_about_many_columns",
 ]
 
+import contextlib
 import datetime
 from typing import Any
 
@@ -24,6 +25,7 @@ from skfairlatent._user_warnings import warn_user
 _MANY_COLUMNS = 4096
 # More names than this make an error unreadable.
 _MAX_NAMED = 8
+_EMPTY = np.empty(0)
 
 
 def detach(X: Any) -> Any:
@@ -97,7 +99,10 @@ def _odd_columns(X: Any) -> list[tuple[Any, npt.NDArray[Any]]]:
         return [(X.columns[i], _plain(X.iloc[:, i])) for i in odd]
     if is_table(X):
         return [each for each in table_columns(X) if each[1].dtype.kind not in "biuf"]
-    values = np.asarray(X) if hasattr(X, "dtype") and hasattr(X, "ndim") else np.empty(0)
+    is_array = hasattr(X, "dtype") and hasattr(X, "ndim")
+    first = X[0] if isinstance(X, list) and len(X) and isinstance(X[0], list | tuple) else ()
+    is_text = any(isinstance(value, str) for value in first)
+    values = np.asarray(X, dtype=object if is_text else None) if is_array or is_text else _EMPTY
     if values.dtype.kind not in "OUS" or values.ndim not in (1, 2):
         return []
     if values.ndim == 1:
@@ -122,10 +127,11 @@ def _days(X: Any, name: Any) -> str:
     if not isinstance(X, pd.DataFrame):
         return f"X.with_columns(polars.col({name!r}).cast(polars.Int64))"
     column = f"X[{name!r}]"
-    is_span = isinstance(X[name].iloc[0], datetime.timedelta)
-    if X[name].dtype == object:
+    values = X.iloc[:, list(X.columns).index(name)]  # names may repeat
+    is_span = isinstance(values.iloc[0], datetime.timedelta)
+    if values.dtype == object:
         column = f"pandas.to_{'timedelta' if is_span else 'datetime'}({column})"
-    elif isinstance(X[name].dtype, pd.PeriodDtype):
+    elif isinstance(values.dtype, pd.PeriodDtype):
         column = f"{column}.dt.to_timestamp()"
     if not is_span:
         column = f"({column} - {column}.min())"
@@ -144,11 +150,11 @@ def _first_is_nested(values: npt.NDArray[Any]) -> bool:
 
 def _converts(values: npt.NDArray[Any]) -> bool:
     """Tell whether values are numbers as objects, or what scikit-learn turns into numbers."""
-    try:
-        pd.to_numeric(values)
-    except (TypeError, ValueError):
-        return False
-    return True
+    for convert in (pd.to_numeric, lambda column: column.astype(np.float64)):
+        with contextlib.suppress(TypeError, ValueError):
+            convert(values)
+            return True
+    return False
 
 
 def reject_far_latents(embeddings: npt.NDArray[Any]) -> None:

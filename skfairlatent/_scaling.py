@@ -15,6 +15,8 @@ from torch import Tensor
 # and in the precision of X, is rounding, not signal: dividing by it would blow noise up. Such
 # features count as constant.
 ROUNDING_STEPS = 2.0
+# A standard deviation of less than so many steps of a type cannot be told in it.
+STEPS_TO_TELL = 0.5
 # What is left of rounding after standardisation, in standard deviations of a feature that varies.
 ROUNDING_LEFT = 1e-3
 # Differences of larger values, relative to the largest number, might not be numbers.
@@ -115,7 +117,7 @@ class Standardizer:
         with np.errstate(over="ignore"):
             steps = np.spacing(np.abs(self.mean).astype(dtype)).astype(np.float64)
         # A scale of 1 is a constant feature's, which stays one.
-        lost = (self.scale <= ROUNDING_STEPS * steps) & (self.scale != 1.0)
+        lost = (self.scale < STEPS_TO_TELL * steps) & (self.scale != 1.0)
         if lost.any():
             column = int(lost.argmax())
             raise ValueError(

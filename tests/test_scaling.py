@@ -152,6 +152,15 @@ def test__standardizer__new_rows_use_the_fitted_statistics():
     assert torch.equal(x, torch.tensor([[2.0, 3.0]], dtype=torch.float64))
 
 
+@pytest.mark.parametrize("shares", [0.85, 1.7])
+def test__standardizer__spread_of_a_step_is_not_lost(shares):
+    """The released version kept features from 0.84 steps of float32 on: its models still map."""
+    standardizer = Standardizer(
+        np.array([1e6]), np.array([shares * float(np.spacing(np.float32(1e6)))])
+    )
+    standardizer.reject_lost_precision("X", np.dtype(np.float32))
+
+
 @pytest.mark.parametrize("kind", ["as it is", "read-only", "reversed", "Fortran"])
 def test__as_rows__takes_every_layout(kind):
     X = np.arange(12, dtype=np.float32).reshape(4, 3)

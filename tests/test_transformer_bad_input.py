@@ -4,6 +4,7 @@ import re
 import tracemalloc
 import warnings
 from decimal import Decimal
+from fractions import Fraction
 
 import numpy as np
 import pandas as pd
@@ -118,6 +119,7 @@ def test__fit__advice_for_text_columns_works():
     ("kind", "name"),
     [
         (lambda X: np.array(X, dtype=object), "1"),
+        (list, "1"),
         (lambda X: pl.DataFrame(X, schema=["a", "b"], orient="row"), "'b'"),
         (lambda X: pd.DataFrame(X, columns=["a", "b"]), "'b'"),
         (lambda X: pd.DataFrame(X, columns=["a", "b"]).astype({"b": "category"}), "'b'"),
@@ -178,6 +180,7 @@ def as_decimals(X):
         lambda X: pd.DataFrame(X).astype("Float64"),
         lambda X: pd.DataFrame(X > 0).astype("boolean"),
         as_decimals,
+        lambda X: pd.DataFrame([[Fraction(value) for value in row] for row in X]),
         np.ma.array,
     ],
 )
