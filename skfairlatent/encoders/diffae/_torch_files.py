@@ -15,6 +15,7 @@ from typing import Any, Self
 
 import torch
 
+from skfairlatent.encoders.diffae._torch_bounds import Checksums, check_pickles, check_zip
 from skfairlatent.exceptions import CheckpointError
 
 GIVE_WEIGHTS = "give the path of a file of weights"
@@ -105,13 +106,15 @@ def require_weights_file(path: str | os.PathLike[str], remedy: str = GIVE_WEIGHT
     FileNotFoundError, IsADirectoryError
         If there is no file.
     CheckpointError
-        If the file is empty or a web page.
+        If the file is empty, a web page, or no regular file.
     """
     found = Path(path).expanduser()
     if found.is_dir():
         raise IsADirectoryError(f"{found} is a folder: {remedy}.")
     if not found.exists():
         raise FileNotFoundError(f"{found} does not exist: {remedy}.")
+    if not found.is_file():
+        raise CheckpointError(f"{found} is a pipe, a device or a socket, not a file: {remedy}.")
     start = _start(found, 512)
     if not start:
         raise CheckpointError(f"{found} is empty: download or copy it again.")
@@ -123,7 +126,7 @@ def require_weights_file(path: str | os.PathLike[str], remedy: str = GIVE_WEIGHT
     return found
 
 
-def load_torch_file(path: Path) -> Any:
+def load_torch_file(path: Path) -> tuple[Any, Checksums | None]:
     """Read what torch.save or Lightning wrote, on the CPU; nothing in it is executed.
 
     Tensors are views of the file where that can be: copy what is to stay. Classes that Lightning
@@ -134,19 +137,33 @@ def load_torch_file(path: Path) -> Any:
     path : Path
         An existing file, in the format of torch 1.6 or newer (a zip) or the older one.
 
+    Returns
+    -------
+    content : object
+    checksums : set of tuple (int, int), or None
+        Sizes and CRCs of the parts of a zip, those of the tensors among them: not compared yet.
+
     Raises
     ------
     CheckpointError
-        If the file is damaged, is something else, or needs other code to be read.
+        If the file is damaged, is something else, needs other code to be read, or more time and
+        memory than weights ever do.
     """
     try:
         # The warnings are advice to a reader who chose how to read.
         with _LOCK, torch.serialization.safe_globals(_ALLOWED), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             in_place = _start(path, len(_ZIP)) == _ZIP
-            if in_place and not zipfile.is_zipfile(path):  # torch may call it a fault of the disk
-                raise EOFError("its end is missing")
-            return torch.load(path, map_location="cpu", mmap=in_place, weights_only=True)
+            checksums = None
+            if in_place:
+                if not zipfile.is_zipfile(path):  # torch may call it a fault of the disk
+                    raise EOFError("its end is missing")
+                checksums = check_zip(path)
+            else:
+                with path.open("rb") as file:
+                    check_pickles(file)
+            content = torch.load(path, map_location="cpu", mmap=in_place, weights_only=True)
+            return content, checksums
     except OSError:
         raise
     except Exception as error:  # noqa: BLE001 - torch reports bad files through many types

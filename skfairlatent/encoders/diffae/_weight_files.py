@@ -13,8 +13,9 @@ __all__ = [
 
 import json
 import os
+import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from torch import Tensor
 
 from skfairlatent._tensor_files import DIGEST, read_tensors, verify
 from skfairlatent.encoders.diffae._statistics import LatentStatistics
+from skfairlatent.encoders.diffae._torch_bounds import Checksums
 from skfairlatent.encoders.diffae._torch_files import (
     GIVE_WEIGHTS,
     load_torch_file,
@@ -38,6 +40,8 @@ _REMEDY = "download or copy it again"
 # FORMAT of skfairlatent._persistence, which imports this package and not the reverse.
 _TRANSFORMER_FORMAT = "skfairlatent.FairLatentTransformer"
 MEAN, FACTOR = "statistics.mean", "statistics.factor"
+# A covariance of so many features takes 256 MB.
+_MAX_WIDTH = 8192
 _OFFICIAL_MEAN, _OFFICIAL_STD = "conds_mean", "conds_std"
 # In this order: an average over the training is taken rather than the last step's weights.
 _PREFIXES = ("ema_model.", "model.", "module.", "_orig_mod.")
@@ -65,12 +69,34 @@ class FileContent:
         Notes of whoever wrote the file.
     is_ours : bool
         Whether the settings are exactly those of a `DiffAEConfig`.
+    checksums : set of tuple (int, int), or None
+        Sizes and CRCs of what the tensors lie in, if the file has any.
     """
 
     tensors: dict[str, Tensor]
     settings: Mapping[str, Any]
     metadata: dict[str, str]
     is_ours: bool = False
+    checksums: Checksums | None = None
+    _whole: set[int] = field(default_factory=set)
+
+    def require_whole(self, name: str, tensor: Tensor) -> Tensor:
+        """Return a tensor of the file whose bytes are those that were written.
+
+        Raises
+        ------
+        ValueError
+            If they are not, or if it claims to be larger than they are.
+        """
+        storage = tensor.untyped_storage()
+        if tensor.numel() * tensor.itemsize > storage.nbytes():
+            raise ValueError(f"{name} is larger than what is stored of it")
+        if self.checksums is not None and storage.data_ptr() not in self._whole:
+            content = torch.empty(0, dtype=torch.uint8, device="cpu").set_(storage).numpy()
+            if content.size and (content.size, zlib.crc32(content.data)) not in self.checksums:
+                raise ValueError(f"{name} is damaged: download or copy the file again")
+            self._whole.add(storage.data_ptr())
+        return tensor
 
     @property
     def statistics(self) -> LatentStatistics | None:
@@ -97,7 +123,10 @@ class FileContent:
     def _array(self, name: str) -> np.ndarray[Any, np.dtype[np.float32]]:
         if name not in self.tensors:
             raise ValueError(f"{name} is missing")
-        array = self.tensors[name].to(torch.float32, copy=True).numpy()
+        tensor = self.require_whole(name, self.tensors[name])
+        if max(tensor.shape, default=0) > _MAX_WIDTH:
+            raise ValueError(f"{name} is of shape {tuple(tensor.shape)}, too large for statistics")
+        array = tensor.to(torch.float32, copy=True).numpy()
         if not np.isfinite(array).all():
             raise ValueError(f"{name} is not finite")
         return array
@@ -122,7 +151,7 @@ def read_content(path: str | os.PathLike[str], remedy: str = GIVE_WEIGHTS) -> Fi
     found = require_weights_file(path, remedy)
     if found.suffix == ".safetensors" or _looks_like_safetensors(found):
         return _read_safetensors(found)
-    content = load_torch_file(found)
+    content, checksums = load_torch_file(found)
     if not isinstance(content, Mapping):
         raise CheckpointError(
             f"{found} holds a {type(content).__name__}: expected a state dict or a Lightning "
@@ -134,6 +163,7 @@ def read_content(path: str | os.PathLike[str], remedy: str = GIVE_WEIGHTS) -> Fi
         _tensors_of(state if isinstance(state, Mapping) else content),
         settings if isinstance(settings, Mapping) else {},
         {k: str(content[k]) for k in _NOTES if isinstance(content.get(k), str | int | float)},
+        checksums=checksums,
     )
 
 

@@ -105,7 +105,7 @@ def read_weights(
                 f"its statistics are of {len(statistics.mean)} features, not "
                 f"{config.embed_channels}"
             )
-        taken = {name: _taken(name, tensors[name]) for name in expected}
+        taken = {name: _taken(name, tensors[name], content) for name in expected}
     except CheckpointError:
         raise
     except _NOT_OURS as error:
@@ -222,12 +222,13 @@ def _check_names(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) 
         raise ValueError("; ".join(found))
 
 
-def _taken(name: str, value: Tensor) -> Tensor:
+def _taken(name: str, value: Tensor, content: FileContent) -> Tensor:
     """Copy: a tensor of a file may stay a view of it, which can change or go away."""
     if value.dtype not in _READABLE or value.device.type != "cpu" or value.is_sparse:
         raise ValueError(
             f"{name} is {value.dtype}, {value.layout}, on {value.device}: expected floating point"
         )
+    content.require_whole(name, value)
     copied = value.to(torch.float32, copy=True, memory_format=torch.contiguous_format)
     if not is_finite(copied):
         raise ValueError(f"{name} holds NaN or infinity")

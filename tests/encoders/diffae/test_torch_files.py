@@ -84,7 +84,7 @@ def test__load_torch_file__reads_what_lightning_leaves_behind(tmp_path, kind):
         },
         "hyper_parameters": settings,
     }
-    found = load_torch_file(_save(content, tmp_path / "last.ckpt", kind))
+    found, _ = load_torch_file(_save(content, tmp_path / "last.ckpt", kind))
     assert torch.equal(found["state_dict"]["weight"], weight)
     assert found["hyper_parameters"]["net_ch"] == 64
     assert isinstance(found["hyper_parameters"]["mode"], Inert)
@@ -95,12 +95,12 @@ def test__load_torch_file__lightnings_dictionaries_are_dictionaries(tmp_path, ki
     path = tmp_path / "last.ckpt"
     name = "pytorch_lightning.utilities.parsing.AttributeDict"
     _save({"hyper_parameters": _Named(name, ([("net_ch", 32)],))}, path, kind)
-    assert dict(load_torch_file(path)["hyper_parameters"]) == {"net_ch": 32}
+    assert dict(load_torch_file(path)[0]["hyper_parameters"]) == {"net_ch": 32}
 
 
 def test__load_torch_file__stubs_keep_nothing_and_do_nothing(tmp_path, kind):
     stub = _Named(MODEL_CHECKPOINT, ("argument",), {"__class__": "other", "state": 1})
-    (found,) = load_torch_file(_save([stub], tmp_path / "a.ckpt", kind))
+    (found,), _ = load_torch_file(_save([stub], tmp_path / "a.ckpt", kind))
     assert type(found) is Inert
     assert not hasattr(found, "__dict__")
     assert not hasattr(found, "state")
@@ -168,7 +168,7 @@ def test__load_torch_file__refuses_a_whole_module(tmp_path):
 def test__load_torch_file__allows_nothing_to_others(tmp_path):
     path = _save({_Named(MODEL_CHECKPOINT, None): 1}, tmp_path / "a.ckpt")
     before = set(torch.serialization.get_safe_globals())  # a list in any order
-    assert load_torch_file(path) == {Inert: 1}
+    assert load_torch_file(path)[0] == {Inert: 1}
     assert set(torch.serialization.get_safe_globals()) == before
     with pytest.raises(pickle.UnpicklingError):
         torch.load(path, weights_only=True)
@@ -251,4 +251,109 @@ def test__require_weights_file__says_what_is_there_instead(tmp_path):
     for page in (b"<!DOCTYPE html><html>", b"\n <html>", b"\xef\xbb\xbf<HTML>"):
         path.write_bytes(page)
         with pytest.raises(CheckpointError, match=r"web page.*Google Drive.*in a browser"):
+            require_weights_file(path)
+
+
+def _write_zip(path, pickled, compression=zipfile.ZIP_STORED):
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        archive.writestr("a/data.pkl", pickled)
+        archive.writestr("a/version", "3")
+    return path
+
+
+def _many(opcode):
+    """A list of more objects than any checkpoint has."""
+    return b"\x80\x02(" + opcode * 300_000 + b"l."
+
+
+def _doubled(n_levels):
+    """A tuple that holds twice one that holds twice one, as the key of a dictionary."""
+    levels = b"".join(b"q%ch%c\x86" % (i, i) for i in range(n_levels))
+    return b"\x80\x02}K\x01" + levels + b"K\x01s."
+
+
+def _nested(n_levels):
+    return b"\x80\x02}K\x01" + b"\x85" * n_levels + b"K\x01s."
+
+
+BOMBS = {
+    "lists": lambda: _many(b"]"),
+    "numbers": lambda: _many(b"K\x01"),
+    "doubled": lambda: _doubled(60),
+    "nested": lambda: _nested(100_000),
+}
+
+
+@pytest.mark.parametrize("bomb", BOMBS)
+@pytest.mark.parametrize("older", [False, True])
+def test__load_torch_file__refuses_what_takes_memory_or_time(tmp_path, bomb, older):
+    path, pickled = tmp_path / "a.ckpt", BOMBS[bomb]()
+    if older:
+        path.write_bytes(pickled)
+    else:
+        _write_zip(path, pickled)
+    with pytest.raises(CheckpointError, match=r"\((it holds more than|its pickled objects)"):
+        load_torch_file(path)
+
+
+def test__load_torch_file__unpacks_nothing(tmp_path):
+    packed = _write_zip(tmp_path / "a.ckpt", b"]" * (20 << 20), zipfile.ZIP_DEFLATED)
+    assert packed.stat().st_size < 100_000
+    with pytest.raises(CheckpointError, match=r"compressed parts, which torch.save never writes"):
+        load_torch_file(packed)
+
+
+def test__load_torch_file__a_pickle_larger_than_any_is_not_read(tmp_path):
+    path = tmp_path / "a.ckpt"
+    with zipfile.ZipFile(path, "w") as archive, archive.open("a/data.pkl", "w") as part:
+        for _ in range(65):
+            part.write(bytes(1 << 20))
+    with pytest.raises(CheckpointError, match=r"its data.pkl has 68157440 bytes"):
+        load_torch_file(path)
+
+
+def test__load_torch_file__allocates_nothing_that_a_file_asks_for(tmp_path):
+    asked = b"\x80\x02cbuiltins\nbytearray\nJ\xff\xff\xff\x7f\x85R."
+    with pytest.raises(CheckpointError, match=r"needs 'builtins.bytearray' to be read"):
+        load_torch_file(_write_zip(tmp_path / "a.ckpt", asked))
+
+
+def test__load_torch_file__parts_that_overlap_are_refused(tmp_path):
+    path = tmp_path / "a.ckpt"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a/data.pkl", b"\x80\x02}.")
+        archive.writestr("a/data/0", bytes(5000))
+        for i in range(1, 9):
+            again = zipfile.ZipInfo(f"a/data/{i}")
+            first = archive.getinfo("a/data/0")
+            again.header_offset, again.CRC = first.header_offset, first.CRC
+            again.file_size = again.compress_size = first.file_size
+            archive.filelist.append(again)
+    with pytest.raises(CheckpointError, match="larger than it is itself"):
+        load_torch_file(path)
+
+
+def test__load_torch_file__takes_files_written_without_checksums(tmp_path):
+    path, before = tmp_path / "a.pt", torch.serialization.get_crc32_options()
+    torch.serialization.set_crc32_options(False)
+    try:
+        torch.save({"w": torch.ones(9)}, path)
+    finally:
+        torch.serialization.set_crc32_options(before)
+    content, checksums = load_torch_file(path)
+    assert torch.equal(content["w"], torch.ones(9))
+    assert checksums is None
+
+
+def test__load_torch_file__takes_as_many_tensors_as_a_large_model_has(tmp_path):
+    path = tmp_path / "a.pt"
+    torch.save({f"layer.{i}.weight": torch.zeros(1) for i in range(1200)}, path)
+    assert len(load_torch_file(path)[0]) == 1200
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs pipes")
+def test__require_weights_file__waits_for_no_pipe(tmp_path):
+    os.mkfifo(tmp_path / "last.ckpt")
+    for path in (tmp_path / "last.ckpt", os.devnull):
+        with pytest.raises(CheckpointError, match="is a pipe, a device or a socket, not a file"):
             require_weights_file(path)

@@ -354,6 +354,42 @@ def test__read_weights__every_flipped_bit_is_noticed(tmp_path, network):
             read_weights(path)
 
 
+def test__read_weights__every_flipped_bit_of_a_checkpoint_is_noticed_or_means_nothing(
+    tmp_path, state
+):
+    """Of a file of torch.save, whose zip has checksums that torch itself does not compare."""
+    path = tmp_path / "last.ckpt"
+    torch.save({"state_dict": state}, path)
+    whole = path.read_bytes()
+    expected = read_weights(path, CONFIG).tensors
+    noticed = 0
+    for place in np.linspace(0, len(whole) - 1, 16).astype(int):
+        content = bytearray(whole)
+        content[place] ^= 4
+        path.write_bytes(content)
+        try:
+            found = read_weights(path, CONFIG).tensors
+        except CheckpointError:
+            noticed += 1
+        else:
+            assert _equal(found, expected)
+    assert noticed > 8
+
+
+def test__read_weights__refuses_tensors_larger_than_what_is_stored(tmp_path, state):
+    path, name = tmp_path / "a.pt", next(iter(state))
+    torch.save(state | {name: torch.zeros(1).expand(state[name].shape)}, path)
+    with pytest.raises(CheckpointError, match="is larger than what is stored of it"):
+        read_weights(path, CONFIG)
+
+
+def test__read_statistics__of_absurd_width_take_no_memory(tmp_path):
+    path = tmp_path / "latent.pkl"
+    torch.save({"conds_mean": torch.zeros(10**6), "conds_std": torch.ones(10**6)}, path)
+    with pytest.raises(CheckpointError, match="too large for statistics"):
+        read_statistics(path)
+
+
 def test__read_weights__reads_files_of_the_version_before_digests(tmp_path, network):
     path, header = tmp_path / "a.safetensors", {"format": "skfairlatent-diffae-1"}
     header["config"] = json.dumps(CONFIG.to_dict())
