@@ -178,7 +178,7 @@ def _decode(store: ImageStore, member: str, options: ImageOptions) -> Pixels:
                 f"and {image.width} wide: pass a box inside it."
             )
             raise ValueError(msg)
-        image = image.crop(options.crop)
+        image = image.crop(tuple(options.crop))
     if options.size is not None:
         height, width = options.height_width
         resampling = pillow().Image.Resampling.LANCZOS

@@ -56,6 +56,7 @@ def read_text(path: Place) -> str:
     """
     data = _read_bytes(path)
     is_utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    is_utf16 &= not data.startswith(codecs.BOM_UTF32_LE)  # which begins alike
     if b"\0" in data and not is_utf16:
         line = data.count(b"\n", 0, data.index(b"\0")) + 1
         msg = (

@@ -133,7 +133,7 @@ def test__load_image_folder__max_images_takes_the_first_or_draws(folder):
 def test__load_image_folder__crops_then_resizes_without_stretching(tmp_path, encoded, fill):
     fill(tmp_path, {"a.png": encoded(9, height=20, width=30)}, as_zip=False)
     table = pd.DataFrame({"image_id": ["a"]})
-    cut = load_image_folder(tmp_path, table, crop=(10, 0, 14, 8))
+    cut = load_image_folder(tmp_path, table, crop=np.array([10, 0, 14, 8]))
     assert cut.images.shape == (1, 8, 4, 3)
     assert cut.images[0, 0, :, 2].tolist() == [10, 11, 12, 13]
     small = load_image_folder(tmp_path, table, size=10)

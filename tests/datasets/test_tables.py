@@ -53,6 +53,7 @@ def test__parse_table__reads_what_programs_write(tmp_path, data):
         (b"\xef\xbb\xbf", "is empty"),
         (TEXT.encode("latin-1"), r"is not text in UTF-8 \(line 1: .*save it again in that encod"),
         (b"image_id,s\n1,\xff\n", r"is not text in UTF-8 \(line 2"),
+        (TEXT.encode("utf-32"), r"is not text \(line 1 holds a null byte\)"),
         (TEXT.encode("utf-16-le"), r"is not text \(line 1 holds a null byte\)"),
         (b"image_id,s\n1,2\n\0\0\0\0", r"is not text \(line 3 holds a null byte\)"),
         (b"image_id,s\n", "holds no rows below its header"),
