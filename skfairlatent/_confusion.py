@@ -158,6 +158,8 @@ def count_by_group(
 
 
 def _as_labels(values: ArrayLike, name: str) -> npt.NDArray[Any]:
+    if values is None:
+        raise ValueError(f"{name} is None: expected class labels, one per sample.")
     reject_container(name, values)
     # As objects first: numpy would turn a NaN beside text into the text "nan".
     labels = np.asarray(values, dtype=object if isinstance(values, list | tuple) else None)
@@ -175,20 +177,30 @@ def _as_labels(values: ArrayLike, name: str) -> npt.NDArray[Any]:
         labels = pd.Series(labels).infer_objects().to_numpy()
     if labels.dtype.kind not in "biuf":
         return np.array([as_text(label) for label in labels], dtype=np.str_)
+    _reject_scores(name, labels)
+    return labels
+
+
+def _reject_scores(name: str, labels: npt.NDArray[Any]) -> None:
+    if labels.dtype.kind == "f" and not np.isfinite(labels).all():
+        raise ValueError(f"{name} holds infinity: expected class labels.")
     if labels.dtype.kind == "f" and not np.array_equal(labels, np.round(labels)):
         raise ValueError(
             f"{name} holds continuous values: expected class labels, such as those of predict(X)."
         )
-    return labels
 
 
 def _as_weights(sample_weight: ArrayLike) -> npt.NDArray[np.float64]:
     reject_container("sample_weight", sample_weight)
-    weights = np.asarray(sample_weight, dtype=np.float64)
-    if weights.ndim != 1 or not np.isfinite(weights).all() or (weights < 0).any():
+    given = np.asarray(sample_weight)
+    expected = "sample_weight must be one finite number >= 0 per sample"
+    if given.dtype.kind not in "biufO":
+        raise ValueError(f"{expected}, got values such as {given.ravel()[:1].tolist()}.")
+    weights = np.asarray(pd.to_numeric(pd.Series(given.ravel()), errors="coerce"), np.float64)
+    if given.ndim != 1 or not np.isfinite(weights).all() or (weights < 0).any():
         raise ValueError(
-            "sample_weight must be one finite number >= 0 per sample, got shape "
-            f"{weights.shape} with values from {weights.min()} to {weights.max()}."
+            f"{expected}, got shape {given.shape} with values from {weights.min()} to "
+            f"{weights.max()}."
         )
     return weights
 

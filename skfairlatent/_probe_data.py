@@ -10,6 +10,7 @@ __all__ = [
     "check_held_out",
     "gather_rows",
     "scaler",
+    "within_range",
 ]
 
 from numbers import Real
@@ -100,7 +101,7 @@ def scaler() -> StandardScaler:
 def _encode(Z: Any, y: Any, sensitive_features: Any) -> tuple[Floats, Coding, list[Coding]]:
     """Return Z checked, the crossed label, and the sensitive features: crossed, then each."""
     reject_container("Z", Z)
-    Z = check_array(Z, dtype=[np.float32, np.float64], input_name="Z")
+    Z = within_range(check_array(Z, dtype=[np.float32, np.float64], input_name="Z"))
     reject_other_order(y=y, sensitive_features=sensitive_features)
     labels = Coding("label", *cross_columns(y, "y"))
     columns = encode_columns(sensitive_features)
@@ -133,6 +134,12 @@ def _as_in(given: Any, reference: Any) -> Any:
     names = getattr(given, "columns", range(columns.shape[1]))
     found = [pd.Series(same_labels(*pair)) for pair in zip(columns.T, others.T, strict=True)]
     return pd.concat(found, axis=1).set_axis(names, axis=1)
+
+
+def within_range(Z: Floats) -> Floats:
+    """Return Z as it is, or, where squares would overflow or vanish, divided by its largest."""
+    largest = np.abs(Z).max()
+    return Z if 1e-30 < largest < 1e100 or largest == 0.0 else Z / largest
 
 
 def _stack(first: Coding, second: Coding) -> Coding:

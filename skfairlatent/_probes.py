@@ -3,7 +3,8 @@
 __all__ = ["PROBES", "ProbeSettings", "group_leakage", "probe_scores", "undefined_message"]
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from numbers import Integral
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -282,13 +283,15 @@ PROBES: dict[str, Callable[[bool, int], Any]] = {
 
 def _check_settings(settings: ProbeSettings) -> None:
     probes, max_samples, _ = settings
-    unknown = [probe for probe in probes if probe not in PROBES]
-    if isinstance(probes, str) or unknown or not len(probes):
+    is_list = isinstance(probes, Iterable) and not isinstance(probes, str)
+    known = [probe in list(PROBES) for probe in probes] if is_list else []
+    if not known or not all(known):
         raise ValueError(
             f"probes={probes!r}: expected a list of one or more of {list(PROBES)}, as in "
             "probes=['linear', 'mlp']."
         )
-    if max_samples is not None and max_samples < MIN_TRAIN_ROWS:
+    is_count = isinstance(max_samples, Integral) and max_samples >= MIN_TRAIN_ROWS
+    if max_samples is not None and not is_count:
         raise ValueError(
             f"max_samples={max_samples!r}: expected a number of rows of at least "
             f"{MIN_TRAIN_ROWS}, or None for all rows."

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from sklearn.utils import check_array
 
 from ._containers import reject_container
+from ._probe_data import within_range
 
 
 def effective_rank(Z: Any) -> float:
@@ -47,7 +48,7 @@ def effective_rank(Z: Any) -> float:
     1.0
     """
     reject_container("Z", Z)
-    Z = check_array(Z, dtype=np.float64, ensure_min_samples=2, input_name="Z")
+    Z = within_range(check_array(Z, dtype=np.float64, ensure_min_samples=2, input_name="Z"))
     eigenvalues = np.linalg.eigvalsh(np.atleast_2d(np.cov(Z, rowvar=False))).clip(min=0)
     if not (np.ptp(Z, axis=0) > 0).any():
         return 0.0
@@ -96,7 +97,12 @@ def off_diagonal_mass(Z: Any, label_slice: slice | None = None) -> float | dict[
     (0.4, 0.0)
     """
     reject_container("Z", Z)
-    Z = check_array(Z, dtype=np.float64, ensure_min_samples=2, input_name="Z")
+    Z = within_range(check_array(Z, dtype=np.float64, ensure_min_samples=2, input_name="Z"))
+    if not (label_slice is None or isinstance(label_slice, slice)):
+        raise TypeError(
+            f"label_slice={label_slice!r}: expected the columns of the label block, such as "
+            "slice(0, 8), or None."
+        )
     squared = _correlation(Z) ** 2
     norm = squared.sum()
     np.fill_diagonal(squared, 0.0)

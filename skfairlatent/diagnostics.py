@@ -10,6 +10,7 @@ __all__ = [
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from numbers import Real
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -207,7 +208,15 @@ def diagnose(
     ([0.5, 0.5, 0.5], ())
     """
     check_held_out(held_out)
+    _check_margin(leakage_margin)
     _check_labels("y", y)
+    if isinstance(held_out, tuple):
+        _check_labels("held_out[1]", held_out[1])
+        n_given, n_expected = (len(encode_columns(each, "y")) for each in (held_out[1], y))
+        if n_given != n_expected:
+            raise ValueError(
+                f"held_out[1] has {n_given} label columns, and y has {n_expected}: give the same."
+            )
     reject_container("X", X)
     reject_other_order(X=X, y=y, sensitive_features=sensitive_features)
     transformer, prepare = latent_step(transformer)
@@ -296,19 +305,20 @@ def _check_lengths(names: tuple[str, str, str], rows: HeldOut) -> None:
     expected = len(rows[0])
     labels = encode_columns(rows[1], "y")
     check_length(names[1], len(labels[0].codes), expected, names[0])
-    for index, column in enumerate(labels):
-        if len(column.values) < 2 and names == _NAMES:
-            raise ValueError(
-                f"column {index if column.name is None else repr(column.name)} of y has one class "
-                f"({column.values[0]!r}): expected two or more, to measure what the latent tells "
-                "of it. Use group_leakage to measure leakage alone."
-            )
     check_length(names[2], len(encode_columns(rows[2])[0].codes), expected, names[0])
+
+
+def _check_margin(leakage_margin: Any) -> None:
+    if not (isinstance(leakage_margin, Real) and 0.0 <= float(leakage_margin) <= 1.0):
+        raise ValueError(
+            f"leakage_margin={leakage_margin!r}: expected a difference of balanced accuracies, "
+            "within [0, 1], such as 0.05."
+        )
 
 
 def _check_labels(name: str, y: Any) -> None:
     """Refuse labels of which one column has one class: nothing can be read then."""
-    for column in encode_columns(y, name):
+    for column in encode_columns(y, "y"):
         if len(column.values) < 2:
             where = name if column.name is None else f"column {column.name!r} of {name}"
             raise ValueError(

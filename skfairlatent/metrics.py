@@ -299,7 +299,7 @@ def fairness_scorer(name: str, *, sample_weight: bool | str | None = None) -> An
     >>> fairness_scorer("demographic_parity")
     make_scorer(demographic_parity, greater_is_better=False, response_method='predict')
     """
-    if name not in _SCORERS:
+    if not isinstance(name, str) or name not in _SCORERS:
         raise ValueError(f"There is no scorer {name!r}: expected one of {', '.join(_SCORERS)}.")
     metric, fixed, greater_is_better = _SCORERS[name]
     request: dict[str, bool | str | None] = {"sample_weight": sample_weight}

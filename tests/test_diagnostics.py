@@ -432,7 +432,21 @@ def test__rows_without_their_steps__are_foreign(table_pipe, shift):
     assert "Give diagnose the whole Pipeline" in text
 
 
+@pytest.mark.parametrize("margin", ["0.05", np.nan, -0.1, 2, None])
+def test__leakage_margin__is_a_difference(margin):
+    X, y, group = separated_rows(n_rows=60)
+    with pytest.raises(ValueError, match=r"leakage_margin=.*: expected a difference of balan"):
+        diagnose(Selection(), X, y, sensitive_features=group, leakage_margin=margin)
+
+
 def test__diagnose__of_one_label_says_so():
     X, y, group = separated_rows(n_rows=60)
-    with pytest.raises(ValueError, match=r"column 0 of y has one class \('0'\): expected two"):
-        diagnose(Selection(), X, 0 * y, sensitive_features=group)
+    given = {"sensitive_features": group}
+    for labels in (0 * y, np.column_stack([y, 0 * y])):
+        with pytest.raises(ValueError, match="has one class only") as caught:
+            diagnose(Selection(), X, labels, **given)
+        assert "sensitive feature '" not in str(caught.value)
+    with pytest.raises(ValueError, match=r"held_out\[1\] has one class only"):
+        diagnose(Selection(), X, y, held_out=(X, 0 * y, group), **given)
+    with pytest.raises(ValueError, match=r"held_out\[1\] has 2 label columns, and y has 1"):
+        diagnose(Selection(), X, y, held_out=(X, np.column_stack([y, y]), group), **given)

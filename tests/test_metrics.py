@@ -257,6 +257,10 @@ class TestInputErrors:
             ({"y_pred": [0, 1, np.nan, 1]}, "y_pred has missing values"),
             ({"y_pred": [0.2, 0.9, 0.1, 0.7]}, r"y_pred holds continuous.*predict\(X\)"),
             ({"y_pred": np.full((4, 2), 0.5)}, r"y_pred has shape \(4, 2\).*probabilities"),
+            ({"y_pred": None}, "y_pred is None: expected class labels"),
+            ({"y_pred": [0, 1, np.inf, 1]}, "y_pred holds infinity: expected class labels"),
+            ({"sample_weight": ["a"] * 4}, r"finite number >= 0 per sample, got values such as"),
+            ({"sample_weight": 2.0}, r"finite number >= 0 per sample, got shape \(\)"),
             ({"y_pred": ["0", "1", "0", "1"]}, "holds text and the other numbers"),
         ],
     )

@@ -284,6 +284,10 @@ def test__group_leakage__max_samples_thins_large_groups_only():
             {"held_out": (np.ones((4, 1)), [0, 0, 1, 1], [0, 1, 0, 1])},
             r"held_out has 1 components, but Z",
         ),
+        ({"probes": None}, r"probes=None: expected a list of one or more"),
+        ({"probes": [["linear"]]}, r"expected a list of one or more"),
+        ({"max_samples": "all"}, r"max_samples='all': expected a number of rows"),
+        ({"max_samples": 20.5}, r"max_samples=20.5: expected a number of rows"),
         ({"max_samples": 1}, r"max_samples=1: .*None for all rows"),
         ({"sensitive_features": np.ones(60)}, r"one group \('1'\)"),
         ({"sensitive_features": np.arange(9) % 2}, "Z has 60 rows and sensitive_features has 9"),
@@ -297,6 +301,16 @@ def test__group_leakage__says_what_is_wrong_with_its_input(arguments, message):
 
     with pytest.raises(ValueError, match=message):
         group_leakage(given.pop("Z"), given.pop("y"), **given)
+
+
+@pytest.mark.parametrize("scale", [1e300, 1e-300])
+def test__group_leakage__is_that_of_any_scale(scale):
+    Z, y, group = biased_rows(n_rows=200)
+    arguments = {"sensitive_features": group, "probes": ["linear"], "random_state": 0}
+
+    expected = group_leakage(Z, y, **arguments)
+
+    pd.testing.assert_frame_equal(group_leakage(Z * scale, y, **arguments), expected)
 
 
 def test___fit_balanced__repeats_small_groups_for_a_model_without_weights():

@@ -83,3 +83,17 @@ def test__off_diagonal_mass__puts_a_copy_into_its_part(copied, part):
     # Norm: the diagonal of four ones and two off it.
     assert masses[part] == masses["total"] == pytest.approx(2 / 6, abs=EXACT)
     assert sum(masses.values()) == pytest.approx(2 * masses["total"], abs=EXACT)
+
+
+@pytest.mark.parametrize("scale", [1e300, 1e-300])
+def test__figures__are_those_of_any_scale(scale):
+    Z = np.random.default_rng(0).normal(size=(100, 4))
+
+    assert effective_rank(Z * scale) == pytest.approx(effective_rank(Z))
+    assert off_diagonal_mass(Z * scale) == pytest.approx(off_diagonal_mass(Z))
+
+
+@pytest.mark.parametrize("label_slice", [2, [0, 1], "label"])
+def test__label_slice__is_a_slice(label_slice):
+    with pytest.raises(TypeError, match=r"label_slice=.*: expected the columns of the label bl"):
+        off_diagonal_mass(np.eye(3), label_slice)

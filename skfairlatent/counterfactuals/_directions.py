@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from sklearn.utils import column_or_1d
 
-from skfairlatent._groups import SensitiveColumn, check_length, encode_columns
+from skfairlatent._groups import SensitiveColumn, as_text, check_length, encode_columns
 
 from ._scores import Affine, Floats, fit_affine, softmax_of
 
@@ -38,9 +37,14 @@ class Attribute:
 
     def codes(self, values: Any, n: int) -> npt.NDArray[np.intp]:
         """Return the positions of n values, or of one for all; ValueError if there is no such."""
-        given = [values] * n if np.ndim(values) == 0 else column_or_1d(values).tolist()
+        column = np.asarray(values)
+        if column.ndim > 1:
+            raise ValueError(
+                f"target_value has shape {column.shape}: expected one value, or (n_samples,)."
+            )
+        given = [values] * n if column.ndim == 0 else column.tolist()
         check_length("target_value", len(given), n)
-        codes = pd.Index(self.values).get_indexer([str(value) for value in given])
+        codes = pd.Index(self.values).get_indexer([as_text(value) for value in given])
         unknown = [value for value, code in zip(given, codes, strict=True) if code < 0]
         if unknown:
             raise ValueError(

@@ -13,6 +13,7 @@ __all__ = [
 ]
 
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -97,15 +98,21 @@ def check_request(strengths: Any, target_probability: float | None) -> None:
         if target_probability is not None:
             raise ValueError("Give strengths or target_probability, not both.")
         try:
-            lengths = np.asarray(strengths, dtype=np.float64)
-        except (TypeError, ValueError):
+            lengths = np.asarray(strengths)
+        except ValueError:
             lengths = np.array(np.nan)
-        if lengths.ndim != 1 or not len(lengths) or not np.isfinite(lengths).all():
+        are_numbers = lengths.dtype.kind in "iuf" and np.isfinite(lengths).all()
+        if lengths.ndim != 1 or not len(lengths) or not are_numbers:
             raise ValueError(
                 f"strengths={strengths!r}: expected a list of finite numbers, such as [-1, 0, 1]."
             )
-    elif target_probability is not None and not 0.0 < target_probability < 1.0:
-        raise ValueError(f"target_probability={target_probability!r}: expected within (0, 1).")
+    elif target_probability is not None and not (
+        isinstance(target_probability, Real) and 0.0 < float(target_probability) < 1.0
+    ):
+        raise ValueError(
+            f"target_probability={target_probability!r}: expected one number within (0, 1), for "
+            "all rows."
+        )
 
 
 def log_odds(probability: float | None) -> float | None:

@@ -162,6 +162,7 @@ class CounterfactualExplainer(BaseEstimator):
         if y is not None:
             y = column_or_1d(y)
             check_length("y", len(y), len(Z))
+            _check_known(y, scores.classes)
         sensitive = Z[:, space.sensitive]
         self.attributes_ = (
             {} if sensitive_features is None else find_attributes(sensitive, y, sensitive_features)
@@ -410,6 +411,16 @@ class CounterfactualExplainer(BaseEstimator):
             _reader=self._reader,
             _given=start.given,
             **self._reader.read(start.latents, edited, moved),
+        )
+
+
+def _check_known(y: Array, classes: Array) -> None:
+    """Refuse labels that are none of the classifier's, most likely those of another column."""
+    unknown = np.flatnonzero(class_positions(y, classes) < 0)
+    if len(unknown):
+        raise ValueError(
+            f"y holds {y[unknown].tolist()[0]!r} (row {unknown[0]}), which is no class of the "
+            f"classifier: expected one of {classes.tolist()}, as the model was fitted on."
         )
 
 

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 from scipy.special import log_softmax, softmax
+from sklearn.base import is_regressor
 from sklearn.linear_model import LogisticRegression
 
 from skfairlatent._user_warnings import warn_user
@@ -174,6 +175,11 @@ def _name(classifier: Any) -> str:
 
 def _classes(classifier: Any) -> npt.NDArray[Any]:
     classes = getattr(classifier, "classes_", None)
+    if is_regressor(classifier):
+        raise TypeError(
+            f"{_name(classifier)} is a regressor, and has no decisions to explain: give a "
+            "classifier, fitted on classes, such as y > threshold."
+        )
     if classes is None or isinstance(classes, list):
         raise TypeError(
             f"{_name(classifier)} is no fitted classifier of one label (it needs classes_, an "

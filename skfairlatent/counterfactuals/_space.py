@@ -89,8 +89,13 @@ def _steps(model: Any, classifier: Any) -> list[Any]:
     if classifier is not None:
         steps += _steps(classifier, None)
     steps = [step for step in steps if step is not None and not isinstance(step, str)]
+    if isinstance(model, type):
+        raise TypeError(
+            f"{model.__name__} is a class: give a fitted instance, or a fitted Pipeline that ends "
+            "with a classifier."
+        )
     if not steps or not hasattr(steps[-1], "predict"):
-        last = type(steps[-1]).__name__ if steps else "nothing"
+        last = type(steps[-1]).__name__ if steps else repr(model)
         raise TypeError(
             f"There is no classifier: the last step is {last}. Give a fitted Pipeline that ends "
             "with a classifier, or CounterfactualExplainer(transformer, classifier)."

@@ -6,7 +6,7 @@ from sklearn.calibration import CalibratedClassifierCV
 from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.frozen import FrozenEstimator
-from sklearn.linear_model import LogisticRegression, RidgeClassifier
+from sklearn.linear_model import LinearRegression, LogisticRegression, RidgeClassifier
 from sklearn.multioutput import MultiOutputClassifier
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.neural_network import MLPClassifier
@@ -232,7 +232,13 @@ def test__uncalibrated__is_said(faces, fair):
         ({"strengths": [1.0], "target_probability": 0.5}, "not both"),
         ({"strengths": []}, "expected a list of finite numbers"),
         ({"strengths": [np.nan]}, "expected a list of finite numbers"),
-        ({"target_probability": 1.0}, r"expected within \(0, 1\)"),
+        ({"target_probability": 1.0}, r"expected one number within \(0, 1\)"),
+        ({"target_probability": 0}, r"target_probability=0: expected one number"),
+        ({"target_probability": np.nan}, r"target_probability=nan: expected one number"),
+        ({"target_probability": "0.9"}, r"target_probability='0.9': expected one number"),
+        ({"target_probability": [0.5, 0.6, 0.7]}, r"=\[0.5, 0.6, 0.7\]: expected one number"),
+        ({"strengths": ["1"]}, "expected a list of finite numbers"),
+        ({"strengths": [[1], [1, 2]]}, "expected a list of finite numbers"),
         ({"strengths": "a"}, "expected a list of finite numbers"),
         ({"target_class": "maybe"}, r"no class of the label: expected one of \[0, 1\]"),
         ({"target_class": [1, 0, 1]}, r"expected one of \[0, 1\], for all rows"),
@@ -257,6 +263,10 @@ def test__bad_models__are_named(faces, fair):
         pytest.raises(TypeError, match="decision_function_shape='ovr'"),
     ):
         CounterfactualExplainer(fair, pairs).fit(X)
+    with pytest.raises(TypeError, match="LinearRegression is a regressor, and has no decisions"):
+        CounterfactualExplainer(fair, LinearRegression().fit(fair.transform(X), y)).fit(X)
+    with pytest.raises(TypeError, match="FairLatentTransformer is a class: give a fitted inst"):
+        CounterfactualExplainer(FairLatentTransformer).fit(X)
     with pytest.raises(ValueError, match="sensitive_direction='up'"):
         CounterfactualExplainer(
             fair, LogisticRegression().fit(fair.transform(X), y), sensitive_direction="up"
@@ -270,3 +280,20 @@ def test__classifier_of_other_columns__is_refused(faces):
         ValueError, match="X has 12 features, but LogisticRegression is expecting 3"
     ):
         CounterfactualExplainer(narrow).fit(X)
+
+
+@pytest.mark.parametrize("other", [lambda y: np.where(y == 1, "a", "b"), lambda y: y + 1, np.sqrt])
+def test__labels_of_another_column__are_refused(pipe, faces, other):
+    X, y, s = faces
+    labels = other(np.where(y == 1, 0.5, 0.0)) if other is np.sqrt else other(np.asarray(y))
+    with pytest.raises(ValueError, match=r"no class of the classifier: expected one of \[0, 1\]"):
+        CounterfactualExplainer(pipe).fit(X, labels, sensitive_features=s)
+
+
+def test__labels_of_another_type__are_the_same(pipe, faces):
+    X, y, s = faces
+    one, other = (
+        CounterfactualExplainer(pipe).fit(X, labels, sensitive_features=s).explain_sensitive(X[:5])
+        for labels in (y, np.asarray(y).astype(bool))
+    )
+    np.testing.assert_array_equal(one.latents, other.latents)

@@ -100,6 +100,10 @@ def test__several_attributes_and_values__each_by_name(faces):
         explainer.explain_sensitive(X, "age", target_value=3)
     with pytest.raises(ValueError, match="target_value=3 is no value of 'age'"):
         explainer.explain_sensitive(X[:3], "age", target_value=[0, 3, 2])
+    with pytest.raises(ValueError, match=r"target_value has shape \(3, 1\): expected one value"):
+        explainer.explain_sensitive(X[:3], "age", target_value=[[0], [1], [2]])
+    as_float = explainer.explain_sensitive(X[:200], "age", target_value=2.0)
+    np.testing.assert_array_equal(as_float.latents, to_old.latents)
     with pytest.raises(ValueError, match="X has 3 rows and target_value has 2"):
         explainer.explain_sensitive(X[:3], "age", target_value=[0, 2])
 
