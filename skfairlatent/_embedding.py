@@ -6,18 +6,15 @@ __all__ = [
     "encode",
     "encoder_fingerprint",
     "encoder_twin",
-    "holds_images",
     "image_encoder",
     "image_shape",
     "is_same_encoder",
     "probe_codes",
-    "reject_near_images",
 ]
 
 import copy
-import os
 import pickle
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol, runtime_checkable
 
@@ -28,7 +25,7 @@ import torch
 from sklearn.exceptions import NotFittedError
 
 from skfairlatent._identity import Codes, codes_of_probes, digest_of_values, same_codes
-from skfairlatent.datasets import LazyImages
+from skfairlatent._image_forms import first_of, is_column, shape_of
 
 # The name of the encoder that ships with the package.
 DIFFAE = "diffae"
@@ -42,52 +39,10 @@ class Encoder(Protocol):
         """Return embeddings of shape (n_samples, d)."""
 
 
-def holds_images(X: Any) -> bool:
-    """Tell whether X is images: a 4-D array, or a list of pictures or of paths to files.
-
-    A list may also be a tuple, an array, a column of a table, or ``LazyImages``.
-    """
-    if hasattr(X, "ndim") and X.ndim != 1:
-        return bool(X.ndim == 4)
-    if isinstance(X, LazyImages):
-        return len(X) > 0
-    is_column = hasattr(X, "iloc")
-    is_list = isinstance(X, Sequence | np.ndarray) and not isinstance(X, str | bytes)
-    if not (is_column or is_list) or len(X) == 0:
-        return False
-    first: Any = X.iloc[0] if is_column else X[0]
-    if isinstance(first, str | os.PathLike | bytes) or _is_picture(first):
-        return True
-    # Rows of a table have one dimension, of a nested list too; two are a grey image.
-    return np.ndim(first) == 3 or (isinstance(first, np.ndarray) and first.ndim == 2)
-
-
 def image_shape(X: Any) -> tuple[int, ...] | None:
     """Return the shape of one of these images, if they are arrays in an array or a list."""
-    image = X[0] if isinstance(X, list | tuple) or getattr(X, "ndim", 0) == 4 else None
-    shape = tuple(map(int, getattr(image, "shape", ())))
-    return shape if len(shape) == 3 else None
-
-
-def reject_near_images(X: Any) -> None:
-    """Raise an error for what was meant as images and is not: one image, none, a generator."""
-    if isinstance(X, list | tuple) and not len(X):
-        raise ValueError("X is empty: pass one or more rows, or images.")
-    if isinstance(X, Iterator):
-        raise TypeError(f"X is a {type(X).__name__}, which can be read once only: pass list(X).")
-    if isinstance(X, str | os.PathLike) or _is_picture(X):
-        raise ValueError(
-            "Expected 2D array or images, got one image: pass a list of them, as [X]."
-        )
-    if getattr(X, "ndim", None) == 3:
-        raise ValueError(
-            f"Found array with dim 3, of shape {tuple(X.shape)}: embeddings have 2 dimensions and "
-            "images 4. Of one image pass X[np.newaxis], of grey ones X[..., np.newaxis]."
-        )
-
-
-def _is_picture(item: Any) -> bool:
-    return hasattr(item, "convert") and hasattr(item, "size")
+    shape = shape_of(first_of(X)) if is_column(X) else shape_of(X)[1:]
+    return tuple(map(int, shape)) if len(shape) == 3 else None
 
 
 def check_encoder(encoder: Any) -> None:

@@ -28,9 +28,7 @@ from skfairlatent._embedding import (
     encode,
     encoder_fingerprint,
     encoder_twin,
-    holds_images,
     image_shape,
-    reject_near_images,
 )
 from skfairlatent._features import (
     detach,
@@ -45,6 +43,7 @@ from skfairlatent._fitting import (
     auto_input_noise,
     fit_flow,
 )
+from skfairlatent._image_forms import holds_images
 from skfairlatent._inference import largest_round_trip_error, map_rows
 from skfairlatent._objective import TERMS, LossWeights
 from skfairlatent._scaling import Standardizer, as_rows
@@ -591,7 +590,6 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         else:
             X = detach(X)
             reject_container("X", X)
-            reject_near_images(X)
             reject_sparse(X)
             reject_columns_without_numbers(X)
         if reset:

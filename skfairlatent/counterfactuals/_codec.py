@@ -10,7 +10,7 @@ import numpy.typing as npt
 from sklearn.pipeline import Pipeline
 from sklearn.utils.metaestimators import available_if
 
-from skfairlatent._embedding import holds_images
+from skfairlatent._image_forms import holds_images
 
 from ._names import nameless
 

@@ -12,8 +12,8 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from skfairlatent._confusion import class_positions
 from skfairlatent._containers import reject_container, reject_other_order
-from skfairlatent._embedding import holds_images, reject_near_images
 from skfairlatent._groups import check_length
+from skfairlatent._image_forms import holds_images
 from skfairlatent._user_warnings import warn_user
 
 from ._directions import Attribute, find_attributes
@@ -152,7 +152,6 @@ class CounterfactualExplainer(BaseEstimator):
             raise ValueError(
                 f"sensitive_direction={self.sensitive_direction!r}: expected one of {DIRECTIONS}."
             )
-        reject_near_images(X)
         for name, values in (("X", X), ("y", y)):
             reject_container(name, values)
         reject_other_order(X=X, y=y, sensitive_features=sensitive_features)

@@ -1,18 +1,28 @@
-"""The forms in which images may be given, told apart and checked without decoding any."""
+"""The forms in which images may be given, brought to three and checked without decoding any."""
 
 __all__ = ["as_images", "check_items", "describe", "name_of"]
 
 import os
 import stat
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from skfairlatent._image_forms import (
+    as_array,
+    holds_images,
+    is_column,
+    is_encoded,
+    is_flat,
+    is_path,
+    is_picture,
+    items_of,
+)
 from skfairlatent.datasets import LazyImages
-from skfairlatent.encoders._pixels import check_shape, check_type, is_path, is_picture
+from skfairlatent.encoders._pixels import check_shape, check_type
 
 _FORMS = (
     "an array of shape (n, height, width, 3), a list or column of paths, arrays or PIL images, "
@@ -26,50 +36,58 @@ def as_images(X: Any) -> npt.NDArray[Any] | LazyImages | list[Any]:
         return X
     if is_path(X) or is_picture(X):
         raise TypeError(f"X is one image: pass a list, as [{X!r}].")
-    if isinstance(X, list | tuple):
-        return list(X)
-    ndim = getattr(X, "ndim", None)
-    if ndim is None and not hasattr(X, "to_list"):
-        raise TypeError(f"X of type {type(X).__name__} is no set of images: pass {_FORMS}.")
-    if hasattr(X, "to_list") or (ndim == 1 and isinstance(X, np.ndarray) and X.dtype.kind in "OU"):
-        return list(X)
-    if ndim != 4:
-        raise ValueError(
-            f"X of type {type(X).__name__} and shape {tuple(X.shape)} is no set of images: pass "
+    if is_column(X) and len(X) == 0:
+        raise ValueError("X holds no images: pass one or more.")
+    if not holds_images(X):
+        shape = f" and shape {tuple(X.shape)}" if hasattr(X, "shape") else ""
+        kind = TypeError if not shape else ValueError
+        raise kind(
+            f"X of type {type(X).__name__}{shape} is not a valid set of images: pass "
             f"{_FORMS}.{_hint(X)}"
         )
-    array = _as_array(X, "X")
-    check_shape(array.shape, "X")
-    check_type(array.dtype, "X")
+    if is_column(X):
+        return [_found(item) for item in items_of(X)]
+    array = as_array(X, X)
+    check_shape(X, X, "X")
+    check_type(array.dtype, X, "X")
     return array
 
 
 def _hint(X: Any) -> str:
-    """Return what else may help whoever passed an array or a table of another shape."""
+    """Return what else may help whoever passed a table with paths."""
     if isinstance(X, pd.DataFrame) and len(X.columns):
         return f" Of a table with paths, pass their column, as X[{X.columns[0]!r}]."
-    if X.ndim == 3:
-        return " Of one image, pass X[np.newaxis]; of grey ones, X[..., np.newaxis]."
     return ""
 
 
-def _as_array(item: Any, name: str) -> npt.NDArray[Any]:
-    try:
-        return np.asarray(item)
-    except (RuntimeError, TypeError) as error:  # as of a tensor on a GPU
-        raise TypeError(
-            f"{name} of type {type(item).__name__} cannot become an array ({error}): pass "
-            f"{name}.detach().cpu().numpy(), or another array."
-        ) from error
+def _found(item: Any) -> Any:
+    """Return where an image is, of a dictionary without bytes and of a path from ``~``."""
+    if isinstance(item, Mapping) and item.get("bytes") is None and is_path(item.get("path")):
+        item = item["path"]
+    if is_path(item) and os.fspath(item)[:1] == "~":
+        return os.path.expanduser(item)  # noqa: PTH111 - 100,000 paths need not become objects
+    return item
 
 
-def check_items(items: list[Any]) -> None:
-    """Raise an error that names the row unless each is a file, a PIL image or an array."""
+def check_items(items: list[Any], X: Any) -> None:
+    """Raise an error that names the row unless each is a file, a PIL image or an array.
+
+    Parameters
+    ----------
+    items : list
+        What `as_images` made of X.
+    X : sequence
+        What the user gave.
+    """
     for row, item in enumerate(items):
         if is_path(item):
             _check_path(row, item)
-        elif not is_picture(item):
-            _check_array(row, item)
+        elif is_picture(item):
+            _check_sides(row, item.height, item.width)
+        elif is_encoded(item):
+            _check_encoded(row, item)
+        else:
+            _check_array(row, item, X)
 
 
 def _check_path(row: int, path: str | os.PathLike[str]) -> None:
@@ -89,7 +107,15 @@ def _check_path(row: int, path: str | os.PathLike[str]) -> None:
         raise ValueError(f"{name_of(row, path)} is no regular file: pass paths of image files.")
 
 
-def _check_array(row: int, item: Any) -> None:
+def _check_encoded(row: int, item: Any) -> None:
+    content = item.get("bytes") if isinstance(item, Mapping) else item
+    if not isinstance(content, bytes | bytearray) or not content:
+        raise ValueError(
+            f"X[{row}] holds neither the bytes nor the path of an image: leave it out."
+        )
+
+
+def _check_array(row: int, item: Any, X: Any) -> None:
     if not hasattr(item, "shape") or not hasattr(item, "__array__"):
         is_missing = pd.api.types.is_scalar(item) and pd.isna(item)
         kind = "missing" if is_missing else f"a {type(item).__name__}, not an image"
@@ -99,13 +125,18 @@ def _check_array(row: int, item: Any) -> None:
         )
     name = f"X[{row}]"
     shape = tuple(item.shape)
-    if len(shape) not in (2, 3):
+    if len(shape) not in (2, 3) or is_flat(shape):
         raise ValueError(
             f"{name} is an array of shape {shape}: each row of a list must be one image of shape "
-            "(height, width, 3), or (height, width) if grey."
+            "(height, width, 3), or (height, width) if grey, more than one pixel high and wide."
         )
-    check_shape(shape if len(shape) == 3 else (*shape, 1), name)
-    check_type(_as_array(item, name).dtype, name)
+    check_shape(item, X, name)
+    check_type(as_array(item, X, name).dtype, X, name)
+
+
+def _check_sides(row: int, height: int, width: int) -> None:
+    if 0 in (height, width):
+        raise ValueError(f"X[{row}] is an image of {width} by {height} pixels: leave it out.")
 
 
 def name_of(row: int, item: Any) -> str:

@@ -12,18 +12,19 @@ import joblib
 import numpy as np
 import numpy.typing as npt
 
+from skfairlatent._image_forms import is_picture, of_all
 from skfairlatent._user_warnings import UserLine
 from skfairlatent.datasets import LazyImages
 from skfairlatent.datasets._pictures import open_pixels, pillow
 from skfairlatent.encoders._image_forms import as_images, check_items, describe, name_of
 from skfairlatent.encoders._pixels import (
     Pixels,
+    as_file,
     cut_share,
     fit_image,
     header_size,
+    is_file,
     is_near_black,
-    is_path,
-    is_picture,
     to_rgb,
 )
 
@@ -47,9 +48,10 @@ class ImageSource:
 
     Parameters
     ----------
-    X : array, list, tuple, Series or LazyImages
+    X : array, list, tuple, Series, other column or LazyImages
         Array of shape (n, height, width, 1, 3 or 4), integers 0 to 255 or floats 0 to 1; or a
-        sequence of arrays of shape (height, width[, channels]), PIL images or paths; or
+        sequence of arrays of shape (height, width[, channels]), PIL images, paths, encoded bytes,
+        or dictionaries of bytes and path as in Parquet; or
         ``skfairlatent.datasets.LazyImages``. It is not copied.
     size : int or None
         Height and width of the images that are read, in pixels. None keeps the images' own size,
@@ -75,7 +77,7 @@ class ImageSource:
         self._may_warn_of_cutting = self._may_warn_of_black = True
         self._user_line = UserLine.find()
         if isinstance(self._images, list):
-            check_items(self._images)
+            check_items(self._images, X)
         needs_pillow = self._needs_pillow()
         if needs_pillow:
             pillow()  # now, not at the first image hours later
@@ -155,11 +157,11 @@ class ImageSource:
                 raise ValueError(f"X[{row}] cannot be read. {error}") from error
             return lazy
         item = self._images[row]
-        if is_path(item) or is_picture(item):
-            return open_pixels(item, name_of(row, item))
+        if is_file(item):
+            return open_pixels(as_file(item), name_of(row, item))
         pixels = np.asarray(item)
         pixels = pixels[..., np.newaxis] if pixels.ndim == 2 else pixels
-        rgb: Pixels = to_rgb(pixels[np.newaxis], np.array([row]))[0]
+        rgb: Pixels = to_rgb(pixels[np.newaxis], np.array([row]), in_list=True)[0]
         return rgb
 
     def _fit(self, image: Pixels, row: int) -> Pixels:
@@ -211,7 +213,8 @@ class ImageSource:
             self._user_line.warn(
                 "X holds integers, and all of them are at most 1: integers are read as 0 (black) "
                 "to 255 (white), so that these images are all but black. If they were floats "
-                "from 0 to 1, pass them before they were cast to integers; of masks, pass X * 255."
+                "from 0 to 1, pass them before they were cast to integers; of masks, pass "
+                f"{of_all(self._images, '{} * 255')}."
             )
 
     def _name(self, row: int) -> str:
@@ -223,7 +226,7 @@ class ImageSource:
         if isinstance(self._images, LazyImages):
             return True
         return any(
-            is_path(item) or is_picture(item) or self._wanted not in (None, tuple(item.shape[:2]))
+            is_file(item) or self._wanted not in (None, tuple(item.shape[:2]))
             for item in self._images
         )
 
@@ -232,7 +235,7 @@ class ImageSource:
             height, width = self._images.shape[1:3]
             return int(height), int(width)
         first = self._images[0]
-        if is_path(first) or is_picture(first):
+        if is_file(first):
             return header_size(first, self._name(0))
         height, width = first.shape[:2]
         return int(height), int(width)

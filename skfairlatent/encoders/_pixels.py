@@ -2,80 +2,106 @@
 
 __all__ = [
     "Pixels",
+    "as_file",
     "check_shape",
     "check_type",
     "cut_share",
     "fit_image",
     "header_size",
+    "is_file",
     "is_near_black",
-    "is_path",
-    "is_picture",
     "to_rgb",
 ]
 
-import os
+import io
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from torch import Tensor
 
+from skfairlatent._image_forms import CHANNELS, is_encoded, is_path, is_picture, of_all
 from skfairlatent.datasets._pictures import Pixels, opened, orientation, pillow, upright
 
-_CHANNELS = (1, 3, 4)
 # What computing in float32 may add to an image in [0, 1].
 _ROUNDING = 1e-6
 
 
-def is_picture(item: Any) -> bool:
-    """Tell whether this is a PIL image, without importing Pillow."""
-    return hasattr(item, "convert") and hasattr(item, "size")
+def as_file(item: Any) -> Any:
+    """Return an encoded image as a file in memory; a path or a PIL image as it is."""
+    if not is_encoded(item):
+        return item
+    return io.BytesIO(item["bytes"] if isinstance(item, Mapping) else item)
 
 
-def is_path(item: Any) -> bool:
-    """Tell whether this is the path of a file; numpy's strings look like arrays otherwise."""
-    return isinstance(item, str | os.PathLike)
+def is_file(item: Any) -> bool:
+    """Tell whether this is an image that Pillow reads, rather than an array."""
+    return is_path(item) or is_picture(item) or is_encoded(item)
 
 
 def is_near_black(item: Any) -> bool:
     """Tell whether this is an array of integers of which none is above 1."""
-    if is_path(item) or is_picture(item):
+    if is_file(item):
         return False
     pixels = np.asarray(item)
     return pixels.dtype.kind in "ui" and int(pixels.max()) <= 1
 
 
-def check_shape(shape: tuple[int, ...], name: str) -> None:
-    """Raise ValueError unless the last three numbers of `shape` are height, width, channels."""
-    *_, height, width, channels = shape
-    if channels not in _CHANNELS:
-        if height in _CHANNELS:
-            axes = "0, 2, 3, 1" if len(shape) == 4 else "1, 2, 0"
-            raise ValueError(
-                f"{name} of shape {shape} has its channels first: pass "
-                f"{name}.transpose({axes}), which has them last."
-            )
-        raise ValueError(
-            f"{name} of shape {shape} has {channels} channels in its last axis: pass 3 (RGB), "
-            "4 (RGBA) or 1 (grey)."
-        )
-    if height == 0 or width == 0:
+def check_shape(item: Any, X: Any, name: str) -> None:
+    """Raise ValueError unless the last axes of an array are height, width and channels.
+
+    Parameters
+    ----------
+    item : array of two (grey), three or four dimensions
+        X, or one of its rows.
+    X : array-like or sequence
+        What the user gave.
+    name : str
+        What to call `item` in messages.
+    """
+    shape = tuple(item.shape)
+    *_, height, width, channels = shape if len(shape) > 2 else (*shape, 1)
+    if 0 in (height, width):
         raise ValueError(f"{name} of shape {shape} has no pixels: leave it out.")
+    if channels in CHANNELS:
+        return
+    if height in CHANNELS:
+        axes = "(0, 2, 3, 1)" if len(shape) == 4 else "(1, 2, 0)"
+        method = "permute" if isinstance(item, Tensor) else "transpose"
+        raise ValueError(
+            f"{name} of shape {shape} has its channels first, and they must be last: pass "
+            f"{of_all(X, '{}.' + method + axes)}."
+        )
+    raise ValueError(
+        f"{name} of shape {shape} has {channels} channels in its last axis: pass 3 (RGB), "
+        "4 (RGBA) or 1 (grey). Features of a network, of shape (n, channels, height, width), "
+        "become embeddings by X.mean((2, 3))."
+    )
 
 
-def check_type(dtype: np.dtype[Any], name: str) -> None:
-    """Raise TypeError unless numbers of this type can be pixels."""
+def check_type(dtype: np.dtype[Any], X: Any, name: str) -> None:
+    """Raise TypeError unless numbers of this type can be pixels; see `check_shape`."""
     if dtype.kind == "b":
         raise TypeError(
-            f"{name} is boolean: pass pixels from 0 to 255, as {name}.astype(np.uint8) * 255."
+            f"{name} is boolean: pass pixels from 0 to 255, as "
+            f"{of_all(X, 'np.asarray({}).astype(np.uint8) * 255')}."
+        )
+    if dtype.kind == "O":
+        raise TypeError(
+            f"{name} is an array of dtype object: pass numbers, as "
+            f"{of_all(X, 'np.array({}.tolist())')}."
         )
     if dtype.kind not in "uif":
         raise TypeError(
             f"{name} is an array of dtype {dtype}: pass uint8 from 0 to 255, or floats from 0 "
-            "to 1. Arrays inside an object array become one by np.stack(list(X))."
+            "to 1."
         )
 
 
-def to_rgb(stack: npt.NDArray[Any], rows: npt.NDArray[np.intp]) -> Pixels:
+def to_rgb(
+    stack: npt.NDArray[Any], rows: npt.NDArray[np.intp], *, in_list: bool = False
+) -> Pixels:
     """Turn images of shape (k, height, width, 1, 3 or 4) into uint8 of shape (k, ..., 3).
 
     Floats in [0, 1] are multiplied by 255 and rounded. Grey becomes three equal channels; the
@@ -84,11 +110,13 @@ def to_rgb(stack: npt.NDArray[Any], rows: npt.NDArray[np.intp]) -> Pixels:
     Raises
     ------
     ValueError
-        If a value is not in the range of its type; the message names the row among `rows`.
+        If a value is not in the range of its type; the message names the row among `rows`, and
+        what to pass in place of an array or, `in_list`, of a list of arrays.
     """
     if stack.dtype != np.uint8:
         is_float = stack.dtype.kind == "f"
-        _check_range(stack, rows, (-_ROUNDING, 1 + _ROUNDING) if is_float else (0, 255))
+        bounds = (-_ROUNDING, 1 + _ROUNDING) if is_float else (0, 255)
+        _check_range(stack, rows, bounds, [] if in_list else None)
         stack = (np.rint(stack * stack.dtype.type(255)) if is_float else stack).astype(np.uint8)
     if stack.shape[-1] == 1:
         return np.repeat(stack, 3, axis=-1)
@@ -97,7 +125,7 @@ def to_rgb(stack: npt.NDArray[Any], rows: npt.NDArray[np.intp]) -> Pixels:
 
 def header_size(item: Any, name: str) -> tuple[int, int]:
     """Return height and width of a PIL image or a file, which is decoded only to be turned."""
-    with opened(item, name) as picture:
+    with opened(as_file(item), name) as picture:
         # Some formats turn what the header says, and some only what is decoded.
         shown = picture if orientation(picture) == 1 else upright(picture)
         return int(shown.height), int(shown.width)
@@ -125,7 +153,10 @@ def cut_share(given: tuple[int, int], size: tuple[int, int]) -> float:
 
 
 def _check_range(
-    stack: npt.NDArray[Any], rows: npt.NDArray[np.intp], bounds: tuple[float, float]
+    stack: npt.NDArray[Any],
+    rows: npt.NDArray[np.intp],
+    bounds: tuple[float, float],
+    X: list[Any] | None,
 ) -> None:
     if stack.size == 0:
         return
@@ -139,15 +170,16 @@ def _check_range(
     if np.isnan(low):
         raise ValueError(f"{name} holds NaN: leave the image out, or fill in its pixels.")
     if stack.dtype.kind != "f":
+        deep = f" Of 16 bits, pass {of_all(X, 'np.asarray({}) / 65535')}."
         raise ValueError(
             f"{name} holds values from {low} to {high}: pass integers from 0 to 255, or floats "
-            "from 0 to 1."
+            f"from 0 to 1.{deep if low >= 0 and high < 2**16 else ''}"
         )
     remedy = "shift and scale them to that range"
     if low >= 0 and high <= 255:
-        remedy = "divide by 255, as X / 255"
+        remedy = f"divide by 255, as {of_all(X, '{} / 255')}"
     elif low >= -1 and high <= 1:
-        remedy = "from -1 to 1, pass (X + 1) / 2"
+        remedy = f"from -1 to 1, pass {of_all(X, '({} + 1) / 2')}"
     raise ValueError(
         f"{name} holds floats from {low:.4g} to {high:.4g}; images of floats go from 0 to 1: "
         f"{remedy}."

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.utils import _safe_indexing
 
-from skfairlatent._embedding import holds_images
+from skfairlatent._image_forms import holds_images
 
 from ._counterfactual_panels import draw_face, draw_probabilities, face_size, panel_width
 from ._drawing import VERBATIM, balanced_grid, find_axes, pyplot, shortened

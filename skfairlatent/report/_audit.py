@@ -15,7 +15,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
 from skfairlatent._confusion import class_positions
-from skfairlatent._embedding import holds_images
+from skfairlatent._image_forms import holds_images
 from skfairlatent._latent_step import best_of
 from skfairlatent._user_warnings import warn_user
 from skfairlatent.counterfactuals import Counterfactuals

@@ -21,7 +21,7 @@ from scipy.stats import binomtest
 from sklearn.utils import _safe_indexing
 
 from skfairlatent._confusion import class_positions
-from skfairlatent._embedding import holds_images
+from skfairlatent._image_forms import holds_images
 from skfairlatent.counterfactuals import CounterfactualExplainer, Counterfactuals
 from skfairlatent.counterfactuals._codec import ImageCodec
 from skfairlatent.counterfactuals._names import nameless

@@ -21,7 +21,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import Pipeline, make_pipeline
 
 from skfairlatent._confusion import class_positions
-from skfairlatent._embedding import holds_images
+from skfairlatent._image_forms import holds_images
 from skfairlatent._probe_data import scaler
 from skfairlatent.counterfactuals._codec import ImageCodec
 from skfairlatent.counterfactuals._scores import Scores

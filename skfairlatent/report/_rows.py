@@ -12,8 +12,8 @@ from sklearn.utils.validation import column_or_1d
 
 from skfairlatent._confusion import class_positions
 from skfairlatent._containers import reject_container, reject_other_order
-from skfairlatent._embedding import reject_near_images
 from skfairlatent._groups import cross_columns, encode_columns, unique_name
+from skfairlatent._image_forms import holds_images
 from skfairlatent.inspection._drawing import as_label
 
 Array = npt.NDArray[Any]
@@ -119,7 +119,7 @@ def check_rows(X: Any, y: Any, sensitive_features: Any, classes: Array) -> Audit
     classes : ndarray of shape (n_classes,)
         Those of the pipeline's classifier.
     """
-    reject_near_images(X)
+    holds_images(X)  # or raises
     reject_container("X", X)
     reject_container("y", y)
     reject_other_order(X=X, y=y, sensitive_features=sensitive_features)

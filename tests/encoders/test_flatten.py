@@ -20,7 +20,8 @@ def _images(n=20, height=HEIGHT, width=WIDTH):
 
 def test__pixel_flattener__keeps_every_grey_level(monkeypatch):
     monkeypatch.setattr(_flatten, "CHUNK", 3)
-    images = np.arange(256, dtype=np.uint8).reshape(-1, 1, 1, 1).repeat(3, axis=3)
+    levels = np.arange(256, dtype=np.uint8).reshape(-1, 1, 1, 1)
+    images = np.broadcast_to(levels, (256, 2, 2, 3))
     flattener = PixelFlattener()
 
     rows = flattener.fit_transform(images)
