@@ -27,6 +27,9 @@ _UNSUITABLE: tuple[tuple[Any, str, str], ...] = (
     (pd.MultiIndex, "which is not a table", "{}.to_frame(index=False)"),
 )
 
+# Of the dictionaries that stand for images in Parquet files.
+_ENCODED = {"bytes", "path"}
+
 
 def reject_container(name: str, values: Any) -> None:
     """Refuse what has no order of rows, is read once, or would lose its mask.
@@ -53,7 +56,7 @@ def reject_container(name: str, values: Any) -> None:
     _reject_form(name, values)
     _reject_masked(name, values)
     if isinstance(values, list | tuple):
-        if any(isinstance(row, Mapping) for row in values):
+        if any(isinstance(row, Mapping) and not row.keys() <= _ENCODED for row in values):
             _refuse(name, values, "of dictionaries", "pandas.DataFrame({})")
         for row in values:
             _reject_masked(name, row)

@@ -23,17 +23,25 @@ from skfairlatent._user_warnings import warn_user
 
 # Pixels of the smallest images of faces are more columns than this; embeddings are fewer.
 _MANY_COLUMNS = 4096
+_FLOATS = (torch.float16, torch.float32, torch.float64)
 # More names than this make an error unreadable.
 _MAX_NAMED = 8
 _EMPTY = np.empty(0)
 
 
 def detach(X: Any) -> Any:
-    """Return a tensor as an array, from any device, precision and graph; else X itself."""
+    """Return a tensor, or each of a list, as an array, from any device, precision and graph.
+
+    Anything else is returned as it is.
+    """
+    if isinstance(X, list | tuple) and any(isinstance(row, torch.Tensor) for row in X):
+        return [detach(row) for row in X]
     if not isinstance(X, torch.Tensor):
         return X
     values = X.detach().cpu()
-    return (values.float() if values.dtype == torch.bfloat16 else values).numpy()
+    # numpy knows no others.
+    is_known = not values.is_floating_point() or values.dtype in _FLOATS
+    return (values if is_known else values.float()).numpy()
 
 
 def reject_sparse(X: Any) -> None:
@@ -53,16 +61,9 @@ def reject_sparse(X: Any) -> None:
 
 
 def reject_columns_without_numbers(X: Any) -> None:
-    """Raise ValueError naming the columns that hold text, dates or vectors, and what to do."""
+    """Raise ValueError naming the columns that hold text or dates, and what to do."""
     _reject_unequal_rows(X)
     columns = _odd_columns(X)
-    vectors = [name for name, values in columns if _first_is_nested(values)]
-    if vectors:
-        column = "X" if vectors[0] is None else f"X[{vectors[0]!r}]"
-        raise ValueError(
-            f"{column} holds a vector, a list or the like in each row: pass them as rows of one "
-            f"array, numpy.stack(list({column}))."
-        )
     dates = [name for name, values in columns if values.dtype.kind in "mM" or _is_date(values)]
     if dates:
         raise ValueError(
@@ -93,7 +94,7 @@ def _reject_unequal_rows(X: Any) -> None:
 
 
 def _odd_columns(X: Any) -> list[tuple[Any, npt.NDArray[Any]]]:
-    """Return the columns of X whose type is no number's; a name of None is that of X itself."""
+    """Return the columns of X whose type is no number's."""
     if isinstance(X, pd.DataFrame):
         odd = [i for i, dtype in enumerate(X.dtypes) if not pd.api.types.is_numeric_dtype(dtype)]
         return [(X.columns[i], _plain(X.iloc[:, i])) for i in odd]
@@ -103,11 +104,7 @@ def _odd_columns(X: Any) -> list[tuple[Any, npt.NDArray[Any]]]:
     first = X[0] if isinstance(X, list) and len(X) and isinstance(X[0], list | tuple) else ()
     is_text = any(isinstance(value, str) for value in first)
     values = np.asarray(X, dtype=object if is_text else None) if is_array or is_text else _EMPTY
-    if values.dtype.kind not in "OUS" or values.ndim not in (1, 2):
-        return []
-    if values.ndim == 1:
-        return [(None, values)] if _first_is_nested(values) else []
-    return list(enumerate(values.T))
+    return list(enumerate(values.T)) if values.dtype.kind in "OUS" and values.ndim == 2 else []
 
 
 def _plain(column: Any) -> npt.NDArray[Any]:
@@ -142,10 +139,6 @@ def _is_date(values: npt.NDArray[Any]) -> bool:
     return len(values) > 0 and isinstance(
         values[0], datetime.date | datetime.timedelta | pd.Period
     )
-
-
-def _first_is_nested(values: npt.NDArray[Any]) -> bool:
-    return len(values) > 0 and is_nested(values[0])
 
 
 def _converts(values: npt.NDArray[Any]) -> bool:

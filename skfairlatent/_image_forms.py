@@ -27,6 +27,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from skfairlatent._containers import reject_container
+from skfairlatent._features import detach
 from skfairlatent.datasets import LazyImages
 
 Shape: TypeAlias = tuple[int, ...]
@@ -52,8 +54,8 @@ def holds_images(X: Any) -> bool:
     ------
     TypeError, ValueError
         For what is neither, or was not meant so: embeddings with more dimensions, as a network's
-        last pooling gives them; a column of vectors; one image; none; a generator; a tensor that
-        numpy cannot read.
+        last pooling gives them; a column of vectors; one image; none; a generator; a sparse
+        tensor.
     """
     _reject_what_is_no_collection(X)
     if is_column(X):
@@ -71,7 +73,7 @@ def holds_images(X: Any) -> bool:
         )
     if len(shape) == 2:
         _reject_table_of_objects(X)
-    if isinstance(X, Tensor):
+    if isinstance(X, Tensor) and X.layout != torch.strided:
         as_array(X, X)
     return len(shape) == 4
 
@@ -136,16 +138,13 @@ def as_array(item: Any, X: Any, name: str = "X") -> npt.NDArray[Any]:
     Raises
     ------
     TypeError
-        If numpy cannot read it, as a tensor on a GPU, with a gradient, or of 8 or 16 bits.
+        If numpy cannot read it, as a sparse tensor.
     """
     try:
-        return np.asarray(item)
+        return np.asarray(detach(item))
     except (RuntimeError, TypeError) as error:
-        remedy = "an array"
-        if isinstance(item, Tensor):
-            dense = "" if item.layout == torch.strided else ".to_dense()"
-            precise = ".float()" if item.is_floating_point() else ""
-            remedy = of_all(X, f"{{}}.detach(){dense}.cpu(){precise}.numpy()")
+        is_tensor = isinstance(item, Tensor)
+        remedy = of_all(X, "{}.to_dense()") if is_tensor else "an array"
         raise TypeError(
             f"{name} of type {type(item).__name__} cannot become an array "
             f"({str(error).rstrip('.')}): pass {remedy}."
@@ -154,7 +153,7 @@ def as_array(item: Any, X: Any, name: str = "X") -> npt.NDArray[Any]:
 
 def _reject_what_is_no_collection(X: Any) -> None:
     if isinstance(X, Iterator):
-        raise TypeError(f"X is a {type(X).__name__}, which can be read once only: pass list(X).")
+        reject_container("X", X)
     if is_path(X) or is_picture(X) or is_encoded(X):
         raise ValueError(
             "Expected 2D array or images, got one image: pass a list of them, as [X]."
@@ -220,6 +219,8 @@ def _reject_table_of_objects(X: Any) -> None:
     """Raise ValueError for a table with a column of images or of vectors."""
     for code, column in _columns_of_objects(X):
         first = first_of(column)
+        if isinstance(first, bytes):
+            continue  # text, as far as a table tells
         if _is_image(first) or (is_path(first) and not hasattr(X, "columns")):
             raise ValueError(f"X is a table, with images in a column: pass {code}.")
         if shape := shape_of(first):

@@ -545,9 +545,9 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
             if self.checkpoint_dir is not None:
                 require_folder("checkpoint_dir", self.checkpoint_dir)
             # Encoding images may take hours: their labels are checked before.
+            images = holds_images(X)
             reject_container("X", X)
             reject_other_order(X=X, y=y, sensitive_features=sensitive_features)
-            images = holds_images(X)
             fingerprint = encoder_fingerprint(self.encoder, used=images)
             rows = X if images else self._embed(X, reset=True)
             annotations = encode_annotations(rows, y, sensitive_features)

@@ -159,10 +159,10 @@ def test__fit__advice_for_dates_works(dates, kind):
 def test__fit__advice_for_a_column_of_vectors_works(kind):
     X, y, s = make_rows()
     X = kind(list(X))
-    with pytest.raises(ValueError, match="holds a vector, a list or the like") as caught:
+    with pytest.raises(ValueError, match=r"arrays of shape \(\d,\)") as caught:
         quick().fit(X, y, sensitive_features=s)
-    advice = re.search(r"one array, (.*)\.$", str(caught.value)).group(1)
-    rows = eval(advice, {"X": X, "numpy": np})  # noqa: S307 - our own words
+    advice = re.search(r"pass (.*)\.$", str(caught.value)).group(1)
+    rows = eval(advice, {"X": X, "np": np})  # noqa: S307 - our own words
     assert quick().fit_transform(rows, y, sensitive_features=s).shape == (N_ROWS, 2)
 
 

@@ -152,10 +152,11 @@ class CounterfactualExplainer(BaseEstimator):
             raise ValueError(
                 f"sensitive_direction={self.sensitive_direction!r}: expected one of {DIRECTIONS}."
             )
+        images = holds_images(X)
         for name, values in (("X", X), ("y", y)):
             reject_container(name, values)
         reject_other_order(X=X, y=y, sensitive_features=sensitive_features)
-        space = find_space(self.model, self.classifier, self.encoder, images=holds_images(X))
+        space = find_space(self.model, self.classifier, self.encoder, images=images)
         scores = Scores(space.classifier)
         Z = space.forward(space.embed(X)).astype(np.float64)
         if y is not None:

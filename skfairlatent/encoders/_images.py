@@ -12,6 +12,7 @@ import joblib
 import numpy as np
 import numpy.typing as npt
 
+from skfairlatent._features import detach
 from skfairlatent._image_forms import is_picture, of_all
 from skfairlatent._user_warnings import UserLine
 from skfairlatent.datasets import LazyImages
@@ -159,7 +160,7 @@ class ImageSource:
         item = self._images[row]
         if is_file(item):
             return open_pixels(as_file(item), name_of(row, item))
-        pixels = np.asarray(item)
+        pixels = np.asarray(detach(item))
         pixels = pixels[..., np.newaxis] if pixels.ndim == 2 else pixels
         rgb: Pixels = to_rgb(pixels[np.newaxis], np.array([row]), in_list=True)[0]
         return rgb

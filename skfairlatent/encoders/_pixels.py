@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from skfairlatent._features import detach
 from skfairlatent._image_forms import CHANNELS, is_encoded, is_path, is_picture, of_all
 from skfairlatent.datasets._pictures import Pixels, opened, orientation, pillow, upright
 
@@ -44,7 +45,7 @@ def is_near_black(item: Any) -> bool:
     """Tell whether this is an array of integers of which none is above 1."""
     if is_file(item):
         return False
-    pixels = np.asarray(item)
+    pixels = np.asarray(detach(item))
     return pixels.dtype.kind in "ui" and int(pixels.max()) <= 1
 
 
