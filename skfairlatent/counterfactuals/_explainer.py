@@ -116,6 +116,9 @@ class CounterfactualExplainer(BaseEstimator):
     ((100, 1, 8), True)
     """
 
+    # What those that were pickled before it was measured take for granted.
+    _decides_by_score = True
+
     def __init__(
         self,
         model: Any,

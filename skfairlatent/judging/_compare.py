@@ -153,7 +153,10 @@ def _quotient(means: Floats) -> Floats:
 
 
 def _check(judgements: Any, baseline: str | None) -> None:
-    if not isinstance(judgements, Mapping) or len(judgements) < 2:
+    are_judged = isinstance(judgements, Mapping) and all(
+        isinstance(each, EditJudgement) for each in judgements.values()
+    )
+    if not are_judged or len(judgements) < 2:
         raise TypeError(
             f"judgements={judgements!r}: expected two or more by name, as "
             "{'raw': judge_edits(...), 'fair': judge_edits(...)}."

@@ -172,6 +172,13 @@ def judge_edits(  # noqa: PLR0913 - all but the result are keywords
 
 def _images(result: "Counterfactuals") -> tuple[Pixels, Pixels]:
     """Return the decoded originals and edits."""
+    if not hasattr(result, "original_images"):
+        raise TypeError(
+            f"result is of type {type(result).__name__}: expected Counterfactuals, as "
+            "CounterfactualExplainer(model).fit(X, y).explain_label(X).decode() returns them."
+        )
+    if not len(result):
+        raise ValueError("result has no rows: explain one or more.")
     if result.images is None or result.original_images is None:
         raise ValueError(
             "result has no images to show to judges: pass result.decode(), which needs an encoder "

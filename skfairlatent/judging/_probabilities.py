@@ -144,8 +144,8 @@ def _answer(call: Any, images: npt.NDArray[np.uint8], name: str) -> Any:
     """Ask, and say what judges are shown where one cannot take it."""
     try:
         return call(images)
-    except NotFittedError:
-        raise
+    except NotFittedError as error:
+        raise NotFittedError(f"{name} is not fitted yet: fit it first. {error}") from error
     except ValueError as error:
         raise ValueError(
             f"{name} refused images, uint8 of shape (n, height, width, channels), here "
@@ -168,6 +168,8 @@ def _checked(answer: Any, n_rows: int, name: str) -> Floats:
             f"{name} turned {n_rows} images into an array of shape {np.shape(answer)}: expected "
             "probabilities of shape (n_images, n_classes), or (n_images,) of the second of two."
         )
+    if np.isnan(values).any():
+        raise ValueError(f"{name} returned NaN for some images: expected probabilities.")
     in_range = (values >= -TOLERANCE) & (values <= 1.0 + TOLERANCE)
     if not in_range.all() or not (np.abs(values.sum(axis=1) - 1.0) <= TOLERANCE).all():
         raise ValueError(

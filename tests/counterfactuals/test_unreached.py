@@ -1,5 +1,7 @@
 """Rows that cannot be taken to where they should go are exactly as they were."""
 
+import pickle
+
 import numpy as np
 import pytest
 from sklearn.decomposition import PCA
@@ -152,3 +154,10 @@ def test__reached__is_what_rounding_left_of_it(fair, faces):
         result = explainer.fit(X).explain_label(rows)
     assert (result.changed == result.reached).all()
     assert 0 < result.reached.sum() < 40
+
+
+def test__explainer__pickled_before_decisions_were_compared_still_explains(explainer, faces):
+    older = pickle.loads(pickle.dumps(explainer))  # noqa: S301 - made here
+    del older._decides_by_score
+    expected = explainer.explain_label(faces[0][:5])
+    np.testing.assert_array_equal(older.explain_label(faces[0][:5]).latents, expected.latents)

@@ -11,7 +11,7 @@ from sklearn.exceptions import NotFittedError, UndefinedMetricWarning
 from sklearn.linear_model import LogisticRegression
 
 from skfairlatent.counterfactuals import Counterfactuals
-from skfairlatent.judging import judge_edits
+from skfairlatent.judging import compare_judgements, judge_edits
 
 # Below the window of SSIM, which would take most of the time here.
 SIDE = 2
@@ -272,7 +272,7 @@ def test__judge_edits__judges_see_uint8_images_a_bounded_number_at_a_time():
         (lambda x: np.full(len(x), "neutral"), TypeError, r"\['neutral'\].*pass predict_proba"),
         (lambda x: np.full(len(x), "1", dtype=object), TypeError, "pass predict_proba"),
         (lambda _: None, TypeError, "expected probabilities"),
-        (lambda x: two(red(x)) * np.nan, ValueError, "no probabilities"),
+        (lambda x: two(red(x)) * np.nan, ValueError, "label_judge returned NaN for some"),
         (lambda x: two(red(x))[:1], ValueError, "expected probabilities of shape"),
         (lambda x: np.stack([two(red(x))] * 2), ValueError, "expected probabilities of shape"),
         (lambda x: np.eye(3)[np.zeros(len(x), int)], ValueError, "gives 3 probabilities"),
@@ -310,7 +310,14 @@ def test__judge_edits__names_what_is_wrong_with_the_rest():
         judge_edits(result, **JUDGES, n_bootstrap=0)
     with pytest.raises(ValueError, match="confidence=95"):
         judge_edits(result, **JUDGES, confidence=95)
-    with pytest.raises(NotFittedError):
+    with pytest.raises(ValueError, match="result has no rows: explain one or more"):
+        judge_edits(result[:0], **JUDGES)
+    for other in (None, result.original_images):
+        with pytest.raises(TypeError, match=r"expected Counterfactuals, as .*\.decode\(\)"):
+            judge_edits(other, **JUDGES)
+    with pytest.raises(TypeError, match="expected two or more by name"):
+        compare_judgements({"a": 1, "b": 2})
+    with pytest.raises(NotFittedError, match="label_judge is not fitted yet: fit it first"):
         judge_edits(result, label_judge=LogisticRegression(), sensitive_judge=green)
 
 
