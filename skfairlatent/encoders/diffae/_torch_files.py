@@ -1,6 +1,6 @@
 """Reading files of torch.save as data: nothing that they hold is executed."""
 
-__all__ = ["GIVE_WEIGHTS", "load_torch_file", "require_weights_file"]
+__all__ = ["GIVE_WEIGHTS", "load_torch_file", "require_weights_file", "require_whole_zip"]
 
 import os
 import pickle
@@ -168,6 +168,26 @@ def load_torch_file(path: Path) -> tuple[Any, Checksums | None]:
         raise
     except Exception as error:  # noqa: BLE001 - torch reports bad files through many types
         raise _explain(path, error) from None  # its own text advises to switch the safety off
+
+
+def require_whole_zip(path: Path) -> None:
+    """Compare all checksums of a file of torch.save, and read nothing else of it.
+
+    Raises
+    ------
+    CheckpointError
+        If it is no such file, or damaged.
+    """
+    try:
+        checksums = check_zip(path)
+        with zipfile.ZipFile(path) as archive:
+            damaged = None if checksums is None else archive.testzip()
+    except OSError:
+        raise
+    except Exception as error:
+        raise _explain(path, error) from error
+    if damaged is not None:
+        raise _explain(path, ValueError(f"its part {damaged} is damaged"))
 
 
 def _explain(path: Path, error: Exception) -> CheckpointError:

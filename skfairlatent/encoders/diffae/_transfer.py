@@ -1,18 +1,17 @@
-"""Fetching a file over HTTP so that an interruption costs only what is left."""
+"""Fetching a whole file over HTTP, within bounds of time and size."""
 
-__all__ = ["MissingError", "fetch_file", "fetch_text", "finish_file"]
+__all__ = ["MissingError", "fetch_file", "fetch_text"]
 
 import contextlib
 import http.client
-import json
 import logging
 import os
-import re
+import queue
+import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,18 +21,20 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+# How long to wait for anything; and for a whole file so long, and a second for so many bytes.
 TIMEOUT_S = 30.0
-# Failures in a row, none of which brought anything new, before giving up; waits double.
+SLOWEST_BYTES_PER_S = 50_000
+# Three times the largest official checkpoint.
+MAX_BYTES = 8 << 30
+# Before giving up; waits double.
 N_ATTEMPTS = 5
 FIRST_WAIT_S = 1.0
 _CHUNK = 1 << 20
+_CHUNKS_AHEAD = 8
 _MAX_TEXT = 4096
 # Storage of objects answers 403 for what is not there, unless lists of what is are public.
 _GONE = (403, 404, 410)
 _WORTH_RETRYING = (408, 425, 429, 500, 502, 503, 504)
-_UNSATISFIABLE = 416
-_PARTIAL = 206
-_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
 
 
 class MissingError(Exception):
@@ -44,26 +45,14 @@ class _InterruptedError(Exception):
     """The network failed; trying again may help."""
 
 
-@dataclass(frozen=True)
-class _Version:
-    """Which file a part is of: parts of different ones must not be joined."""
-
-    url: str
-    validator: str | None
-    size: int | None
-
-
 def fetch_file(url: str, part: Path, verbose: bool) -> None:
-    """Fetch `url` into `part`, going on with what is there already.
-
-    The network may fail: it is tried again, and after that whoever calls can go on later.
+    """Fetch `url` into `part`, from the beginning each time that the network fails.
 
     Parameters
     ----------
     url : str
     part : Path
-        What was fetched stays there also after an error. Beside it, a file with ``.json`` added
-        to the name says which version of the file it is of.
+        Deleted after an error.
     verbose : bool
         Show a progress bar.
 
@@ -72,120 +61,149 @@ def fetch_file(url: str, part: Path, verbose: bool) -> None:
     MissingError
         If the server has no such file.
     ConnectionError
-        If the network or the server failed again and again.
+        If the network or the server failed again and again, the server is too slow, or sends
+        more than any weights have.
     OSError
         If the disk is full.
     """
-
-    def size() -> int:
-        return part.stat().st_size if part.exists() else 0
-
-    _again(url, lambda: _fetch_once(url, part, verbose), size, f"{part} keeps what has come")
-
-
-def finish_file(part: Path, target: Path) -> None:
-    """Put a part that is whole in its place."""
-    part.replace(target)
-    _version_file(part).unlink(missing_ok=True)
+    try:
+        _again(url, lambda: _fetch_once(url, part, verbose))
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
 
 
 def fetch_text(url: str) -> str:
-    """Fetch a short text; errors are those of `fetch_file`."""
+    """Fetch the beginning of a text; errors are those of `fetch_file`."""
 
     def fetch() -> str:
-        with _open(url, {}) as response:
-            return b"".join(_chunks(response, _MAX_TEXT)).decode("ascii", "replace")
+        content = b""
+        with contextlib.closing(_stream(url)) as stream:
+            next(stream)
+            for chunk in stream:
+                content += chunk
+                if len(content) >= _MAX_TEXT:
+                    break
+        return content[:_MAX_TEXT].decode("ascii", "replace")
 
-    return _again(url, fetch, lambda: 0, "nothing was kept")
+    return _again(url, fetch)
 
 
-def _again(url: str, work: Callable[[], T], progress: Callable[[], int], kept: str) -> T:
-    """Work until it is done; give up after several failures in a row without progress."""
-    n_failures, furthest = 0, progress()
+def _again(url: str, work: Callable[[], T]) -> T:
+    """Work until it is done, or has failed too often."""
+    n_failures = 0
     while True:
         try:
             return work()
         except _InterruptedError as error:
-            n_failures = 0 if progress() > furthest else n_failures + 1
-            furthest = max(furthest, progress())
-            if n_failures >= N_ATTEMPTS:
+            n_failures += 1
+            if n_failures == N_ATTEMPTS:
                 raise ConnectionError(
-                    f"{url} could not be fetched ({error}): {kept}. Check the connection and the "
-                    "address, and do the same again to go on."
+                    f"{url} could not be fetched ({error}). Check the connection and the "
+                    "address, and try again."
                 ) from error
             logger.info("%s: %s; trying again", url, error)
-            time.sleep(FIRST_WAIT_S * 2 ** max(n_failures - 1, 0))
+            time.sleep(FIRST_WAIT_S * 2 ** (n_failures - 1))
 
 
 def _fetch_once(url: str, part: Path, verbose: bool) -> None:
-    before = _read_version(part, url)
-    done = part.stat().st_size if before and part.exists() else 0
-    headers = {"Range": f"bytes={done}-"} if done else {}
-    if before and done and before.validator:
-        headers["If-Range"] = before.validator
+    with contextlib.closing(_stream(url)) as stream:
+        size = next(stream)
+        with (
+            part.open("wb") as file,
+            tqdm(
+                desc=url.rpartition("/")[2],
+                total=size,
+                unit="B",
+                unit_scale=True,
+                disable=not verbose,
+            ) as progress,
+        ):
+            for chunk in stream:
+                with _room_told(part, size):
+                    file.write(chunk)
+                    file.flush()
+                progress.update(len(chunk))
+            with _room_told(part, size):
+                os.fsync(file.fileno())
+
+
+@contextlib.contextmanager
+def _room_told(part: Path, size: int | None) -> Iterator[None]:
     try:
-        response = _open(url, headers)
-    except urllib.error.HTTPError as error:
-        if error.code == _UNSATISFIABLE and before and done == before.size:
+        yield
+    except OSError as error:
+        raise OSError(
+            error.errno,
+            f"{error.strerror}. {size or 'Some'} bytes are needed: make room, and try again",
+            str(part),
+        ) from error
+
+
+def _stream(url: str) -> Generator[Any, None, None]:
+    """Yield the size of a file, None if that is unknown, then its bytes, as they come.
+
+    They are received in a thread: a server that sends a byte now and then, of its headers even,
+    would keep any single call waiting.
+    """
+    arrived: queue.Queue[Any] = queue.Queue(_CHUNKS_AHEAD)
+    stop = threading.Event()
+    start, n_bytes, size = time.monotonic(), 0, None
+    threading.Thread(target=_receive, args=(url, arrived, stop), daemon=True).start()
+    try:
+        while (came := _next(url, arrived, start, n_bytes)) != b"":
+            if isinstance(came, BaseException):
+                raise came
+            if isinstance(came, bytes):
+                n_bytes += len(came)
+            else:
+                size = came
+            if max(n_bytes, size or 0) > MAX_BYTES:
+                raise ConnectionError(
+                    f"{url} has more than {MAX_BYTES} bytes, as no weights have. Check the "
+                    "address."
+                )
+            yield came
+    finally:
+        stop.set()
+    if size not in (None, n_bytes):
+        raise _InterruptedError(f"it ended after {n_bytes} of {size} bytes")
+
+
+def _next(url: str, arrived: "queue.Queue[Any]", start: float, n_bytes: int) -> Any:
+    deadline = start + TIMEOUT_S + n_bytes / SLOWEST_BYTES_PER_S
+    try:
+        return arrived.get(timeout=max(0.0, deadline - time.monotonic()))
+    except queue.Empty:
+        raise ConnectionError(
+            f"{url} could not be fetched (timed out): {n_bytes} bytes came in "
+            f"{time.monotonic() - start:.0f} s. Check the connection, or use another mirror."
+        ) from None
+
+
+def _receive(url: str, arrived: "queue.Queue[Any]", stop: threading.Event) -> None:
+    """Put into a queue the size, then bytes that end with empty ones; or the error."""
+    try:
+        with _open(url) as response:
+            length = response.headers.get("Content-Length", "")
+            _put(int(length) if length.isdecimal() else None, arrived, stop)
+            chunk = b"-"
+            while chunk and not stop.is_set():
+                with _interruptions():
+                    chunk = response.read1(_CHUNK)
+                _put(chunk, arrived, stop)
+    except Exception as error:  # noqa: BLE001 - raised where it is waited for
+        _put(error, arrived, stop)
+
+
+def _put(item: Any, arrived: "queue.Queue[Any]", stop: threading.Event) -> None:
+    while not stop.is_set():
+        with contextlib.suppress(queue.Full):
+            arrived.put(item, timeout=0.1)
             return
-        # Whatever the part is of, the server has something else now.
-        part.unlink(missing_ok=True)
-        raise _InterruptedError(f"the server cannot go on after {done} bytes") from error
-    with response:
-        done, version = _compare(url, response, done, before)
-        if not done:
-            part.unlink(missing_ok=True)
-        if response.status == _PARTIAL and not done:
-            raise _InterruptedError("the file on the server has changed")
-        _version_file(part).write_text(json.dumps(asdict(version)), encoding="utf-8")
-        _append(response, part, done, version, verbose)
 
 
-def _compare(url: str, response: Any, done: int, before: _Version | None) -> tuple[int, _Version]:
-    """Return how many bytes of the part are continued, and the version of what is sent."""
-    validator = response.headers.get("ETag") or ""
-    if not validator or validator.startswith("W/"):  # those only say that it is much the same
-        validator = response.headers.get("Last-Modified")
-    if response.status != _PARTIAL:
-        length = response.headers.get("Content-Length", "")
-        return 0, _Version(url, validator, int(length) if length.isdigit() else None)
-    found = _RANGE.fullmatch(response.headers.get("Content-Range", ""))
-    sent = _Version(url, validator, int(found[2]) if found else None)
-    continues = found is not None and int(found[1]) == done and sent == before
-    return (done if continues else 0), sent
-
-
-def _append(response: Any, part: Path, done: int, version: _Version, verbose: bool) -> None:
-    with (
-        part.open("r+b" if done else "wb") as file,
-        tqdm(
-            desc=version.url.rpartition("/")[2],
-            total=version.size,
-            initial=done,
-            unit="B",
-            unit_scale=True,
-            disable=not verbose,
-        ) as progress,
-    ):
-        file.seek(done)
-        for chunk in _chunks(response):
-            try:
-                file.write(chunk)
-                file.flush()
-            except OSError as error:
-                raise OSError(
-                    error.errno,
-                    f"{error.strerror}. {version.size or 'Some'} bytes are needed; what has come "
-                    "is kept: make room, and do the same again to go on",
-                    str(part),
-                ) from error
-            progress.update(len(chunk))
-        os.fsync(file.fileno())
-        if version.size not in (None, file.tell()):
-            raise _InterruptedError(f"it ended after {file.tell()} of {version.size} bytes")
-
-
-def _open(url: str, headers: dict[str, str]) -> Any:
+def _open(url: str) -> Any:
     """Ask for a file. Only the web: no redirection leads to other kinds of address."""
     opener = urllib.request.OpenerDirector()
     for handler in (
@@ -198,8 +216,8 @@ def _open(url: str, headers: dict[str, str]) -> Any:
         urllib.request.UnknownHandler,
     ):
         opener.add_handler(handler())
-    # Packed contents would come with other positions and lengths.
-    sent = {"User-Agent": "skfairlatent", "Accept-Encoding": "identity", **headers}
+    # Packed contents would come with other lengths.
+    sent = {"User-Agent": "skfairlatent", "Accept-Encoding": "identity"}
     request = urllib.request.Request(url, headers=sent)  # noqa: S310 - no opener for other kinds
     try:
         with _interruptions():
@@ -208,24 +226,12 @@ def _open(url: str, headers: dict[str, str]) -> Any:
         error.close()
         if error.code in _GONE:
             raise MissingError(url) from error
-        if error.code == _UNSATISFIABLE:
-            raise
         if error.code in _WORTH_RETRYING:
             raise _InterruptedError(f"the server answers {error.code} {error.reason}") from error
         raise ConnectionError(
             f"{url} could not be fetched: the server answers {error.code} {error.reason}. Check "
             "the address and whether it is open to you."
         ) from error
-
-
-def _chunks(response: Any, limit: int | None = None) -> Iterator[bytes]:
-    while limit is None or limit > 0:
-        with _interruptions():
-            chunk = response.read1(min(_CHUNK, limit or _CHUNK))
-        if not chunk:
-            return
-        limit = None if limit is None else limit - len(chunk)
-        yield chunk
 
 
 @contextlib.contextmanager
@@ -236,16 +242,3 @@ def _interruptions() -> Iterator[None]:
         raise
     except (OSError, http.client.HTTPException) as error:
         raise _InterruptedError(str(error) or type(error).__name__) from error
-
-
-def _version_file(part: Path) -> Path:
-    return part.with_name(f"{part.name}.json")
-
-
-def _read_version(part: Path, url: str) -> _Version | None:
-    """Return what the part is of, or None if that is unknown or another address."""
-    try:
-        version = _Version(**json.loads(_version_file(part).read_text(encoding="utf-8")))
-    except (FileNotFoundError, TypeError, ValueError):
-        return None
-    return version if version.url == url else None

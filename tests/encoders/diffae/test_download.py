@@ -1,7 +1,9 @@
 """Downloads from a real server on this machine that does all that servers do wrong."""
 
+import contextlib
 import hashlib
 import http.server
+import io
 import logging
 import os
 import re
@@ -13,6 +15,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from skfairlatent.encoders.diffae import _transfer
 from skfairlatent.encoders.diffae._download import download_weights
@@ -34,47 +37,46 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self):
         server, name = self.server, self.path.rpartition("/")[2]
-        server.requests.append((name, self.headers.get("Range")))
+        server.requests.append(name)
         content = server.files.get(name)
         if content is None or not self.path.startswith(f"/mirror/{NAME}/"):
             return self._answer(server.absent_code)
         if server.failures and (code := server.failures.pop(0)):
             return self._answer(code, location=server.location)
-        start = self._start()
-        if start >= len(content) and start:
-            return self._answer(416, content_range=f"bytes */{len(content)}")
-        return self._send(content, start)
+        return self._send(content)
 
-    def _start(self):
-        found = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
-        if not found or self.server.ignores_range:
-            return 0
-        condition = self.headers.get("If-Range")
-        if condition not in (None, self.server.etag) and not self.server.ignores_condition:
-            return 0
-        return int(found[1])
-
-    def _send(self, content, start):
-        self.send_response(206 if start else 200)
-        self.send_header("Content-Length", str(len(content) - start))
-        if start:
-            total = f"bytes {start}-{len(content) - 1}/{len(content)}"
-            self.send_header("Content-Range", total)
-        if self.server.etag:
-            self.send_header("ETag", self.server.etag)
+    def _send(self, content):
+        self.send_response(200)
+        if self.server.tells_length:
+            self.send_header("Content-Length", str(len(content)))
+        else:
+            self.close_connection = True
+        if self.server.drips == "headers":
+            self._drip(b"X-Slow: ")
         self.end_headers()
+        if self.server.drips == "content":
+            return self._drip(b"")
         cut = self.server.cuts.pop(0) if self.server.cuts else None
-        self.wfile.write(content[start:][:cut])
+        self.wfile.write(content[:cut])
         if cut is not None:
             self.wfile.flush()
             self.server.hold.wait()
             self.close_connection = True
+        return None
 
-    def _answer(self, code, content_range=None, location=None):
+    def _drip(self, begin):
+        """Send a byte now and then, far from what a timeout of a single read would notice."""
+        self.flush_headers()
+        self.close_connection = True
+        with contextlib.suppress(OSError):
+            self.wfile.write(begin)
+            while not self.server.stop.wait(0.02):
+                self.wfile.write(b"0")
+                self.wfile.flush()
+
+    def _answer(self, code, location=None):
         self.send_response(code)
         self.send_header("Content-Length", "0")
-        if content_range:
-            self.send_header("Content-Range", content_range)
         if location:
             self.send_header("Location", location)
         self.end_headers()
@@ -86,8 +88,8 @@ class _Server(http.server.ThreadingHTTPServer):
         self.files = {"last.ckpt": CONTENT, "last.ckpt.sha256": f"{DIGEST}  last.ckpt\n".encode()}
         self.requests, self.cuts, self.failures = [], [], []
         self.absent_code = 404
-        self.etag, self.location = '"one"', None
-        self.ignores_range = self.ignores_condition = False
+        self.location, self.drips, self.tells_length = None, None, True
+        self.stop = threading.Event()
         self.hold = threading.Event()
         self.hold.set()
 
@@ -95,8 +97,8 @@ class _Server(http.server.ThreadingHTTPServer):
     def mirror(self):
         return f"http://127.0.0.1:{self.server_port}/mirror"
 
-    def ranges(self, name="last.ckpt"):
-        return [asked for found, asked in self.requests if found == name]
+    def count(self, name="last.ckpt"):
+        return self.requests.count(name)
 
 
 @pytest.fixture
@@ -106,6 +108,7 @@ def server():
     thread.start()
     yield made
     made.hold.set()
+    made.stop.set()
     made.shutdown()
     thread.join()
     made.server_close()
@@ -161,77 +164,76 @@ def test__download_weights__the_environment_names_mirror_and_cache(
     assert download_weights(NAME) == expected
 
 
-def test__download_weights__goes_on_after_cuts(server, target):
-    server.cuts = [CUT] + [10] * 7  # more than are tried when nothing new comes
+def test__download_weights__begins_anew_after_cuts(server, target):
+    server.cuts = [CUT, 10, 0]
     download_weights(NAME, mirror=server.mirror)
     assert target.read_bytes() == CONTENT
-    assert server.ranges() == [None, *(f"bytes={CUT + 10 * i}-" for i in range(8))]
+    assert server.count() == 4
 
 
-@pytest.mark.parametrize("etag", ['"one"', 'W/"weak"', None])
-def test__download_weights__goes_on_where_another_call_stopped(server, target, etag):
-    server.etag = etag
-    server.cuts = [CUT] + [0] * 5
-    with pytest.raises(
-        ConnectionError, match=r"last.ckpt.part keeps what has come\. Check"
-    ) as error:
+def test__download_weights__keeps_nothing_of_what_never_comes_whole(server, target):
+    server.cuts = [CUT] * 5
+    with pytest.raises(ConnectionError, match=rf"it ended after {CUT} of {len(CONTENT)} bytes"):
         download_weights(NAME, mirror=server.mirror)
-    assert f"it ended after {CUT} of {len(CONTENT)} bytes" in str(error.value)
-    assert _part(target).read_bytes() == CONTENT[:CUT]
-    assert not target.exists()
-    server.requests.clear()
-    download_weights(NAME, mirror=server.mirror)
-    assert server.ranges() == [f"bytes={CUT}-"]
-    assert target.read_bytes() == CONTENT
-    assert _names(target) == ["last.ckpt"]
-
-
-def test__download_weights__starts_anew_where_parts_are_not_served(server, target):
-    server.cuts, server.ignores_range = [CUT], True
-    download_weights(NAME, mirror=server.mirror)
-    assert target.read_bytes() == CONTENT
-
-
-@pytest.mark.parametrize("ignores_condition", [False, True])
-def test__download_weights__never_joins_parts_of_two_files(server, target, ignores_condition):
-    server.cuts, server.ignores_condition = [CUT] + [0] * 5, ignores_condition
-    with pytest.raises(ConnectionError):
-        download_weights(NAME, mirror=server.mirror)
+    assert _names(target) == []
     newer = bytes(reversed(CONTENT))
-    server.etag = '"two"'
     server.files = {"last.ckpt": newer}
+    server.files["last.ckpt.sha256"] = hashlib.sha256(newer).hexdigest().encode()
     download_weights(NAME, mirror=server.mirror)
     assert target.read_bytes() == newer
 
 
-@pytest.mark.parametrize("version", [None, "{", '{"url": "http://127.0.0.1/x"}', '{"a": 1}'])
-def test__download_weights__a_part_of_unknown_origin_is_not_used(server, target, version):
+def test__download_weights__a_part_of_an_earlier_version_is_not_used(server, target):
     target.parent.mkdir(parents=True)
-    _part(target).write_bytes(b"x" * CUT)
-    if version is not None:
-        target.with_name("last.ckpt.part.json").write_text(version)
+    _part(target).write_bytes(b"x" * (len(CONTENT) + 5))
     download_weights(NAME, mirror=server.mirror)
-    assert server.ranges() == [None]
     assert target.read_bytes() == CONTENT
 
 
-def test__download_weights__a_whole_part_is_used(server, target):
-    server.cuts = [CUT] + [0] * 5
-    with pytest.raises(ConnectionError):
+@pytest.mark.parametrize("drips", ["headers", "content"])
+@pytest.mark.parametrize("tells_length", [True, False])
+def test__download_weights__a_server_that_drips_is_not_waited_for(
+    server, target, monkeypatch, drips, tells_length
+):
+    monkeypatch.setattr(_transfer, "TIMEOUT_S", 0.3)
+    server.drips, server.tells_length = drips, tells_length
+    with pytest.raises(ConnectionError, match=r"timed out\): \d+ bytes came in 0 s. Check the"):
         download_weights(NAME, mirror=server.mirror)
-    _part(target).write_bytes(CONTENT)
-    download_weights(NAME, mirror=server.mirror)
-    assert server.ranges()[-1] == f"bytes={len(CONTENT)}-"
-    assert target.read_bytes() == CONTENT
+    assert _names(target) == []
 
 
-def test__download_weights__a_part_that_is_too_long_is_dropped(server, target):
-    server.cuts = [CUT] + [0] * 5
-    with pytest.raises(ConnectionError):
+@pytest.mark.parametrize("tells_length", [True, False])
+def test__download_weights__more_than_any_weights_have_is_refused(
+    server, target, monkeypatch, tells_length
+):
+    monkeypatch.setattr(_transfer, "MAX_BYTES", CUT)
+    server.tells_length = tells_length
+    with pytest.raises(ConnectionError, match=f"has more than {CUT} bytes, as no weights have"):
         download_weights(NAME, mirror=server.mirror)
-    _part(target).write_bytes(CONTENT + b"more")
+    assert _names(target) == []
+
+
+def test__download_weights__takes_a_length_that_is_not_told(server, target):
+    server.tells_length = False
     download_weights(NAME, mirror=server.mirror)
     assert target.read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize(
+    "damage", [bytes, lambda zipped: zipped[:-300], lambda z: z[:900] + bytes(40) + z[940:]]
+)
+def test__download_weights__without_a_digest_only_a_whole_zip_is_kept(server, target, damage):
+    content = io.BytesIO()
+    torch.save({"w": torch.arange(1000.0)}, content)
+    zipped = content.getvalue()
+    given = bytes(60_000) if damage is bytes else damage(zipped)
+    server.files = {"last.ckpt": given}
+    with pytest.raises(CheckpointError, match="cannot be read as weights"):
+        download_weights(NAME, mirror=server.mirror)
+    assert _names(target) == []
+    server.files = {"last.ckpt": zipped}
+    download_weights(NAME, mirror=server.mirror)
+    assert target.read_bytes() == zipped
 
 
 def test__download_weights__waits_for_a_busy_server(server, target):
@@ -245,7 +247,7 @@ def test__download_weights__says_what_the_server_answers(server, code, n_request
     server.failures = [code] * 9
     with pytest.raises(ConnectionError, match=rf"{NAME}/last.ckpt could not .* answers {code}"):
         download_weights(NAME, mirror=server.mirror)
-    assert len(server.ranges()) == n_requests
+    assert server.count() == n_requests
 
 
 def test__download_weights__takes_forbidden_for_missing_as_object_storage_says_it(server, target):
@@ -294,11 +296,13 @@ def test__download_weights__refuses_another_digest(server, target, given):
     assert download_weights(NAME, sha256=DIGEST.upper()) == target
 
 
-def test__download_weights__says_that_nothing_was_verified(server, target, caplog):
-    del server.files["last.ckpt.sha256"]
+def test__download_weights__says_that_there_was_no_digest(server, target, caplog):
+    content = io.BytesIO()
+    torch.save({"w": torch.arange(9.0)}, content)
+    server.files = {"last.ckpt": content.getvalue()}
     with caplog.at_level(logging.WARNING):
         download_weights(NAME, mirror=server.mirror)
-    assert "last.ckpt.sha256 does not exist: the download is not verified" in caplog.text
+    assert "is verified by the checksums in it only" in caplog.text
     assert target.exists()
 
 
@@ -363,23 +367,21 @@ def test__download_weights__says_what_to_pass(name, arguments, message):
         download_weights(name, **arguments)
 
 
-def test__download_weights__a_full_disk_keeps_what_has_come(server, target):
+def test__download_weights__a_full_disk_says_how_much_room_is_needed(server, target):
     resource = pytest.importorskip("resource")
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (CUT, limits[1]))
     try:
-        with pytest.raises(OSError, match=r"bytes are needed; what has come is kept: make room"):
+        with pytest.raises(OSError, match=rf"{len(CONTENT)} bytes are needed: make room"):
             download_weights(NAME, mirror=server.mirror)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert 0 < _part(target).stat().st_size <= CUT
-    server.requests.clear()
+    assert _names(target) == []
     download_weights(NAME, mirror=server.mirror)
-    assert server.ranges()[0].startswith("bytes=")
     assert target.read_bytes() == CONTENT
 
 
-def test__download_weights__can_be_interrupted_and_goes_on(server, target):
+def test__download_weights__can_be_interrupted(server, target):
     # A shell ignores Ctrl-C in what it starts with "&", and Python then leaves it ignored.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     server.cuts = [CUT]
@@ -396,9 +398,8 @@ def test__download_weights__can_be_interrupted_and_goes_on(server, target):
         download_weights(NAME, mirror=server.mirror)
     thread.join()
     server.hold.set()
-    server.requests.clear()
+    assert _names(target) == []
     download_weights(NAME, mirror=server.mirror)
-    assert server.ranges() == [f"bytes={CUT}-"]
     assert target.read_bytes() == CONTENT
 
 
@@ -428,8 +429,8 @@ def test__download_weights__two_processes_download_once(server, target):
     server.hold.set()
     outputs = [process.communicate(timeout=60)[0].decode() for process in running]
     assert outputs == [f"{target}\n"] * 2
-    assert server.ranges() == [None, f"bytes={CUT}-"]
-    assert server.ranges("latent.pkl") == [None]
+    assert server.count() == 2
+    assert server.count("latent.pkl") == 1
     assert target.read_bytes() == CONTENT
 
 
