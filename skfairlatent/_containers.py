@@ -50,6 +50,10 @@ def reject_container(name: str, values: Any) -> None:
     ValueError
         For a masked array with masked values.
     """
+    if sparse.issparse(values):  # before dictionaries: one of its forms is one
+        if name != "X":  # of which there are other remedies
+            _refuse(name, values, "which is sparse", "{}.toarray()")
+        return
     for kind, why, remedy in _UNSUITABLE:
         if isinstance(values, kind):
             _refuse(name, values, why, remedy)
@@ -84,8 +88,6 @@ def _reject_form(name: str, values: Any) -> None:
         _refuse(name, values, "whose rows are not there yet", "{}.collect()")
     if getattr(getattr(values, "dtype", None), "names", None):
         _refuse(name, values, "with fields instead of columns", "pandas.DataFrame({})")
-    if sparse.issparse(values) and name != "X":  # of X there are other remedies
-        _refuse(name, values, "which is sparse", "{}.toarray()")
 
 
 def _refuse(name: str, values: Any, why: str, remedy: str) -> None:

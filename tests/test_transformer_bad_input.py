@@ -259,7 +259,7 @@ def test__fit__warns_of_tables_as_wide_as_flattened_images(monkeypatch):
     assert [warning.filename for warning in seen] == [__file__]
 
 
-@pytest.mark.parametrize("form", [sparse.csr_array, sparse.coo_matrix])
+@pytest.mark.parametrize("form", [sparse.csr_array, sparse.coo_matrix, sparse.dok_array])
 def test__fit__refuses_sparse_rows(refused, form):
     X, y, s = make_rows()
     refused(r"(?i)sparse .*dense.*sparse_output=False", form(X), y, s, error=TypeError)
