@@ -57,6 +57,8 @@ class EmbeddingCache:
     """
 
     def __init__(self, directory: str | os.PathLike[str], fingerprint: str) -> None:
+        if not os.fspath(directory):
+            raise ValueError("cache_dir='' is empty: pass a folder; '.' is the current one.")
         self.path = Path(directory).expanduser() / FILE_NAME
         self.fingerprint = fingerprint
 

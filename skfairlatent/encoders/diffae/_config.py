@@ -4,7 +4,10 @@ __all__ = ["GROUPS", "OFFICIAL_CONFIGS", "DiffAEConfig"]
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from numbers import Integral, Real
 from typing import Any, Self
+
+import numpy as np
 
 # Of the group normalisations of all official models; fewer channels have as many groups.
 GROUPS = 32
@@ -78,14 +81,8 @@ class DiffAEConfig:
     T: int = 1000
 
     def __post_init__(self) -> None:
-        for name in _TUPLES:
-            object.__setattr__(self, name, tuple(int(v) for v in getattr(self, name)))
-        for name, value in asdict(self).items():
-            numbers = value if isinstance(value, tuple) else (value,)
-            if name not in {"dropout", "attention_resolutions"} and not (
-                numbers and all(isinstance(v, int) and v >= 1 for v in numbers)
-            ):
-                raise ValueError(f"{name}={value!r}: expected positive integers.")
+        for field in fields(self):
+            object.__setattr__(self, field.name, self._checked(field.name))
         if max(self.num_res_blocks, self.enc_num_res_blocks) > MAX_RES_BLOCKS:
             raise ValueError(f"more than {MAX_RES_BLOCKS} residual blocks in a level.")
         levels = max(len(self.channel_mult), len(self.enc_channel_mult))
@@ -95,9 +92,24 @@ class DiffAEConfig:
                 f"{levels} levels of channel multipliers need: use a multiple of "
                 f"{2 ** (levels - 1)}."
             )
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout={self.dropout}: expected a share from 0 up to 1.")
         self._check_channels()
+
+    def _checked(self, name: str) -> Any:
+        """Return a size as Python's own number, or a tuple of such; raise ValueError if none."""
+        value = getattr(self, name)
+        if name == "dropout":
+            if not (isinstance(value, Real) and 0 <= float(value) < 1):
+                raise ValueError(f"dropout={value!r}: expected a share from 0 up to 1.")
+            return float(value)
+        is_list = isinstance(value, list | tuple | np.ndarray)
+        numbers = list(value) if is_list else [value]
+        may_be_empty = name == "attention_resolutions"
+        fits = all(isinstance(n, Integral) and (int(n) >= 1 or may_be_empty) for n in numbers)
+        if is_list != (name in _TUPLES) or not fits or not (numbers or may_be_empty):
+            expected = "a tuple of positive integers" if name in _TUPLES else "positive integers"
+            raise ValueError(f"{name}={value!r}: expected {expected}.")
+        sizes = tuple(map(int, numbers))
+        return sizes if is_list else sizes[0]
 
     def _check_channels(self) -> None:
         """Raise unless group normalisation and attention can divide every number of channels."""

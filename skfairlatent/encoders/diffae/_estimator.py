@@ -2,14 +2,16 @@
 
 __all__ = ["DiffAEEncoder"]
 
+import math
 import os
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils import check_scalar
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
@@ -366,10 +368,12 @@ class DiffAEEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         ValueError
             If the weights came without the statistics of their codes, or a number is out of range.
         """
-        if n_samples < 1:
-            raise ValueError(f"{n_samples=}: expected 1 or more.")
-        if not temperature >= 0.0:  # nor NaN
-            raise ValueError(f"{temperature=}: expected 0 or more.")
+        check_scalar(n_samples, "n_samples", Integral, min_val=1)
+        check_scalar(temperature, "temperature", Real, min_val=0)
+        if not math.isfinite(temperature):
+            raise ValueError(f"{temperature=}: expected a finite number, 0 or more.")
+        if random_state is not None:
+            check_scalar(random_state, "random_state", Integral, min_val=0)
         self._model().require_decoder()
         seed = self.random_state if random_state is None else random_state
         statistics = self._model().require_statistics(self.weights)

@@ -143,13 +143,16 @@ def load_model(
     FileNotFoundError
         If there is no such file, or an official model cannot be downloaded.
     """
+    for name, given in (("weights", weights), ("statistics", statistics)):
+        if given is not None and not os.fspath(given):
+            raise ValueError(f"{name}={given!r} is empty: pass the path of a file, or a name.")
     path = _locate(weights)
     if config is None and weights in OFFICIAL_CONFIGS:
         config = OFFICIAL_CONFIGS[str(weights)]
     others = None if statistics is None else Path(statistics).expanduser()
-    beside = path.with_name(STATISTICS)
-    if others is None and weights in OFFICIAL_CONFIGS and beside.exists():
-        others = beside
+    if others is None and weights in OFFICIAL_CONFIGS:
+        beside = path.with_name(STATISTICS)
+        others = beside if beside.exists() else None
     return _load(path, _version(path), config, others, others and _version(others))
 
 

@@ -5,10 +5,31 @@ __all__ = ["DiffAETraining"]
 import math
 import os
 from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Any
+
+from sklearn.utils._param_validation import Interval, validate_parameter_constraints
 
 from skfairlatent.encoders.diffae._training import Phase, TrainingPlan
 
-WEIGHTS = ("linear_weight", "label_weight")
+_FROM_0 = [Interval(Real, 0, None, closed="left")]
+_PATH = [str, os.PathLike, None]
+_CONSTRAINTS: dict[str, list[Any]] = {
+    "max_iter": _FROM_0,
+    "encoder_epochs": _FROM_0,
+    "half_size_epochs": _FROM_0,
+    "batch_size": [Interval(Integral, 1, None, closed="left")],
+    "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
+    "ema_decay": [Interval(Real, 0, 1, closed="left")],
+    "high_noise": ["boolean"],
+    "linear_weight": _FROM_0,
+    "label_weight": _FROM_0,
+    "flip": ["boolean"],
+    "initial_weights": _PATH,
+    "max_seconds": [Interval(Real, 0, None, closed="neither"), None],
+    "checkpoint_dir": _PATH,
+    "sample_dir": _PATH,
+}
 
 
 @dataclass(frozen=True)
@@ -78,7 +99,7 @@ class DiffAETraining:
     Raises
     ------
     ValueError
-        If a number is out of its range.
+        If a number is out of its range, or no number.
 
     Examples
     --------
@@ -103,21 +124,13 @@ class DiffAETraining:
     sample_dir: str | os.PathLike[str] | None = None
 
     def __post_init__(self) -> None:
-        for name in ("max_iter", "encoder_epochs", "half_size_epochs", *WEIGHTS):
-            self._check(name, "0 or more", getattr(self, name) >= 0)
-        self._check("batch_size", "1 or more", self.batch_size >= 1)
-        self._check("learning_rate_init", "more than 0", self.learning_rate_init > 0)
-        self._check("ema_decay", "from 0 up to 1", 0 <= self.ema_decay < 1)
-        self._check("max_seconds", "more than 0", self.max_seconds is None or self.max_seconds > 0)
+        given = {name: getattr(self, name) for name in _CONSTRAINTS}
+        validate_parameter_constraints(_CONSTRAINTS, given, type(self).__name__)
         if self.encoder_epochs and not (self.linear_weight or self.label_weight):
             raise ValueError(
                 f"encoder_epochs={self.encoder_epochs} with linear_weight=0 would train nothing: "
                 "the encoder alone learns from the linear heads only."
             )
-
-    def _check(self, name: str, expected: str, holds: bool) -> None:
-        if not holds:
-            raise ValueError(f"{name}={getattr(self, name)!r}: expected {expected}.")
 
     def plan(self, n_images: int, seed: int) -> TrainingPlan:
         """Return the steps that the epochs come to for so many images."""

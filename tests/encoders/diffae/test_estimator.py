@@ -142,7 +142,7 @@ def test__sample__draws_other_images_by_seed(encoder):
     assert (first != encoder.sample(3, random_state=1)).any()
     cold = encoder.sample(3, temperature=0.0)
     assert (cold == cold[:1]).all()
-    with pytest.raises(ValueError, match="temperature=-1: expected 0 or more"):
+    with pytest.raises(ValueError, match="temperature == -1, must be >= 0"):
         encoder.sample(3, temperature=-1)
 
 
@@ -169,7 +169,7 @@ def test__trained_encoder__checks_its_parameters(trained, pictures, wrong):
 
 
 def test__sample__of_nothing_is_refused(encoder):
-    with pytest.raises(ValueError, match="n_samples=0: expected 1 or more"):
+    with pytest.raises(ValueError, match="n_samples == 0, must be >= 1"):
         encoder.sample(0)
 
 
@@ -407,3 +407,29 @@ def test__save_weights__others_may_read_the_file(trained, tmp_path):
     (tmp_path / "plain").touch()
     expected = (tmp_path / "plain").stat().st_mode
     assert (tmp_path / "model.safetensors").stat().st_mode == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "message"),
+    [
+        ({"temperature": float("inf")}, ValueError, "temperature=inf: expected a finite number"),
+        ({"temperature": float("nan")}, ValueError, "temperature=nan: expected a finite number"),
+        ({"temperature": "1"}, TypeError, "temperature must be an instance of float"),
+        ({"n_samples": 1.5}, TypeError, "n_samples must be an instance of int, not float"),
+        ({"random_state": "a"}, TypeError, "random_state must be an instance of int"),
+    ],
+)
+def test__sample__names_what_is_out_of_range(given, error, message):
+    with pytest.raises(error, match=message):
+        DiffAEEncoder(device="cpu").sample(**given)
+
+
+@pytest.mark.parametrize("name", ["weights", "statistics", "cache_dir"])
+def test__transform__refuses_an_empty_path(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    encoder = DiffAEEncoder(device="cpu").set_params(**{name: ""})
+    with pytest.raises(ValueError, match=f"{name}='' is empty: pass"):
+        encoder.transform(np.zeros((1, 64, 64, 3), np.uint8))
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(IsADirectoryError, match="is a folder"):
+        DiffAEEncoder(".").transform(np.zeros((1, 64, 64, 3), np.uint8))

@@ -257,11 +257,17 @@ def test__rate__falls_in_the_last_epochs_whatever_they_are(epochs):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"max_iter": -1}, "max_iter=-1: expected 0 or more"),
-        ({"batch_size": 0}, "batch_size=0: expected 1 or more"),
-        ({"learning_rate_init": 0.0}, "learning_rate_init=0.0: expected more than 0"),
-        ({"ema_decay": 1.0}, "ema_decay=1.0: expected from 0 up to 1"),
-        ({"max_seconds": 0}, "max_seconds=0: expected more than 0"),
+        ({"max_iter": -1}, r"max_iter.*Got -1 instead"),
+        ({"batch_size": 0}, r"batch_size.*Got 0 instead"),
+        ({"learning_rate_init": 0.0}, r"learning_rate_init.*Got 0.0 instead"),
+        ({"ema_decay": 1.0}, r"ema_decay.*Got 1.0 instead"),
+        ({"max_seconds": 0}, r"max_seconds.*Got 0 instead"),
+        ({"batch_size": 1.5}, r"batch_size.*must be an int in the range.*Got 1.5 instead"),
+        ({"max_iter": float("inf")}, r"max_iter.*Got inf instead"),
+        ({"linear_weight": float("nan")}, r"linear_weight.*Got nan instead"),
+        ({"encoder_epochs": "3"}, r"encoder_epochs.*must be a float.*Got '3' instead"),
+        ({"flip": "yes"}, r"flip.*Got 'yes' instead"),
+        ({"checkpoint_dir": 5}, r"checkpoint_dir.*Got 5 instead"),
         ({"encoder_epochs": 1, "linear_weight": 0}, "would train nothing"),
     ],
 )
