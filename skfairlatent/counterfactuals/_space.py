@@ -1,6 +1,6 @@
 """The latent of a fitted model: from what the user gives to what is edited, and back."""
 
-__all__ = ["Space", "find_space", "is_fair"]
+__all__ = ["Space", "find_space"]
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from skfairlatent._containers import reject_container
 from skfairlatent._embedding import image_encoder
-from skfairlatent._latent_step import best_of
+from skfairlatent._latent_step import chain, steps_of
 
 from ._codec import ImageCodec
 from ._names import nameless
@@ -69,10 +68,10 @@ def find_space(model: Any, classifier: Any, encoder: Any, *, images: bool) -> Sp
     images : bool
         Whether the model is given images.
     """
-    steps = _steps(best_of(model), classifier)
+    steps = _steps(model, classifier)
     for step in steps:
         check_is_fitted(step, msg=NOT_FITTED)
-    fair = [i for i, step in enumerate(steps) if is_fair(step)]
+    fair = [i for i, step in enumerate(steps) if hasattr(type(step), "latent")]
     if len(fair) > 1:
         raise ValueError(
             "The pipeline has several FairLatentTransformers: give one of them, and the "
@@ -85,15 +84,12 @@ def find_space(model: Any, classifier: Any, encoder: Any, *, images: bool) -> Sp
 
 
 def _steps(model: Any, classifier: Any) -> list[Any]:
-    steps = [step for _, step in model.steps] if isinstance(model, Pipeline) else [model]
-    if classifier is not None:
-        steps += _steps(classifier, None)
-    steps = [step for step in steps if step is not None and not isinstance(step, str)]
     if isinstance(model, type):
         raise TypeError(
             f"{model.__name__} is a class: give a fitted instance, or a fitted Pipeline that ends "
             "with a classifier."
         )
+    steps = [*steps_of(model), *([] if classifier is None else steps_of(classifier))]
     if not steps or not hasattr(steps[-1], "predict"):
         last = type(steps[-1]).__name__ if steps else repr(model)
         raise TypeError(
@@ -101,11 +97,6 @@ def _steps(model: Any, classifier: Any) -> list[Any]:
             "with a classifier, or CounterfactualExplainer(transformer, classifier)."
         )
     return steps
-
-
-def is_fair(step: Any) -> bool:
-    """Tell a FairLatentTransformer, by what it can do, from other steps."""
-    return hasattr(step, "latent") and hasattr(type(step), "inverse_transform")
 
 
 def _fair_space(steps: list[Any], at: int, decoder: Any, *, images: bool) -> Space:
@@ -119,7 +110,7 @@ def _fair_space(steps: list[Any], at: int, decoder: Any, *, images: bool) -> Spa
     elif decoder is None and not isinstance(fair.encoder, str):
         # Given on purpose, though codes were computed before: for what the transformer is given.
         decoder, undo = fair.encoder, ()
-    maps = _FairMaps(_chain(before), fair)
+    maps = _FairMaps(chain(before), fair)
     return Space(
         embed=maps.embed,
         forward=maps.forward,
@@ -127,7 +118,7 @@ def _fair_space(steps: list[Any], at: int, decoder: Any, *, images: bool) -> Spa
         label=fair.label_slice_,
         sensitive=fair.sensitive_slice_,
         input=slice(0, len(fair.get_feature_names_out())),
-        classifier=_chain(steps[at + 1 :]),
+        classifier=chain(steps[at + 1 :]),
         codec=ImageCodec.of(decoder, undo),
     )
 
@@ -143,7 +134,7 @@ def _plain_space(steps: list[Any], decoder: Any, *, images: bool) -> Space:
     # Embeddings are the first thing that a latent can be taken back to.
     while not all(hasattr(step, "inverse_transform") for step in before[start:]):
         start += 1
-    maps = _PlainMaps(_chain(before[:start]), _chain(before[start:]), classifier, steps[0])
+    maps = _PlainMaps(chain(before[:start]), chain(before[start:]), classifier, steps[0])
     everything = slice(0, int(classifier.n_features_in_))
     return Space(
         embed=maps.embed,
@@ -211,13 +202,6 @@ class _PlainMaps:
     @nameless
     def inverse(self, Z: Array) -> Array:
         return Z if self.latent is None else np.asarray(self.latent.inverse_transform(Z))
-
-
-def _chain(steps: list[Any]) -> Any:
-    """Return steps as one, without fitting or copying any; None if there are none."""
-    if len(steps) == 1:
-        return steps[0]
-    return Pipeline([(str(i), step) for i, step in enumerate(steps)]) if steps else None
 
 
 def _with_known_columns(X: Any, first: Any) -> Any:

@@ -16,7 +16,7 @@ from sklearn.utils import check_random_state
 
 from skfairlatent._confusion import class_positions
 from skfairlatent._image_forms import holds_images
-from skfairlatent._latent_step import best_of
+from skfairlatent._latent_step import UntracedError, chain
 from skfairlatent._user_warnings import warn_user
 from skfairlatent.counterfactuals import Counterfactuals
 from skfairlatent.counterfactuals._names import nameless
@@ -36,9 +36,12 @@ from ._models import (
     after_side,
     assign_folds,
     baseline_side,
+    check_baseline,
     check_positive,
     find_fair,
     stand_in_side,
+    whole_side,
+    whole_stand_in,
 )
 from ._rates import resample
 from ._report import AuditReport
@@ -88,13 +91,20 @@ class Given(NamedTuple):
 class Compared(NamedTuple):
     """The rows, the models before and after by name, and the fold of each row.
 
-    `is_blind` says whether the audited classifier sees the label block only.
+    `is_blind` says whether the audited classifier sees the label block only, and `untraced` why
+    edits cannot be followed to decisions, if so.
     """
 
     rows: AuditedRows
     sides: Mapping[str, Side]
     folds: Any
     is_blind: bool
+    untraced: str | None = None
+
+    def learnable(self) -> tuple[Any, list[str]]:
+        """Return the rows and attributes of edits."""
+        kept, attributes = self.rows.learnable()
+        return kept, [] if self.untraced else attributes
 
 
 def audit(  # noqa: PLR0913 - what is audited, and how
@@ -122,8 +132,10 @@ def audit(  # noqa: PLR0913 - what is audited, and how
     Parameters
     ----------
     pipe : Pipeline
-        Fitted, with a FairLatentTransformer and after it a classifier of one label; of a search
-        over such pipelines its ``best_estimator_`` is taken.
+        Fitted, with a FairLatentTransformer and after it a classifier of one label, or what
+        scikit-learn makes of such: a search, a calibrated classifier, one with a tuned
+        threshold, nested pipelines. Where an edit of the latent cannot be followed to the
+        decision, as with a ColumnTransformer of other columns, edits are left out.
 
     X : array-like of shape (n_samples, n_features), or images
         Rows that neither the pipeline nor the baseline **was fitted on**; that is not checked.
@@ -190,7 +202,8 @@ def audit(  # noqa: PLR0913 - what is audited, and how
     Raises
     ------
     TypeError
-        If `pipe` is no Pipeline with a FairLatentTransformer and a classifier after it.
+        If `pipe` has no FairLatentTransformer with a classifier after it, or `baseline` is no
+        classifier.
     NotFittedError
         If a step is not fitted.
     ValueError
@@ -229,17 +242,18 @@ def audit(  # noqa: PLR0913 - what is audited, and how
     pyplot("audit")
     settings = Settings(n_examples, n_decoded, target_probability, noise, n_bootstrap, confidence)
     settings.check()
-    pipe = best_of(pipe)
-    fair, rng = find_fair(pipe), check_random_state(random_state)
+    found, rng = find_fair(pipe), check_random_state(random_state)
+    fair = found[0][1]
     with _noting_warnings() as warned:
         given = Given(X, y, sensitive_features, pos_label, baseline, encoder)
         compared = _compare(pipe, fair, given, rng)
+        embeddings = _embedded(found, compared)
         tables = _tables(compared, settings, rng)
         affected, people = _edit(compared, examples, settings, rng)
-        diagnostics = _diagnose(fair, compared, rng)
+        diagnostics = _diagnose(fair, embeddings, compared, rng)
         warned_of = () if diagnostics is None else diagnostics.warnings
         figures = draw_comparison(compared.rows, compared.sides, tables[2], people)
-        figures |= draw_models(fair, compared.sides["after"].embeddings, search)
+        figures |= draw_models(fair, embeddings, search)
     rows, (overall, by_group, differences) = compared.rows, tables
     left_out = small_groups(rows.too_small())
     if left_out:
@@ -268,24 +282,41 @@ def audit(  # noqa: PLR0913 - what is audited, and how
 
 def _compare(pipe: Any, fair: Any, given: Given, rng: Any) -> Compared:
     """Check the rows, and let both models judge them."""
-    X = given.X
-    space = find_space(pipe, None, given.encoder, images=holds_images(X))
-    classes = Scores(space.classifier).classes
+    X, untraced, space = given.X, None, None
+    try:
+        space = find_space(pipe, None, given.encoder, images=holds_images(X))
+    except UntracedError as error:
+        untraced = str(error)
+    classes = Scores(pipe if space is None else space.classifier).classes
     rows = check_rows(X, given.y, given.sensitive_features, classes)
     check_positive(given.pos_label, classes)
+    check_baseline(given.baseline, classes)
     folds = assign_folds(rows.y, rows.groupings()[-1].codes, rng)
-    after = after_side(fair, space, X)
-    if given.baseline is None:
-        before = stand_in_side(space.classifier, after, rows.y, folds)
+    after = whole_side(pipe, X) if space is None else after_side(fair, space, X)
+    if given.baseline is not None:
+        is_traced = space is not None
+        before = (
+            baseline_side(given.baseline, X, after) if is_traced else whole_side(given.baseline, X)
+        )
+    elif space is None:
+        before = whole_stand_in(pipe, X, rows.y, folds)
     else:
-        before = baseline_side(given.baseline, X, after)
+        before = stand_in_side(space.classifier, after, rows.y, folds)
     before = before.with_classes(after.classes)
     sides = {
         name: side.with_positive(given.pos_label)
         for name, side in (("before", before), ("after", after))
     }
-    is_blind = space.input.stop <= space.sensitive.start
-    return Compared(rows, sides, folds, is_blind)
+    is_blind = space is not None and space.input.stop <= space.sensitive.start
+    return Compared(rows, sides, folds, is_blind, untraced)
+
+
+def _embedded(found: list[tuple[list[Any], Any]], compared: Compared) -> Any:
+    """Return what the transformer is given; None if there are several."""
+    if not compared.untraced:
+        return compared.sides["after"].embeddings
+    (before, fair), X = found[0], compared.rows.X
+    return fair.embed(chain(before).transform(X) if before else X) if len(found) == 1 else None
 
 
 def _tables(compared: Compared, settings: Settings, rng: Any) -> tuple[pd.DataFrame, ...]:
@@ -307,7 +338,7 @@ def _edit(
 ) -> tuple[pd.DataFrame, dict[str, dict[str, Counterfactuals]]]:
     """Return how many decisions an edit changes, and the edits of the people to show."""
     rows, sides = compared.rows, compared.sides
-    _, attributes = rows.learnable()
+    _, attributes = compared.learnable()
     if not attributes:
         return affected_table({}, attributes, np.empty(0, dtype=np.intp), 0.0), {}
     noise, goal = Noise(rows.X, settings.noise), settings.target_probability
@@ -328,16 +359,18 @@ def _edit(
     return affected, people
 
 
-def _diagnose(fair: Any, compared: Compared, rng: Any) -> LatentDiagnostics | None:
-    rows, after = compared.rows, compared.sides["after"]
+def _diagnose(
+    fair: Any, embeddings: Any, compared: Compared, rng: Any
+) -> LatentDiagnostics | None:
+    rows = compared.rows
     kept, attributes = rows.learnable()
-    if not attributes or len(np.unique(rows.y[kept])) < 2:
+    if embeddings is None or not attributes or len(np.unique(rows.y[kept])) < 2:
         return None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FairLatentWarning)  # what is found is in the result
         return nameless(diagnose)(
             fair,
-            after.embeddings[kept],
+            embeddings[kept],
             rows.y[kept],
             sensitive_features=rows.sensitive_features.loc[kept, attributes],
             random_state=rng,
@@ -361,6 +394,7 @@ def _audit_facts(
         "n_bootstrap": settings.n_bootstrap,
         "confidence": settings.confidence,
         "is_blind": compared.is_blind,
+        "untraced": compared.untraced,
         "can_decode": after.codec.can_decode,
         "shows_others": shows_others,
     }

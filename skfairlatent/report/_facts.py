@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from skfairlatent._embedding import encoder_fingerprint
+from skfairlatent._latent_step import UntracedError, steps_of
 from skfairlatent.inspection._drawing import as_label
 
 from ._rows import AuditedRows
@@ -32,10 +33,14 @@ def model_facts(pipe: Any, fair: Any, encoder: Any) -> dict[str, Any]:
     encoder : object or None
         What makes embeddings of images, or images of embeddings.
     """
+    try:
+        steps = steps_of(pipe)
+    except UntracedError:
+        steps = [step for _, step in getattr(pipe, "steps", [("", pipe)])]
     return {
-        "steps": [type(step).__name__ for _, step in pipe.steps],
-        "classifier": type(pipe.steps[-1][1]).__name__,
-        "classifier_parameters": _parameters(pipe.steps[-1][1]),
+        "steps": [type(step).__name__ for step in steps],
+        "classifier": type(steps[-1]).__name__,
+        "classifier_parameters": _parameters(steps[-1]),
         "transformer_parameters": {k: v for k, v in _parameters(fair).items() if k != "encoder"},
         "encoder": None if encoder is None else type(encoder).__name__,
         "encoder_fingerprint": encoder_fingerprint(encoder),

@@ -87,14 +87,20 @@ def draw_models(fair: Any, embeddings: Array, search: Any) -> "dict[str, Figure]
         ``"covariance"``, ``"training"`` and ``"search"``.
     """
     with plain_style() as plt:
-        covariance = nameless(LatentCovarianceDisplay.from_estimator)(fair, embeddings)
-        for mesh in covariance.ax_.collections:  # thousands of cells, whose edges say nothing
-            mesh.set_rasterized(True)
-        figures = {"covariance": _done(plt, covariance.figure_)}
-        figures["training"] = _draw_training(fair)
+        figures = {}
+        if embeddings is not None:
+            figures = {"covariance": _draw_covariance(plt, fair, embeddings)}
+            figures["training"] = _draw_training(fair)
         if search is not None:
             figures["search"] = _done(plt, FairnessAccuracyDisplay.from_search(search).figure_)
     return figures
+
+
+def _draw_covariance(plt: Any, fair: Any, embeddings: Array) -> "Figure":
+    covariance = nameless(LatentCovarianceDisplay.from_estimator)(fair, embeddings)
+    for mesh in covariance.ax_.collections:  # thousands of cells, whose edges say nothing
+        mesh.set_rasterized(True)
+    return _done(plt, covariance.figure_)
 
 
 def _draw_differences(differences: pd.DataFrame) -> "Figure":

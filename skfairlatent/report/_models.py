@@ -5,9 +5,12 @@ __all__ = [
     "after_side",
     "assign_folds",
     "baseline_side",
+    "check_baseline",
     "check_positive",
     "find_fair",
     "stand_in_side",
+    "whole_side",
+    "whole_stand_in",
 ]
 
 from collections.abc import Callable, Sequence
@@ -16,21 +19,32 @@ from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.base import BaseEstimator, TransformerMixin, clone
+from sklearn.base import (
+    BaseEstimator,
+    TransformerMixin,
+    clone,
+    is_clusterer,
+    is_outlier_detector,
+    is_regressor,
+)
 from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.utils import _safe_indexing
+from sklearn.utils.validation import check_is_fitted
 
 from skfairlatent._confusion import class_positions
 from skfairlatent._image_forms import holds_images
+from skfairlatent._latent_step import transformers_of
 from skfairlatent._probe_data import scaler
 from skfairlatent.counterfactuals._codec import ImageCodec
 from skfairlatent.counterfactuals._scores import Scores
-from skfairlatent.counterfactuals._space import Space, find_space, is_fair
+from skfairlatent.counterfactuals._space import Space, find_space
 
 Array = npt.NDArray[Any]
 Codes = npt.NDArray[np.int64]
 
 N_FOLDS = 5
+NO_CLASSIFIERS = is_regressor, is_clusterer, is_outlier_detector
 
 
 @dataclass(frozen=True)
@@ -105,25 +119,24 @@ class Latent(TransformerMixin, BaseEstimator):
         return True
 
 
-def find_fair(pipe: Any) -> Any:
-    """Return the FairLatentTransformer of a pipeline.
+def find_fair(pipe: Any) -> list[tuple[list[Any], Any]]:
+    """Return each FairLatentTransformer of a model, with the steps before it.
 
     Raises
     ------
     TypeError
-        If there is none, or what is given is no Pipeline.
+        If there is none.
     """
     remedy = (
         'Pipeline([("fair", FairLatentTransformer()), ("clf", LogisticRegression())]), fitted; '
         "a plain model is given as baseline=."
     )
+    found = transformers_of(pipe)
+    if found and not isinstance(pipe, type):
+        return found
     if not isinstance(pipe, Pipeline):
         raise TypeError(f"audit was given a {type(pipe).__name__}: expected {remedy}")
-    steps = [step for _, step in pipe.steps]
-    for step in steps:
-        if is_fair(step):
-            return step
-    names = [type(step).__name__ for step in steps]
+    names = [type(step).__name__ for _, step in pipe.steps]
     raise TypeError(f"The pipeline {names} has no FairLatentTransformer: expected {remedy}")
 
 
@@ -147,16 +160,72 @@ def after_side(fair: Any, space: Space, X: Any) -> Side:
     return _side(space, space.embed(X), model, space.codec)
 
 
+def check_baseline(baseline: Any, classes: Array) -> None:
+    """Raise an error, before any work, for what is no fitted classifier of these classes."""
+    if baseline is None:
+        return
+    shown = baseline.__name__ if isinstance(baseline, type) else type(baseline).__name__
+    is_one = hasattr(baseline, "predict") and not isinstance(baseline, type)
+    if not is_one or any(kind(baseline) for kind in NO_CLASSIFIERS):
+        raise TypeError(
+            f"baseline={shown} is not a valid baseline: expected a fitted classifier that takes "
+            "the same X, or a Pipeline that ends with one, such as LogisticRegression().fit(X, y)."
+        )
+    try:
+        check_is_fitted(baseline)
+        known = baseline.classes_
+    except (NotFittedError, AttributeError) as error:
+        raise NotFittedError(
+            f"baseline, a {shown}, is not fitted: call its fit first, with training rows, or "
+            "leave it out."
+        ) from error
+    if (class_positions(known, classes) < 0).any():
+        raise ValueError(
+            f"baseline predicts the classes {np.asarray(known).tolist()} and the pipeline "
+            f"{classes.tolist()}: give a baseline for the same label."
+        )
+
+
+def whole_side(model: Any, X: Any) -> Side:
+    """Return a fitted model of which only the decisions are known."""
+    scores = Scores(model)
+    no_rows = np.empty((len(X), 0))
+    decided, probabilities = scores.predict(X), scores.probabilities(X)
+    return Side(
+        no_rows, np.asarray, scores.classes, decided, probabilities, [], None, ImageCodec()
+    )
+
+
+def whole_stand_in(model: Any, X: Any, y: Array, folds: Codes) -> Side:
+    """Return a model trained anew in folds, with a standardisation for each transformer."""
+    model = clone(getattr(model, "best_estimator_", model))
+    places = [name for name, part in model.get_params().items() if hasattr(type(part), "latent")]
+    model.set_params(**{name: scaler() for name in places})
+    sides = []
+    try:
+        for fold in range(N_FOLDS):
+            rows = np.flatnonzero(folds != fold)
+            trained = clone(model).fit(_safe_indexing(X, rows), y[rows])
+            part = whole_side(trained, _safe_indexing(X, np.flatnonzero(folds == fold)))
+            sides.append(part.with_classes(np.unique(y)))
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{type(model).__name__} cannot be trained anew with a StandardScaler in place of the "
+            f"FairLatentTransformer ({error}): give baseline=, a fitted model without mitigation."
+        ) from error
+    order = np.argsort(np.argsort(folds, kind="stable"), kind="stable")
+    return replace(
+        sides[0],
+        embeddings=np.empty((len(y), 0)),
+        predictions=np.concatenate([side.predictions for side in sides])[order],
+        probabilities=np.concatenate([side.probabilities for side in sides])[order],
+    )
+
+
 def baseline_side(baseline: Any, X: Any, after: Side) -> Side:
     """Return a fitted plain model that takes the same rows."""
     images = holds_images(X)
-    try:
-        space = find_space(baseline, None, None, images=images)
-    except NotFittedError as error:
-        raise NotFittedError(
-            f"baseline, a {type(baseline).__name__}, is not fitted: call its fit first, with "
-            "training rows, or leave it out."
-        ) from error
+    space = find_space(baseline, None, None, images=images)
     try:
         embeddings = space.embed(X)
     except ValueError as error:
@@ -164,11 +233,6 @@ def baseline_side(baseline: Any, X: Any, after: Side) -> Side:
             f"baseline cannot be followed on X ({error}): give a fitted classifier of numbers, or "
             "a Pipeline that makes numbers of X before it."
         ) from error
-    if (class_positions(space.classifier.classes_, after.classes) < 0).any():
-        raise ValueError(
-            f"baseline predicts the classes {space.classifier.classes_.tolist()} and the pipeline "
-            f"{after.classes.tolist()}: give a baseline for the same label."
-        )
     codec = space.codec
     if not images:  # the same embeddings decode the same way
         same = np.array_equal(embeddings, after.embeddings)

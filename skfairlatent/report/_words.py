@@ -317,7 +317,13 @@ def limits(
         "An edit shows what the model takes a group to look like. It is not what a person would "
         "be like as a member of another group. It may move what tells of other attributes too.",
     ]
-    if audit["baseline"] is None:
+    if audit["baseline"] is None and audit["untraced"]:
+        texts.append(
+            "No model before mitigation was given. In its place stands the same model with a "
+            "standardisation instead of its FairLatentTransformer, trained anew on the audited "
+            f"rows, in {audit['n_folds']} folds, each judged by one that had not seen it."
+        )
+    elif audit["baseline"] is None:
         texts.append(
             f"No model before mitigation was given. In its place stands the pipeline's "
             f"classifier ({model['classifier']}), trained anew on the standardised embeddings of "
@@ -326,6 +332,8 @@ def limits(
         )
     texts += _unknown_groups(model["trained_on_groups"], facts["data"]["groups"], audit)
     left_out = small_groups(facts["data"]["too_small"])
+    if audit["untraced"]:
+        left_out.append(f"{audit['untraced']} What needs that, such as edits, is left out.")
     return [*texts, *left_out, *_small_groups(by_group), *warned]
 
 

@@ -10,11 +10,13 @@ import pytest
 from matplotlib.text import Text
 from sklearn import config_context
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeClassifier
 
@@ -503,3 +505,14 @@ def test__share__is_of_the_edits_that_could_be_made():
     assert found[["rows", "reached", "changed", "far"]].tolist() == [4, 3, 1, 1]
     assert found["share"] == pytest.approx(1 / 3)
     assert found["length"] == 1.5
+
+
+@pytest.mark.parametrize(
+    "baseline",
+    [LinearRegression(), KMeans(2, n_init=1), StandardScaler(), LogisticRegression, "model"],
+)
+def test__baseline__is_a_classifier(binary, baseline):
+    if isinstance(baseline, BaseEstimator):
+        baseline = clone(baseline).fit(binary.train[0], binary.train[1])
+    with pytest.raises(TypeError, match="is not a valid baseline: expected a fitted classifier"):
+        audit(binary.pipe, binary.X, binary.y, sensitive_features=binary.s, baseline=baseline)

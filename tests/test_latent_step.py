@@ -1,0 +1,129 @@
+"""One finder of the transformer, wherever scikit-learn lets it stand."""
+
+import numpy as np
+import pytest
+import sklearn
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.compose import ColumnTransformer
+from sklearn.ensemble import VotingClassifier
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import (
+    FixedThresholdClassifier,
+    GridSearchCV,
+    TunedThresholdClassifierCV,
+)
+from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from skfairlatent import FairLatentTransformer
+from skfairlatent._latent_step import UntracedError, chain, latent_step, steps_of
+from skfairlatent.counterfactuals import CounterfactualExplainer
+from skfairlatent.diagnostics import diagnose
+from skfairlatent.report import audit
+
+
+@pytest.fixture(scope="module")
+def rows():
+    rng = np.random.default_rng(0)
+    y, s = rng.integers(2, size=(2, 120))
+    return rng.normal(size=(120, 4)) + y[:, None] + s[:, None], y, s
+
+
+def transformer():
+    with sklearn.config_context(enable_metadata_routing=True):
+        return FairLatentTransformer(
+            n_blocks=1, hidden_features=4, max_iter=1, batch_size=64, random_state=0
+        ).set_fit_request(sensitive_features=True)
+
+
+def pipeline():
+    return Pipeline([("fair", transformer()), ("clf", LogisticRegression())])
+
+
+@pytest.fixture(scope="module")
+def fitted(rows):
+    X, y, s = rows
+    return pipeline().fit(X, y, fair__sensitive_features=s)
+
+
+def fitted_in(model, rows):
+    X, y, s = rows
+    with sklearn.config_context(enable_metadata_routing=True):
+        return model.fit(X, y, sensitive_features=s)
+
+
+TRACED = {
+    "frozen pipeline": lambda pipe, _: FrozenEstimator(pipe),
+    "frozen transformer": lambda pipe, _: make_pipeline(FrozenEstimator(pipe[0]), pipe[1]),
+    "nested": lambda pipe, rows: make_pipeline(
+        make_pipeline(StandardScaler().fit(rows[0]), pipe[0]), pipe[1]
+    ),
+    "calibrated": lambda pipe, rows: CalibratedClassifierCV(FrozenEstimator(pipe)).fit(*rows[:2]),
+    "calibrated in folds of one model": lambda pipe, rows: CalibratedClassifierCV(
+        FrozenEstimator(pipe), ensemble=True, cv=2
+    ).fit(*rows[:2]),
+    "search of thresholds": lambda pipe, rows: GridSearchCV(
+        FixedThresholdClassifier(FrozenEstimator(pipe)), {"threshold": [0.3, 0.7]}, cv=2
+    ).fit(*rows[:2]),
+    "tuned threshold": lambda _, rows: fitted_in(
+        TunedThresholdClassifierCV(pipeline(), cv=2), rows
+    ),
+    "some columns": lambda _, rows: fitted_in(
+        make_pipeline(ColumnTransformer([("fair", transformer(), [0, 2])]), LogisticRegression()),
+        rows,
+    ),
+}
+
+UNTRACED = {
+    "other columns": lambda rows: fitted_in(
+        make_pipeline(
+            ColumnTransformer([("fair", transformer(), [0, 2])], remainder="passthrough"),
+            LogisticRegression(),
+        ),
+        rows,
+    ),
+    "union": lambda rows: fitted_in(
+        make_pipeline(
+            FeatureUnion([("fair", transformer()), ("raw", StandardScaler())]),
+            LogisticRegression(),
+        ),
+        rows,
+    ),
+    "calibrated in folds": lambda rows: fitted_in(CalibratedClassifierCV(pipeline(), cv=2), rows),
+    "vote": lambda rows: fitted_in(
+        VotingClassifier([("a", pipeline()), ("b", LogisticRegression())], voting="soft"), rows
+    ),
+}
+
+
+@pytest.mark.parametrize("make", TRACED.values(), ids=TRACED)
+def test__steps_of__decide_as_the_model_does(make, fitted, rows):
+    X, y, s = rows
+    model = make(fitted, rows)
+    line = chain(steps_of(model))
+    np.testing.assert_array_equal(line.predict(X), model.predict(X))
+    np.testing.assert_allclose(line.predict_proba(X), model.predict_proba(X), rtol=1e-6)
+    fair, prepare = latent_step(model)
+    assert fair.latent(prepare(X)).shape == (120, fair.n_features_in_)
+    edits = CounterfactualExplainer(model).fit(X, y, sensitive_features=s).explain_label(X[:9])
+    np.testing.assert_array_equal(edits.original_predictions, model.predict(X[:9]))
+
+
+@pytest.mark.parametrize("make", UNTRACED.values(), ids=UNTRACED)
+def test__audit__leaves_edits_out_where_they_cannot_be_followed(make, rows):
+    X, y, s = rows
+    model = make(rows)
+    with pytest.raises(UntracedError):
+        CounterfactualExplainer(model).fit(X, y, sensitive_features=s)
+    report = audit(model, X, y, sensitive_features=s, n_bootstrap=10, n_examples=1)
+    assert report.overall.loc["selection_rate", "after"] == pytest.approx(model.predict(X).mean())
+    assert report.affected.empty
+    reason = report.facts["audit"]["untraced"]
+    assert any(reason in text for text in report.limits)
+    assert "Left out, see Limits." in report.to_html()
+    several = "holds 2" in reason
+    assert (report.diagnostics is None) == ("covariance" not in report.figures) == several
+    if several:
+        with pytest.raises(TypeError, match="holds 2 FairLatentTransformers"):
+            diagnose(model, X, y, sensitive_features=s)
