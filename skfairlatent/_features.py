@@ -104,7 +104,15 @@ def _odd_columns(X: Any) -> list[tuple[Any, npt.NDArray[Any]]]:
     first = X[0] if isinstance(X, list) and len(X) and isinstance(X[0], list | tuple) else ()
     is_text = any(isinstance(value, str) for value in first)
     values = np.asarray(X, dtype=object if is_text else None) if is_array or is_text else _EMPTY
-    return list(enumerate(values.T)) if values.dtype.kind in "OUS" and values.ndim == 2 else []
+    if values.dtype.kind not in "OUS" or values.ndim != 2:
+        return []
+    # Of other objects scikit-learn speaks.
+    named = (str, bytes, datetime.date, datetime.timedelta)
+    return [
+        (number, column)
+        for number, column in enumerate(values.T)
+        if any(isinstance(value, named) for value in column)
+    ]
 
 
 def _plain(column: Any) -> npt.NDArray[Any]:
