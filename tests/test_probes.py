@@ -321,3 +321,13 @@ def test___fit_balanced__repeats_small_groups_for_a_model_without_weights():
 
     assert model.n_samples_fit_ == 6
     assert model.predict([[5.0]]) == [1]
+
+
+def test__group_leakage__of_32_bits_is_not_compared_with_larger_numbers():
+    Z, y, group = biased_rows(n_rows=60)
+
+    table = group_leakage(  # silently: warnings are errors
+        Z.astype(np.float32), y, sensitive_features=group, probes=["linear"], random_state=0
+    )
+
+    assert table["balanced_accuracy"].notna().all()

@@ -352,7 +352,8 @@ class CounterfactualExplainer(BaseEstimator):
         if not self._decides_by_score:
             moves, reached = self._first_decided(rows, goal, (moves, *ways(terrain, rows, goal)))
         edited = rows.copy()
-        edited[:, : terrain.width] += moves
+        # Moves that do not arrive mean nothing, and may be longer than the latents can hold.
+        edited[reached, : terrain.width] += moves[reached]
         rounded = edited.astype(start.latents.dtype)
         return moves, reached & (self._decided(rounded) == codes)
 
