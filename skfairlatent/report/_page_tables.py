@@ -197,7 +197,7 @@ def _number(value: float) -> Cell:
 def _rate(row: pd.Series, name: str) -> Cell:
     """Return a rate of a group, or why there is none."""
     cell = _estimate(row, name)
-    return cell._replace(note="nobody to measure it on") if np.isnan(row[name]) else cell
+    return cell._replace(note="no such people") if np.isnan(row[name]) else cell
 
 
 def _estimate(row: pd.Series, name: str, *, signed: bool = False) -> Cell:

@@ -204,12 +204,12 @@ def _edits_in_short(affected: pd.DataFrame, attribute: str, *, is_blind: bool) -
     before, after = (affected.loc[(attribute, model)] for model in ("before", "after"))
     text = (
         f"Where people can be moved along what tells groups by {attribute} apart, that changes "
-        f"the decision of {_reach(before)} before"
+        f"the decision of {_reach(before, 'before')}"
     )
     if is_blind:
         text += ". After, it cannot, as the classifier does not see what is edited"
     else:
-        text += f" and of {_reach(after)} after"
+        text += f" and of {_reach(after, 'after')}"
     if after["decoded_rows"]:
         text += (
             f". Decided on the decoded images of {after['decoded_rows']:.0f} people, it changes "
@@ -219,18 +219,19 @@ def _edits_in_short(affected: pd.DataFrame, attribute: str, *, is_blind: bool) -
     return f"{text}."
 
 
-def _reach(row: pd.Series) -> str:
+def _reach(row: pd.Series, model: str) -> str:
     """Return the share whose decision changes, how many were moved, and how far."""
     if not row["reached"]:
-        return f"{UNDEFINED} (none of {row['rows']:,.0f} people could be moved)"
+        return f"{UNDEFINED} {model} (none of {row['rows']:,.0f} people could be moved)"
     parts = [
         f"{row['reached']:,.0f} of {row['rows']:,.0f} people could be moved",
-        f"the median move is {figure_or(row['length'])} times the typical distance between two",
+        f"the median move is {figure_or(row['length'])} times the typical distance "
+        "between two people",
     ]
     if row["far"]:
         tail = ", so that this share says little" if 2 * row["far"] > row["reached"] else ""
         parts.append(f"{row['far']:,.0f} went farther than twice that distance{tail}")
-    return f"{percent(row['share'])} ({'; '.join(parts)})"
+    return f"{percent(row['share'])} {model} ({'; '.join(parts)})"
 
 
 def small_groups(groups: Mapping[str, Mapping[str, int]]) -> list[str]:

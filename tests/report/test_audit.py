@@ -479,14 +479,14 @@ def effects_of(**columns):
 def test__headline__says_how_many_could_be_moved_and_how_far():
     made = effects_of(reached=707, share=0.4, length=1.314, far=12)
     text = _edits_in_short(made, "sex", is_blind=True)
-    assert "changes the decision of 40.0% (707 of 1,090 people could be moved" in text
-    assert "median move is 1.31 times the typical distance between two" in text
+    assert "changes the decision of 40.0% before (707 of 1,090 people could be moved" in text
+    assert "median move is 1.31 times the typical distance between two people" in text
     assert "12 went farther than twice that distance)" in text
     far = effects_of(reached=707, share=0.76, length=21.0, far=600)
     assert "so that this share says little" in _edits_in_short(far, "sex", is_blind=False)
     none = effects_of(reached=0, share=np.nan, length=np.nan, far=0)
     text = _edits_in_short(none, "sex", is_blind=False)
-    assert "undefined (none of 1,090 people could be moved) before" in text
+    assert "undefined before (none of 1,090 people could be moved)" in text
 
 
 def test__share__is_of_the_edits_that_could_be_made():
