@@ -71,7 +71,7 @@ class TrainingStep:
     def terms(self, rows: Tensor, data: Tensor) -> Tensor:
         """Return the loss terms of rows of `data` without noise and without training."""
         with torch.no_grad():
-            terms: Tensor = self.objective(*self.flow(data[rows]))
+            terms: Tensor = self.objective(*self.flow.fused(data[rows]))
             return terms
 
     def restore_optimizer(self, saved: dict[str, Any]) -> None:
@@ -97,7 +97,7 @@ class TrainingStep:
         with torch.autocast(
             x.device.type, dtype=half, enabled=half is not None, cache_enabled=False
         ):
-            z, log_det = self.flow(x)
+            z, log_det = self.flow.fused(x)
         terms = self.objective(z, log_det)
         self.optimizer.minimize(self.objective.total(terms))
         self._terms.copy_(terms.detach())

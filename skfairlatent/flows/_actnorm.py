@@ -2,6 +2,8 @@
 
 __all__ = ["ActNorm"]
 
+from typing import Any, cast
+
 import torch
 from torch import Tensor, nn
 
@@ -60,15 +62,19 @@ class ActNorm(Bijection):
         self.log_scale = nn.Parameter(torch.zeros(features, device=device, dtype=dtype))
         self.shift = nn.Parameter(torch.zeros(features, device=device, dtype=dtype))
         self.register_buffer("initialized", torch.tensor(False, device=device))
-        # Reading a buffer on a GPU waits for it; the Python copy answers at once.
+        # What `forward` asks: reading the buffer would wait for a GPU, and stop vmap and compile.
         self._ready = False
+        self.register_load_state_dict_post_hook(_read_flag)  # type: ignore[no-untyped-call]
 
     @torch.no_grad()
     def initialize(self, x: Tensor) -> Tensor:
         """Set scale and shift from the batch `x` of shape (n, d), n at least 2."""
         self._check_width(x)
-        if len(x) < 2:
-            raise ValueError(f"ActNorm needs at least 2 rows to initialise from, got {len(x)}.")
+        if x.ndim != 2 or len(x) < 2:
+            raise ValueError(
+                "ActNorm needs at least 2 rows, of shape (n, d), to initialise from, got "
+                f"{tuple(x.shape)}."
+            )
         std, mean = torch.std_mean(x, dim=0)
         self.log_scale.copy_(-std.clamp_min(STD_FLOOR).log())
         self.shift.copy_(-mean * self.log_scale.exp())
@@ -77,11 +83,11 @@ class ActNorm(Bijection):
         return x * self.log_scale.exp() + self.shift
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return z and the log-determinant, the same for every row: the sum of s."""
+        """Return z and the log-determinant, the same for every vector: the sum of s."""
         self._check_width(x)
         self.check_initialized()
         z = x * self.log_scale.exp() + self.shift
-        return z, self.log_scale.sum().expand(len(x))
+        return z, self.log_scale.sum().expand(x.shape[:-1])
 
     def inverse(self, z: Tensor) -> Tensor:
         """Return x."""
@@ -92,9 +98,13 @@ class ActNorm(Bijection):
     def check_initialized(self) -> None:
         """Raise RuntimeError if neither `initialize` nor a loaded state has set the layer."""
         if not self._ready:
-            self._ready = bool(self.initialized)
-        if not self._ready:
             raise RuntimeError(
                 "This ActNorm is not initialised: call initialize(batch), or load a state dict, "
                 "before forward or inverse."
             )
+
+
+def _read_flag(layer: nn.Module, _: Any) -> None:
+    """Take over from a loaded state whether the layer is initialised."""
+    flag = cast("ActNorm", layer).initialized
+    cast("ActNorm", layer)._ready = not flag.is_meta and bool(flag)

@@ -1,4 +1,4 @@
-"""ActNorm and rotation in one product of matrices, with their own gradient."""
+"""Optimisation: ActNorm and rotation in one product of matrices, with their own gradient."""
 
 __all__ = ["affine_rotation"]
 

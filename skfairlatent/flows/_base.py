@@ -10,11 +10,12 @@ from torch import Tensor, nn
 
 
 class Bijection(nn.Module):
-    r"""An invertible, differentiable map of vectors of one width.
+    r"""An invertible, differentiable map of vectors of one width, the last dimension.
 
     Sign convention, for every subclass: ``forward(x)`` returns :math:`z = f(x)` together with
-    :math:`\log |\det \partial f / \partial x|` of shape (n,), a number for every row, so that
-    :math:`\log p(x) = \log p(z) + \text{log\_det}`.
+    :math:`\log |\det \partial f / \partial x|`, a number for every vector, so that
+    :math:`\log p(x) = \log p(z) + \text{log\_det}`. Nothing in it depends on values, so that
+    ``torch.func.vmap`` maps it over a stack of layers and ``torch.compile`` takes it whole.
 
     Parameters
     ----------
@@ -27,15 +28,15 @@ class Bijection(nn.Module):
         self.features = features
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Map `x` of shape (n, d) to z of shape (n, d) and the log-determinant, shape (n,)."""
+        """Map `x` of shape (..., d) to z of shape (..., d) and the log-determinant, (...,)."""
         raise NotImplementedError
 
     def inverse(self, z: Tensor) -> Tensor:
-        """Map `z` of shape (n, d) back to x of shape (n, d)."""
+        """Map `z` of shape (..., d) back to x of shape (..., d)."""
         raise NotImplementedError
 
     def initialize(self, x: Tensor) -> Tensor:
-        """Fit what depends on data to the batch `x`, and return the batch mapped forward.
+        """Fit what depends on data to `x` of shape (n, d), and return the batch mapped forward.
 
         A layer without such state only maps forward.
         """
@@ -48,9 +49,9 @@ class Bijection(nn.Module):
         return f"features={self.features}"
 
     def _check_width(self, x: Tensor) -> None:
-        if x.ndim != 2 or x.shape[1] != self.features:
+        if x.ndim < 1 or x.shape[-1] != self.features:
             raise ValueError(
-                f"{type(self).__name__} expects a tensor of shape (n, {self.features}), "
+                f"{type(self).__name__} expects a tensor of shape (..., {self.features}), "
                 f"got {tuple(x.shape)}."
             )
 

@@ -7,7 +7,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from skfairlatent.flows._base import Bijection
+from skfairlatent.flows._base import Bijection, without_autocast
 
 
 class Rotation(Bijection):
@@ -77,8 +77,9 @@ class Rotation(Bijection):
 
     def matrix(self) -> Tensor:
         """Return the orthogonal matrix W of z = x W, shape (d, d)."""
-        base, left, right = self.factors()
-        return torch.addmm(base, left, right, alpha=-1.0)
+        with without_autocast(self.vectors):
+            base, left, right = self.factors()
+            return torch.addmm(base, left, right, alpha=-1.0)
 
     def factors(self) -> tuple[Tensor, Tensor, Tensor]:
         """Return Q, A and B of W = Q - A B, of shapes (d, d), (d, r) and (r, d)."""
@@ -92,18 +93,22 @@ class Rotation(Bijection):
         return base, (v @ base.T).T, t_v
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return z and the log-determinant, 0 for every row."""
+        """Return z and the log-determinant, 0 for every vector."""
         self._check_width(x)
-        return x @ self.matrix(), x.new_zeros(len(x))
+        return self._times(x, self.matrix()), x.new_zeros(x.shape[:-1])
 
     def inverse(self, z: Tensor) -> Tensor:
         """Return x, by the transpose."""
         self._check_width(z)
-        return z @ self.matrix().T
+        return self._times(z, self.matrix().T)
 
     def extra_repr(self) -> str:
         """Show the width and the number of reflections in ``repr``."""
         return f"{super().extra_repr()}, n_reflections={self.n_reflections}"
+
+    def _times(self, x: Tensor, matrix: Tensor) -> Tensor:
+        # Autocast multiplies in half, and nothing else.
+        return (x @ matrix).to(x.dtype)
 
     def _exact_base(self) -> Tensor:
         """Return Q, orthogonal to the precision of its numbers."""
