@@ -6,6 +6,7 @@ SKFAIRLATENT_DOCS_ONLINE links to the documentation of other projects.
 
 import os
 import re
+import sys
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 EXAMPLES = HERE.parent / "examples"
 GALLERY = HERE / "auto_examples"
+sys.path.insert(0, str(HERE))  # gallery_order
 
 project = "skfairlatent"
 author = "skfairlatent developers"
@@ -25,6 +27,9 @@ extensions = [
     "sphinx.ext.autosummary",
     "sphinx.ext.intersphinx",
     "sphinx.ext.mathjax",
+    "sphinx.ext.viewcode",
+    "sphinx-mathjax-offline",  # formulas show without a network
+    "sphinx_copybutton",
     "numpydoc",
 ]
 templates_path = ["_templates"]
@@ -38,10 +43,10 @@ html_theme_options = {
 }
 html_title = "skfairlatent"
 html_show_sourcelink = False
+copybutton_prompt_text = r">>> |\.\.\. |\$ "
+copybutton_prompt_is_regexp = True
 
 autosummary_generate = True
-autosummary_imported_members = True  # public names live in private modules
-autosummary_ignore_module_all = False  # and __all__ says which they are
 autodoc_typehints = "none"  # the numpydoc sections say more
 numpydoc_show_class_members = False
 
@@ -68,6 +73,10 @@ if any(EXAMPLES.glob("*.py")):
         "download_all_examples": False,
         "show_memory": False,
         "abort_on_example_error": True,
+        "within_subsection_order": "gallery_order.ReadingOrder",
+        # The examples that use a class or a function are listed below its description.
+        "backreferences_dir": "api/backreferences",
+        "doc_module": ("skfairlatent",),
     }
 else:  # the table of contents names this page
     GALLERY.mkdir(exist_ok=True)

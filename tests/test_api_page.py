@@ -1,0 +1,22 @@
+"""The API page lists every public name, and nothing else."""
+
+import importlib
+import re
+from pathlib import Path
+
+import skfairlatent
+
+PAGE = Path(__file__).parents[1] / "docs" / "api.rst"
+MODULES = (
+    "counterfactuals", "datasets", "diagnostics", "encoders", "exceptions", "flows", "inspection",
+    "judging", "metrics", "report", "selection",
+)  # fmt: skip
+
+
+def test__api_page__lists_every_public_name():
+    listed = re.findall(r"^   ([\w.]+)$", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    public = {name for name in skfairlatent.__all__ if not name.startswith("_")}
+    for module in MODULES:
+        names = importlib.import_module(f"skfairlatent.{module}").__all__
+        public |= {f"{module}.{name}" for name in names}
+    assert sorted(listed) == sorted(public)
