@@ -14,6 +14,7 @@ __all__ = [
 
 import copy
 import pickle
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol, runtime_checkable
@@ -24,11 +25,19 @@ import numpy.typing as npt
 import torch
 from sklearn.exceptions import NotFittedError
 
-from skfairlatent._identity import Codes, codes_of_probes, digest_of_values, same_codes
+from skfairlatent._identity import (
+    Codes,
+    alike_codes,
+    codes_of_probes,
+    digest_of_values,
+    same_codes,
+)
 from skfairlatent._image_forms import first_of, is_column, shape_of
 
 # The name of the encoder that ships with the package.
 DIFFAE = "diffae"
+# Before the digest in a fingerprint.
+_NAME = re.compile(r"\S+:(?=[0-9a-f]{32})")
 
 
 @runtime_checkable
@@ -166,12 +175,25 @@ def encoder_fingerprint(encoder: Any, *, used: bool = True) -> str | None:
 def probe_codes(encoder: Any, shape: tuple[int, ...] | None) -> Codes | None:
     """Return what an encoder makes of made-up images; None if its fingerprint is its own word.
 
-    They tell encoders that are the same from others where a digest of what they hold cannot: one
-    that counts its calls, or was moved to another version of a library.
+    They tell encoders apart, and the same ones from others, where a digest of what they hold
+    cannot: one that counts its calls, was moved to another version of a library, or computes
+    otherwise with the same weights. None too of an encoder that draws at random.
     """
-    if encoder is None or isinstance(encoder, str) or hasattr(encoder, "fingerprint"):
+    if not _is_probed(encoder):
         return None
-    return codes_of_probes(encoder, shape)
+    codes = codes_of_probes(encoder, shape)
+    again = None if codes is None else codes_of_probes(encoder, shape)
+    return None if codes is None or again is None or not alike_codes(codes, again) else codes
+
+
+def _is_probed(encoder: Any) -> bool:
+    is_own_word = hasattr(encoder, "fingerprint") and not _tells_weights_only(encoder)
+    return not (encoder is None or isinstance(encoder, str) or is_own_word)
+
+
+def _tells_weights_only(encoder: Any) -> bool:
+    """Tell whether the fingerprint leaves out how the weights are used, as TorchEncoder's does."""
+    return getattr(encoder, "_tells_weights_only", False) is True
 
 
 def is_same_encoder(
@@ -195,13 +217,26 @@ def is_same_encoder(
     used : bool
         As for `encoder_fingerprint`.
     """
-    if encoder_fingerprint(encoder, used=used) == fingerprint:
-        return True
-    if encoder is None or isinstance(encoder, str) or hasattr(encoder, "fingerprint"):
-        return False
-    if _first_fingerprint(encoder) == fingerprint:
-        return True
-    return codes is not None and same_codes(codes, probe_codes(encoder, shape))
+    given = encoder_fingerprint(encoder, used=used)
+    if codes is None or not _is_probed(encoder):
+        return given == fingerprint or _was_of_first(encoder, fingerprint)
+    found = codes_of_probes(encoder, shape)
+    if _without_names(given) == _without_names(fingerprint):
+        return found is None or alike_codes(codes, found)
+    return not _tells_weights_only(encoder) and same_codes(codes, found)
+
+
+def _without_names(fingerprint: str | None) -> str:
+    """Return the digests alone: the same function may be written in two places."""
+    return _NAME.sub("", fingerprint or "")
+
+
+def _was_of_first(encoder: Any, fingerprint: str | None) -> bool:
+    return (
+        _is_probed(encoder)
+        and not hasattr(encoder, "fingerprint")
+        and _first_fingerprint(encoder) == fingerprint
+    )
 
 
 def _first_fingerprint(encoder: Any) -> str:

@@ -1,6 +1,6 @@
 """What tells one encoder from another: a digest of its values, and codes of made-up images."""
 
-__all__ = ["codes_of_probes", "digest_of_values", "same_codes"]
+__all__ = ["alike_codes", "codes_of_probes", "digest_of_values", "same_codes"]
 
 import hashlib
 import random
@@ -21,6 +21,8 @@ N_PROBES = 3
 # What other hardware and other libraries may add to a code: of the largest of its feature, and,
 # where a feature is a small difference of large numbers, of the largest of all.
 TOLERANCE, FLOOR = 1e-3, 1e-5
+# The same where digests are equal already, so that half precision may be rounded otherwise.
+ROUGHLY = 0.05
 _RANDOM = (
     np.random.RandomState,
     np.random.Generator,
@@ -181,8 +183,17 @@ def same_codes(codes: Codes, others: Codes | None) -> bool:
     """Tell whether two encoders make the same of the probes, up to what hardware adds."""
     if others is None or codes.shape != others.shape or not np.ptp(codes, axis=0).any():
         return False
+    return _are_near(codes, others, TOLERANCE)
+
+
+def alike_codes(codes: Codes, others: Codes) -> bool:
+    """Tell whether two encoders that hold the same also compute alike, in whatever precision."""
+    return codes.shape == others.shape and _are_near(codes, others, ROUGHLY)
+
+
+def _are_near(codes: Codes, others: Codes, tolerance: float) -> bool:
     sizes = np.abs(codes).max(axis=0)
-    return bool((np.abs(codes - others) <= TOLERANCE * sizes + FLOOR * sizes.max()).all())
+    return bool((np.abs(codes - others) <= tolerance * sizes + FLOOR * sizes.max()).all())
 
 
 def _probes(shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:

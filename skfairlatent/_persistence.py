@@ -284,8 +284,9 @@ def _check_encoder(
         return
     given = encoder_fingerprint(encoder, used=used)
     shown = [None if name is None else _LONG_DIGEST.sub(r"\1", name) for name in (expected, given)]
+    got = f"{shown[1]}, which makes other codes" if given == expected else shown[1]
     raise CheckpointError(
-        f"{path} was fitted with the encoder {shown[0]}, got {shown[1]}: pass the same one as "
+        f"{path} was fitted with the encoder {shown[0]}, got {got}: pass the same one as "
         "FairLatentTransformer.load(path, encoder=...). If you know that it makes the same codes, "
         "pass check_encoder=False as well."
     )

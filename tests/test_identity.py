@@ -18,7 +18,7 @@ from torch import nn
 
 from skfairlatent import FairLatentTransformer
 from skfairlatent._identity import codes_of_probes, digest_of_values, same_codes
-from skfairlatent.encoders import DiffAEEncoder, PixelFlattener
+from skfairlatent.encoders import DiffAEEncoder, PixelFlattener, TorchEncoder
 from skfairlatent.exceptions import CheckpointError
 
 QUICK = {"max_iter": 1, "hidden_features": 8, "batch_size": 32, "random_state": 0, "device": "cpu"}
@@ -111,6 +111,61 @@ def test__load__takes_an_encoder_of_tensors(tmp_path):
     assert FairLatentTransformer.load(path, encoder=same).encoder is same
     with pytest.raises(CheckpointError, match="OfTensors"):
         FairLatentTransformer.load(path, encoder=OfTensors(seed=1))
+
+
+def of_function(net, scale):
+    def encode(x):
+        return net(x) * scale
+
+    return TorchEncoder(encode, image_size=8, device="cpu")
+
+
+def test__load__takes_a_torch_encoder_whose_function_is_written_elsewhere(tmp_path):
+    net = network()
+    path = saved(of_function(net, 2.0), tmp_path / "model")
+    for same in (
+        of_function(copy.deepcopy(net), 2.0),
+        TorchEncoder(lambda x: net(x) + net(x), image_size=8, batch_size=3, device="cpu"),
+        TorchEncoder(lambda x: 2 * net(x.bfloat16().float()), image_size=8, device="cpu"),
+    ):
+        assert FairLatentTransformer.load(path, encoder=same).encoder is same
+
+
+def test__load__refuses_a_torch_encoder_that_uses_the_same_weights_otherwise(tmp_path):
+    net = network()
+    steeper = nn.Sequential(net[0], net[1], nn.LeakyReLU(0.5))
+    path = saved(TorchEncoder(net, image_size=8, device="cpu"), tmp_path / "model")
+    for other in (
+        of_function(net, 2.0),
+        TorchEncoder(steeper, image_size=8, device="cpu"),
+        TorchEncoder(net, network(1), image_size=8, device="cpu"),
+    ):
+        with pytest.raises(CheckpointError, match="pass check_encoder=False as well"):
+            FairLatentTransformer.load(path, encoder=other)
+        FairLatentTransformer.load(path, encoder=other, check_encoder=False)
+
+
+NETWORK = network()
+
+
+def through_the_module(X):
+    with torch.no_grad():
+        return NETWORK(torch.as_tensor(np.asarray(X)).float()).numpy()
+
+
+def test__load__refuses_a_function_whose_network_has_changed(tmp_path, monkeypatch):
+    encoder = FunctionTransformer(through_the_module)
+    path = saved(encoder, tmp_path / "model")
+    assert FairLatentTransformer.load(path, encoder=encoder)
+    monkeypatch.setitem(globals(), "NETWORK", network(1))
+    with pytest.raises(CheckpointError, match=r"FunctionTransformer:.*which makes other codes"):
+        FairLatentTransformer.load(path, encoder=encoder)
+
+
+def test__load__takes_an_encoder_that_draws_at_random(tmp_path):
+    encoder = TorchEncoder(lambda x: x[:, :, 0, 0] * torch.rand(1), image_size=8, device="cpu")
+    path = saved(encoder, tmp_path / "model")
+    assert FairLatentTransformer.load(path, encoder=encoder).encoder is encoder
 
 
 @pytest.mark.parametrize(

@@ -115,6 +115,9 @@ class TorchEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         "verbose": ["verbose"],
     }
 
+    # The same weights can be used otherwise: codes of made-up images are compared as well.
+    _tells_weights_only = True
+
     def __init__(
         self,
         encoder: TorchCallable,
