@@ -14,13 +14,12 @@ import numpy as np
 import pytest
 import torch
 
-MAX_THREADS = 2
 SEED = 0
 
 
 def pytest_configure() -> None:
-    """Keep torch to the number of cores that the time limits of the tests assume."""
-    torch.set_num_threads(min(MAX_THREADS, torch.get_num_threads()))
+    """Keep torch to one thread: on a busy machine several spend their time waiting."""
+    torch.set_num_threads(1)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
