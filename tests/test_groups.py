@@ -196,12 +196,12 @@ def test__cross_columns__refuses_real_numbers_and_names():
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        ([0, np.nan], r"column 0 of y has 1 missing value.*: drop these rows\.$"),
-        ([0.3, 0.1], r"column 0 of y holds real numbers such as 0\.1: expected class labels"),
+        ([0, np.nan], r"^y has 1 missing value.*: drop these rows\.$"),
+        ([0.3, 0.1], r"^y holds real numbers such as 0\.1: expected class labels"),
         (None, "y is None: expected one value per sample"),
         (np.zeros((2, 2, 2)), r"y has 3 dimensions .*\(n_samples, n_labels\)"),
         ([], "y has 0 rows and 1 columns"),
-        ([[0, 1], [0]], "holds lists: give every row the same number of labels"),
+        ([[0, 1], [0]], "y holds lists.*: give every row the same number of labels"),
     ],
 )
 def test__labels__are_called_so_in_errors(labels, message):
