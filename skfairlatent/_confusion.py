@@ -16,7 +16,7 @@ from skfairlatent._containers import (
     reject_nested,
     reject_other_order,
 )
-from skfairlatent._groups import as_text, cross_columns
+from skfairlatent._groups import as_numbers_or_text, cross_columns
 
 _MAX_LABELS_SHOWN = 5
 _MAX_CELLS_NAMED = 10
@@ -173,10 +173,7 @@ def _as_labels(values: ArrayLike, name: str) -> npt.NDArray[Any]:
     reject_nested(name, labels, "score several label columns one at a time")
     if len(missing_rows(labels)):
         raise ValueError(f"{name} has missing values: drop these rows before scoring.")
-    if labels.dtype == object:
-        labels = pd.Series(labels).infer_objects().to_numpy()
-    if labels.dtype.kind not in "biuf":
-        return np.array([as_text(label) for label in labels], dtype=np.str_)
+    labels = as_numbers_or_text(labels)
     _reject_scores(name, labels)
     return labels
 

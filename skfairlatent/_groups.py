@@ -11,6 +11,7 @@ __all__ = [
 ]
 
 from collections.abc import Collection
+from numbers import Number
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -262,13 +263,24 @@ def _encode(
 
 def _sorted_unique(values: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
     if values.dtype == object:
-        inferred = pd.Series(values).infer_objects().to_numpy()
-        is_number = inferred.dtype.kind in "biuf"
-        # Anything else is compared as text, so that a mix of types has one order and 1 and
-        # "1", which would print alike, are one group.
-        values = inferred if is_number else np.array([as_text(value) for value in values])
+        values = as_numbers_or_text(values)
     uniques, codes = np.unique(values, return_inverse=True)
     return uniques, codes.astype(np.int64)
+
+
+def as_numbers_or_text(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return values in an array of their own type: of numbers, True being 1, or else of text.
+
+    Of a mix, 1 and "1", which would print alike, are one.
+    """
+    if values.dtype == object:
+        found = pd.Series(values).infer_objects().to_numpy()
+        if found.dtype == object and all(isinstance(each, Number | np.bool_) for each in found):
+            found = pd.Series([each + 0 for each in found]).infer_objects().to_numpy()
+        values = found if found.dtype.kind in "biuf" else values
+    if values.dtype.kind in "biuf":
+        return values
+    return np.array([as_text(value) for value in values], dtype=np.str_)
 
 
 def as_text(value: Any) -> str:

@@ -21,7 +21,19 @@ _INPUT = ("n_features_in_", "feature_names_in_")
 
 
 class UntracedError(TypeError):
-    """An edit of the latent cannot be followed to the decision of the model."""
+    """An edit of the latent cannot be followed to the decision of the model.
+
+    Parameters
+    ----------
+    reason : str
+        Why not.
+    remedy : str
+        What to give instead.
+    """
+
+    def __init__(self, reason: str, remedy: str) -> None:
+        super().__init__(f"{reason} {remedy}")
+        self.reason = reason
 
 
 def latent_step(model: Any) -> tuple[Any, Callable[[Any], Any]]:
@@ -57,7 +69,9 @@ def latent_step(model: Any) -> tuple[Any, Callable[[Any], Any]]:
             "with one."
         )
     if len(found) > 1:
-        raise TypeError(f"{_several(model, len(found))} Give one of them, or a model with one.")
+        raise TypeError(
+            f"{_several(model, len(found))} Give one model alone{_for_example(_opened(model))}."
+        )
     before, step = found[0]
     if not hasattr(step, "label_slice_"):
         raise NotFittedError(
@@ -100,7 +114,8 @@ def steps_of(model: Any) -> list[Any]:
         raise UntracedError(
             f"{type(model).__name__} puts other columns beside those of the "
             "FairLatentTransformer, so that an edit of the latent cannot be followed from rows "
-            "to decisions."
+            "to decisions.",
+            "Give a Pipeline in which all columns go through the FairLatentTransformer.",
         )
     return _around(model)
 
@@ -116,8 +131,9 @@ def _around(model: Any) -> list[Any]:
     """Return the steps of the one model within a classifier, and the classifier on its rest."""
     n = len(transformers_of(model))
     names = [name for name in _fitted(model) if _has_any(vars(model)[name])]
+    untraced = UntracedError(_several(model, n), f"Give one model alone{_for_example(model)}.")
     if n > 1 or len(names) != 1 or not hasattr(model, "predict"):
-        raise UntracedError(_several(model, n))
+        raise untraced
     name, outer = names[0], copy.copy(model)
     before: list[Any] = []
     for each in _INPUT:
@@ -132,7 +148,7 @@ def _around(model: Any) -> list[Any]:
         before, rest = _split(inner)
         setattr(outer, name, rest)
     else:
-        raise UntracedError(_several(model, n))
+        raise untraced
     return [*before, outer]
 
 
@@ -149,9 +165,25 @@ def _several(model: Any, n: int) -> str:
     return f"{name} decides by more than the model in it that has the FairLatentTransformer."
 
 
+def _for_example(model: Any) -> str:
+    if isinstance(model, CalibratedClassifierCV):
+        return ", such as model.calibrated_classifiers_[0].estimator"
+    models = getattr(model, "estimators_", ())
+    found = [
+        f", such as model.estimators_[{i}]" for i, each in enumerate(models) if _has_any(each)
+    ]
+    return next(iter(found), "")
+
+
 def _opened(model: Any) -> Any:
     """Return what a fitted search found best, and what is frozen; any other model as it is."""
     while True:
+        if hasattr(type(model), "_run_search") and not hasattr(model, "best_estimator_"):
+            raise NotFittedError(
+                f"This {type(model).__name__} has no best_estimator_: call its fit first, with "
+                "refit=True or the name of a score, or give a Pipeline that was fitted with one "
+                "of its candidates."
+            )
         if hasattr(model, "best_estimator_"):
             model = model.best_estimator_
         elif isinstance(model, FrozenEstimator):

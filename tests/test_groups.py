@@ -208,3 +208,13 @@ def test__labels__are_called_so_in_errors(labels, message):
     with pytest.raises(ValueError, match=message) as caught:
         cross_columns(labels, "y")
     assert "sensitive" not in str(caught.value)
+
+
+def test__encode_columns__true_is_1_in_a_column_of_both():
+    """As of parts of a table, of which one was read as bool and the other as numbers."""
+    mixed = pd.concat([pd.Series([True, False]), pd.Series([0, 1, 1.0])], ignore_index=True)
+    (column,) = encode_columns(mixed.astype(object))
+    assert column.values == ["0", "1"]
+    assert column.codes.tolist() == [1, 0, 0, 1, 1]
+    (text,) = encode_columns(np.array([True, "1", "no"], dtype=object))
+    assert text.values == ["1", "True", "no"]

@@ -1,11 +1,14 @@
 """One finder of the transformer, wherever scikit-learn lets it stand."""
 
+import re
+
 import numpy as np
 import pytest
 import sklearn
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import VotingClassifier
+from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import (
@@ -114,8 +117,12 @@ def test__steps_of__decide_as_the_model_does(make, fitted, rows):
 def test__audit__leaves_edits_out_where_they_cannot_be_followed(make, rows):
     X, y, s = rows
     model = make(rows)
-    with pytest.raises(UntracedError):
+    with pytest.raises(UntracedError) as error:
         CounterfactualExplainer(model).fit(X, y, sensitive_features=s)
+    remedy = re.search(r"such as (model\.\w+\[0\][.\w]*)\.$", str(error.value))
+    if remedy:  # or else: a Pipeline in which all columns go through the transformer
+        alone = eval(remedy[1])  # noqa: S307 - what the message says to type
+        CounterfactualExplainer(alone).fit(X, y, sensitive_features=s)
     report = audit(model, X, y, sensitive_features=s, n_bootstrap=10, n_examples=1)
     assert report.overall.loc["selection_rate", "after"] == pytest.approx(model.predict(X).mean())
     assert report.affected.empty
@@ -127,3 +134,66 @@ def test__audit__leaves_edits_out_where_they_cannot_be_followed(make, rows):
     if several:
         with pytest.raises(TypeError, match="holds 2 FairLatentTransformers"):
             diagnose(model, X, y, sensitive_features=s)
+
+
+@pytest.mark.parametrize("make", [CalibratedClassifierCV, lambda p: VotingClassifier([("p", p)])])
+@pytest.mark.filterwarnings("ignore:.*has no predict_proba:UserWarning")
+def test__stand_in__of_a_frozen_pipeline_is_refused(make, fitted, rows):
+    """Nothing in it can be trained anew: it would be the audited model once more."""
+    X, y, s = rows
+    model = make(FrozenEstimator(fitted)).fit(X, y)
+    model.voting = "soft"
+    given = {"sensitive_features": s, "n_bootstrap": 10, "n_examples": 1}
+    with pytest.raises(ValueError, match=r"FrozenEstimator of Pipeline.*give baseline="):
+        audit(model, X, y, **given)
+    report = audit(model, X, y, **given, baseline=LogisticRegression().fit(X, y))
+    assert report.facts["audit"]["baseline"] == ["LogisticRegression"]
+
+
+def test__stand_in__of_a_classifier_around_a_pipeline_has_no_transformer(rows, monkeypatch):
+    X, y, s = rows
+    model = fitted_in(TunedThresholdClassifierCV(pipeline(), cv=2), rows)
+    monkeypatch.setattr(FairLatentTransformer, "fit", None)
+    audit(model, X, y, sensitive_features=s, n_bootstrap=10, n_examples=1)
+
+
+@pytest.mark.parametrize("refit", [True, False])
+def test__searches__without_a_best_model_are_refused(refit, rows):
+    X, y, s = rows
+    search = GridSearchCV(pipeline(), {"clf__C": [0.1, 1.0]}, cv=2, refit=refit)
+    if not refit:
+        search.fit(X, y, fair__sensitive_features=s)
+    for call in (audit, diagnose):
+        with pytest.raises(NotFittedError, match=r"no best_estimator_: call its fit.*refit=True"):
+            call(search, X, y, sensitive_features=s)
+    with pytest.raises(NotFittedError, match="no best_estimator_"):
+        CounterfactualExplainer(search).fit(X, y, sensitive_features=s)
+
+
+@pytest.mark.parametrize("container", ["pandas", "polars"])
+def test__steps__that_choose_latents_by_name_get_names(container, rows):
+    X, y, s = rows
+    fair = transformer().set_params(output="full").set_output(transform=container)
+    names = fair.fit(X, y, sensitive_features=s).get_feature_names_out().tolist()
+    choice = ColumnTransformer([("first", "passthrough", names[:2])])
+    model = make_pipeline(fair, choice, LogisticRegression())
+    model.fit(X, y, fairlatenttransformer__sensitive_features=s)
+    edits = CounterfactualExplainer(model).fit(X, y, sensitive_features=s).explain_label(X[:9])
+    np.testing.assert_array_equal(edits.original_predictions, model.predict(X[:9]))
+    baseline = LogisticRegression().fit(X, y)
+    given = {"sensitive_features": s, "n_bootstrap": 10, "n_examples": 1}
+    report = audit(model, X, y, **given, baseline=baseline)
+    assert report.overall.loc["selection_rate", "after"] == pytest.approx(model.predict(X).mean())
+    assert not report.affected.empty
+
+
+def test__transformers_in_a_row__leave_edits_out(rows):
+    X, y, s = rows
+    model = Pipeline([("a", transformer()), ("b", transformer()), ("clf", LogisticRegression())])
+    model.fit(X, y, a__sensitive_features=s, b__sensitive_features=s)
+    report = audit(model, X, y, sensitive_features=s, n_bootstrap=10, n_examples=1)
+    assert "2 FairLatentTransformers, one after the other" in report.facts["audit"]["untraced"]
+    with pytest.raises(UntracedError, match="CounterfactualExplainer"):
+        CounterfactualExplainer(model).fit(X, y, sensitive_features=s)
+    alone = CounterfactualExplainer(model["b"], model["clf"])
+    alone.fit(model["a"].transform(X), y, sensitive_features=s)

@@ -29,7 +29,7 @@ from ._edits import (
     spread,
 )
 from ._result import Counterfactuals, Reader, repeated
-from ._scores import Affine, Floats, Scores
+from ._scores import Affine, Floats
 from ._search import Goal, Terrain, along_line, gradients, smallest_move, unit_rows, ways
 from ._space import find_space
 
@@ -160,7 +160,7 @@ class CounterfactualExplainer(BaseEstimator):
             reject_container(name, values)
         reject_other_order(X=X, y=y, sensitive_features=sensitive_features)
         space = find_space(self.model, self.classifier, self.encoder, images=images)
-        scores = Scores(space.classifier)
+        scores = space.scores()
         Z = space.forward(space.embed(X)).astype(np.float64)
         if y is not None:
             y = column_or_1d(y)

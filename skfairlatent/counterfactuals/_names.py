@@ -12,7 +12,7 @@ R = TypeVar("R")
 
 
 def nameless(call: Callable[P, R]) -> Callable[P, R]:
-    """Return the same without scikit-learn's warning that columns have no names.
+    """Return the same without scikit-learn's warning that only one of model and rows has names.
 
     For rows that come from the model itself, whose columns are in order.
     """
@@ -21,7 +21,9 @@ def nameless(call: Callable[P, R]) -> Callable[P, R]:
     def quiet(*args: P.args, **kwargs: P.kwargs) -> R:
         with warnings.catch_warnings():
             warnings.filterwarnings(
-                "ignore", message="X does not have valid feature names", category=UserWarning
+                "ignore",
+                message="X (does not have valid|has) feature names",
+                category=UserWarning,
             )
             return call(*args, **kwargs)
 

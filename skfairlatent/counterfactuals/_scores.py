@@ -2,6 +2,7 @@
 
 __all__ = ["Affine", "Function", "Scores", "as_affine", "fit_affine", "softmax_of"]
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -51,19 +52,30 @@ class Affine:
 
 
 class Scores:
-    """Log-probabilities of the classes, from whatever a fitted classifier offers."""
+    """Log-probabilities of the classes, from whatever a fitted classifier offers.
 
-    def __init__(self, classifier: Any) -> None:
+    Parameters
+    ----------
+    classifier : object
+        The classifier, with the steps before it.
+    contain : callable
+        From an array to what the first of these steps takes, such as a table with names.
+    """
+
+    def __init__(
+        self, classifier: Any, contain: Callable[[npt.NDArray[Any]], Any] = np.asarray
+    ) -> None:
         self.classifier = classifier
+        self.contain = contain
         self.classes = _classes(classifier)
         self.has_probabilities = hasattr(classifier, "predict_proba")
         if self.has_probabilities:
             return
         if not hasattr(classifier, "decision_function"):
             raise TypeError(
-                f"{_name(classifier)} has neither predict_proba nor decision_function, so there "
-                "is nothing to follow to the boundary: use one that has, or wrap it, as in "
-                "CalibratedClassifierCV(FrozenEstimator(classifier)).fit(Z, y)."
+                f"{_name(classifier)} has neither predict_proba nor decision_function, so that "
+                "nothing says how close a decision is: fit a classifier that has one of them, "
+                "such as LogisticRegression() or VotingClassifier(..., voting='soft')."
             )
         warn_user(
             f"{_name(classifier)} has no predict_proba: the probabilities shown are the softmax "
@@ -81,7 +93,7 @@ class Scores:
     @nameless
     def predict(self, Z: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Return the decisions, shape (n,)."""
-        return np.asarray(self.classifier.predict(Z))
+        return np.asarray(self.classifier.predict(self.contain(Z)))
 
     def decisions(self, Z: Floats, /) -> Floats:
         """Return 1 for the class that is decided on and 0 for others, shape (n, n_classes)."""
@@ -95,13 +107,15 @@ class Scores:
     def probabilities(self, Z: npt.NDArray[Any]) -> Floats:
         """Return the probabilities of the classes, shape (n, n_classes)."""
         if self.has_probabilities:
-            return np.asarray(self.classifier.predict_proba(Z), dtype=np.float64)
+            found = self.classifier.predict_proba(self.contain(Z))
+            return np.asarray(found, dtype=np.float64)
         return np.asarray(np.exp(self.decision(Z)))
 
     @nameless
     def decision(self, Z: npt.NDArray[Any]) -> Floats:
         """Return the log-softmax of the decision function, shape (n, n_classes)."""
-        values = np.asarray(self.classifier.decision_function(Z), dtype=np.float64)
+        found = self.classifier.decision_function(self.contain(Z))
+        values = np.asarray(found, dtype=np.float64)
         if values.ndim == 1:
             values = np.column_stack((np.zeros(len(values)), values))
         if values.shape[1] != len(self.classes):

@@ -4,18 +4,21 @@ __all__ = ["Space", "find_space"]
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
+from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from skfairlatent._containers import reject_container
 from skfairlatent._embedding import image_encoder
-from skfairlatent._latent_step import chain, steps_of
+from skfairlatent._latent_step import UntracedError, chain, steps_of
 
 from ._codec import ImageCodec
 from ._names import nameless
+from ._scores import Scores
 
 Array = npt.NDArray[Any]
 
@@ -42,6 +45,8 @@ class Space:
         The classifier, with the steps between it and the latent.
     codec : ImageCodec
         What turns images into embeddings and back, as far as it is known.
+    contain : callable
+        From latents to what the classifier was fitted on: a table if `set_output` makes one.
     """
 
     embed: Callable[[Any], Array]
@@ -52,6 +57,11 @@ class Space:
     input: slice
     classifier: Any
     codec: ImageCodec
+    contain: Callable[[Array], Any] = np.asarray
+
+    def scores(self) -> Scores:
+        """Return the classifier's scores of latents."""
+        return Scores(self.classifier, self.contain)
 
 
 def find_space(model: Any, classifier: Any, encoder: Any, *, images: bool) -> Space:
@@ -73,9 +83,10 @@ def find_space(model: Any, classifier: Any, encoder: Any, *, images: bool) -> Sp
         check_is_fitted(step, msg=NOT_FITTED)
     fair = [i for i, step in enumerate(steps) if hasattr(type(step), "latent")]
     if len(fair) > 1:
-        raise ValueError(
-            "The pipeline has several FairLatentTransformers: give one of them, and the "
-            "classifier on it, as CounterfactualExplainer(transformer, classifier)."
+        raise UntracedError(
+            f"The pipeline has {len(fair)} FairLatentTransformers, one after the other.",
+            "Give the last of them and the classifier on it, as CounterfactualExplainer("
+            "transformer, classifier), with what the earlier steps make of X.",
         )
     decoder = None if encoder is None else image_encoder(encoder, "auto")
     if fair:
@@ -120,7 +131,20 @@ def _fair_space(steps: list[Any], at: int, decoder: Any, *, images: bool) -> Spa
         input=slice(0, len(fair.get_feature_names_out())),
         classifier=chain(steps[at + 1 :]),
         codec=ImageCodec.of(decoder, undo),
+        contain=_container_of(fair),
     )
+
+
+def _container_of(fair: Any) -> Callable[[Array], Any]:
+    """Return what puts latents into the container that `set_output` of a transformer asks for."""
+    names = partial(_known_names, fair.get_feature_names_out())
+    step = FunctionTransformer(feature_names_out=names)
+    vars(step).update(_sklearn_output_config=getattr(fair, "_sklearn_output_config", {}))
+    return cast("Callable[[Array], Any]", step.transform)
+
+
+def _known_names(names: Array, step: Any, given: Any) -> Array:  # noqa: ARG001 - scikit-learn's
+    return names
 
 
 def _plain_space(steps: list[Any], decoder: Any, *, images: bool) -> Space:

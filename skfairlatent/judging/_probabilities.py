@@ -11,6 +11,8 @@ import numpy.typing as npt
 import torch
 from sklearn.exceptions import NotFittedError
 
+from skfairlatent._confusion import class_positions
+from skfairlatent._groups import as_text
 from skfairlatent.encoders._chunks import map_chunks
 
 from ._bootstrap import Floats
@@ -108,14 +110,15 @@ def index_of(wanted: Any, classes: Sequence[Any], *, parameter: str, owner: str)
             f"{owner} has {len(classes)} classes: say which to follow, as "
             f"{parameter}={classes[-1]!r}."
         )
-    named, texts = list(classes), [str(known) for known in classes]
-    if wanted in named:
-        return named.index(wanted)
-    if str(wanted) in texts:
-        return texts.index(str(wanted))
+    at = class_positions([wanted], classes)[0]
+    if at < 0:
+        at = class_positions([as_text(wanted)], [as_text(known) for known in classes])[0]
+    if at >= 0:
+        return int(at)
     raise ValueError(
-        f"{parameter}={wanted!r} is no class of {owner}, which knows {list(classes)}: name one of "
-        "these, or give a judge of the same classes; of a ClipJudge, they are the keys of prompts."
+        f"{parameter}={wanted!r} is not a class of {owner}, which knows {list(classes)}: name "
+        "one of these, or give a judge of the same classes; of a ClipJudge, they are the keys of "
+        "prompts."
     )
 
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_random_state
+from sklearn.utils import _safe_indexing, check_random_state
 
 from skfairlatent._confusion import class_positions
 from skfairlatent._image_forms import holds_images
@@ -21,7 +21,7 @@ from skfairlatent._user_warnings import warn_user
 from skfairlatent.counterfactuals import Counterfactuals
 from skfairlatent.counterfactuals._names import nameless
 from skfairlatent.counterfactuals._scores import Scores
-from skfairlatent.counterfactuals._space import find_space
+from skfairlatent.counterfactuals._space import Space, find_space
 from skfairlatent.diagnostics import LatentDiagnostics, diagnose
 from skfairlatent.exceptions import FairLatentWarning
 from skfairlatent.inspection._drawing import as_label, pyplot
@@ -29,7 +29,7 @@ from skfairlatent.judging._bootstrap import check_bootstrap
 
 from ._edits import Noise, affected_table, explain_folds, explain_others, shown_people
 from ._facts import data_facts, model_facts, version_facts
-from ._figures import draw_comparison, draw_models
+from ._figures import draw_comparison, draw_models, draw_search
 from ._models import (
     N_FOLDS,
     Side,
@@ -86,6 +86,7 @@ class Given(NamedTuple):
     pos_label: Any
     baseline: Any
     encoder: Any
+    examples: Any
 
 
 class Compared(NamedTuple):
@@ -245,7 +246,8 @@ def audit(  # noqa: PLR0913 - what is audited, and how
     found, rng = find_fair(pipe), check_random_state(random_state)
     fair = found[0][1]
     with _noting_warnings() as warned:
-        given = Given(X, y, sensitive_features, pos_label, baseline, encoder)
+        searched = {} if search is None else draw_search(search)  # or raises, before any work
+        given = Given(X, y, sensitive_features, pos_label, baseline, encoder, examples)
         compared = _compare(pipe, fair, given, rng)
         embeddings = _embedded(found, compared)
         tables = _tables(compared, settings, rng)
@@ -253,7 +255,7 @@ def audit(  # noqa: PLR0913 - what is audited, and how
         diagnostics = _diagnose(fair, embeddings, compared, rng)
         warned_of = () if diagnostics is None else diagnostics.warnings
         figures = draw_comparison(compared.rows, compared.sides, tables[2], people)
-        figures |= draw_models(fair, embeddings, search)
+        figures |= draw_models(fair, embeddings) | searched
     rows, (overall, by_group, differences) = compared.rows, tables
     left_out = small_groups(rows.too_small())
     if left_out:
@@ -286,11 +288,13 @@ def _compare(pipe: Any, fair: Any, given: Given, rng: Any) -> Compared:
     try:
         space = find_space(pipe, None, given.encoder, images=holds_images(X))
     except UntracedError as error:
-        untraced = str(error)
-    classes = Scores(pipe if space is None else space.classifier).classes
+        untraced = error.reason
+    classes = (Scores(pipe) if space is None else space.scores()).classes
     rows = check_rows(X, given.y, given.sensitive_features, classes)
     check_positive(given.pos_label, classes)
     check_baseline(given.baseline, classes)
+    if space is not None and given.examples is not None:
+        _check_examples(space, given.examples)
     folds = assign_folds(rows.y, rows.groupings()[-1].codes, rng)
     after = whole_side(pipe, X) if space is None else after_side(fair, space, X)
     if given.baseline is not None:
@@ -309,6 +313,16 @@ def _compare(pipe: Any, fair: Any, given: Given, rng: Any) -> Compared:
     }
     is_blind = space is not None and space.input.stop <= space.sensitive.start
     return Compared(rows, sides, folds, is_blind, untraced)
+
+
+def _check_examples(space: Space, examples: Any) -> None:
+    """Raise an error, before any work, for rows to show that the model does not take."""
+    if not len(examples):
+        raise ValueError("examples has no rows: give some, or leave it out to show rows of X.")
+    try:
+        space.embed(_safe_indexing(examples, [0]))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"examples must be rows like those of X: {error}") from error
 
 
 def _embedded(found: list[tuple[list[Any], Any]], compared: Compared) -> Any:

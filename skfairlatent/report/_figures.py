@@ -1,6 +1,6 @@
 """The figures of an audit, narrow enough to be read on a phone."""
 
-__all__ = ["draw_comparison", "draw_models"]
+__all__ = ["draw_comparison", "draw_models", "draw_search"]
 
 import math
 from collections.abc import Mapping
@@ -78,22 +78,25 @@ def draw_comparison(
     return figures
 
 
-def draw_models(fair: Any, embeddings: Array, search: Any) -> "dict[str, Figure]":
-    """Draw the latent, how it was trained, and the search it came from if that is given.
+def draw_models(fair: Any, embeddings: Array | None) -> "dict[str, Figure]":
+    """Draw the latent, and how it was trained, of a model with one transformer.
 
     Returns
     -------
     dict of str to Figure
-        ``"covariance"``, ``"training"`` and ``"search"``.
+        ``"covariance"`` and ``"training"``.
     """
+    if embeddings is None:
+        return {}
     with plain_style() as plt:
-        figures = {}
-        if embeddings is not None:
-            figures = {"covariance": _draw_covariance(plt, fair, embeddings)}
-            figures["training"] = _draw_training(fair)
-        if search is not None:
-            figures["search"] = _done(plt, FairnessAccuracyDisplay.from_search(search).figure_)
-    return figures
+        covariance = _draw_covariance(plt, fair, embeddings)
+    return {"covariance": covariance, "training": _draw_training(fair)}
+
+
+def draw_search(search: Any) -> "dict[str, Figure]":
+    """Draw the candidates of a search, as ``"search"``."""
+    with plain_style() as plt:
+        return {"search": _done(plt, FairnessAccuracyDisplay.from_search(search).figure_)}
 
 
 def _draw_covariance(plt: Any, fair: Any, embeddings: Array) -> "Figure":

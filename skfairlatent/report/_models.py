@@ -28,6 +28,7 @@ from sklearn.base import (
     is_regressor,
 )
 from sklearn.exceptions import NotFittedError
+from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import check_is_fitted
@@ -198,9 +199,7 @@ def whole_side(model: Any, X: Any) -> Side:
 
 def whole_stand_in(model: Any, X: Any, y: Array, folds: Codes) -> Side:
     """Return a model trained anew in folds, with a standardisation for each transformer."""
-    model = clone(getattr(model, "best_estimator_", model))
-    places = [name for name, part in model.get_params().items() if hasattr(type(part), "latent")]
-    model.set_params(**{name: scaler() for name in places})
+    model = _unmitigated(getattr(model, "best_estimator_", model))
     sides = []
     try:
         for fold in range(N_FOLDS):
@@ -220,6 +219,20 @@ def whole_stand_in(model: Any, X: Any, y: Array, folds: Codes) -> Side:
         predictions=np.concatenate([side.predictions for side in sides])[order],
         probabilities=np.concatenate([side.probabilities for side in sides])[order],
     )
+
+
+def _unmitigated(model: Any) -> Any:
+    """Return a model to be trained anew, with a standardisation for each transformer in it."""
+    parts = model.get_params()
+    frozen = [part for part in (model, *parts.values()) if isinstance(part, FrozenEstimator)]
+    if frozen:
+        raise ValueError(
+            f"The pipeline holds a FrozenEstimator of {type(frozen[0].estimator).__name__}, which "
+            "cannot be trained anew without mitigation: give baseline=, a fitted model without "
+            "mitigation."
+        )
+    places = [name for name, part in parts.items() if hasattr(type(part), "latent")]
+    return clone(model).set_params(**{name: scaler() for name in places})
 
 
 def baseline_side(baseline: Any, X: Any, after: Side) -> Side:
@@ -243,7 +256,7 @@ def baseline_side(baseline: Any, X: Any, after: Side) -> Side:
 
 def _side(space: Space, embeddings: Array, model: Any, codec: ImageCodec) -> Side:
     """Return a fitted model, which is the same for all rows."""
-    scores = Scores(space.classifier)
+    scores = space.scores()
     inputs = space.forward(embeddings)[:, space.input]
     return Side(
         embeddings=embeddings,
@@ -282,10 +295,10 @@ def stand_in_side(classifier: Any, after: Side, y: Array, folds: Codes) -> Side:
             f"Label {classes[counts.argmin()]} has one row, and without a baseline two are "
             "needed to train one: give baseline=, or leave that row out."
         )
-    E = after.embeddings
+    E, model = after.embeddings, make_pipeline(scaler(), _unmitigated(classifier))
 
     def trained(rows: Array) -> Any:
-        return make_pipeline(scaler(), clone(classifier)).fit(E[rows], y[rows])
+        return clone(model).fit(E[rows], y[rows])
 
     predictions = np.empty(len(y), dtype=classes.dtype)
     probabilities = np.empty((len(y), len(classes)))

@@ -11,7 +11,7 @@ import pandas as pd
 from sklearn.utils.validation import column_or_1d
 
 from skfairlatent._confusion import class_positions
-from skfairlatent._containers import reject_container, reject_other_order
+from skfairlatent._containers import missing_rows, reject_container, reject_other_order
 from skfairlatent._groups import cross_columns, encode_columns, unique_name
 from skfairlatent._image_forms import holds_images
 from skfairlatent.inspection._drawing import as_label
@@ -124,6 +124,12 @@ def check_rows(X: Any, y: Any, sensitive_features: Any, classes: Array) -> Audit
     reject_container("y", y)
     reject_other_order(X=X, y=y, sensitive_features=sensitive_features)
     labels = np.asarray(column_or_1d(y))
+    missing = missing_rows(labels)
+    if len(missing):
+        raise ValueError(
+            f"y has {len(missing)} missing value(s), the first at row {missing[0]}: drop these "
+            "rows from X, y and sensitive_features."
+        )
     positions = class_positions(labels, classes)
     table = _as_table(sensitive_features)
     lengths = {"X": len(X), "y": len(labels), "sensitive_features": len(table)}

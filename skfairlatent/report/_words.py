@@ -355,8 +355,12 @@ def _unknown_groups(
             f"trained {known}; names are compared as given)."
         )
     for name, values in trained_on.items():
-        seen = {TRUTHS.get(value, value) for value in values}
-        new = [group for group in audited.get(name, ()) if TRUTHS.get(group, group) not in seen]
+        groups = list(audited.get(name, ()))
+        # A column of bool on one side and of numbers on the other, but not of text like both.
+        is_bool = any(all(value in TRUTHS for value in side) for side in (values, groups))
+        same = TRUTHS if is_bool else {}
+        seen = {same.get(value, value) for value in values}
+        new = [group for group in groups if same.get(group, group) not in seen]
         if new:
             texts.append(
                 f"The model was trained without any row of {joined(new[:MOST_NAMED])} by {name} "

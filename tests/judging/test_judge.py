@@ -302,9 +302,9 @@ def test__judge_edits__names_what_is_wrong_with_the_rest():
     result = rows_with_ratio(0.3, 5, seed=0)
     with pytest.raises(ValueError, match=r"result.decode\(\)"):
         judge_edits(replace(result, images=None), **JUDGES)
-    with pytest.raises(ValueError, match=r"label_class='x' is no class of result.classes"):
+    with pytest.raises(ValueError, match=r"label_class='x' is not a class of result.classes"):
         judge_edits(result, **JUDGES, label_class="x")
-    with pytest.raises(ValueError, match="sensitive_class='x' is no class of sensitive_judge"):
+    with pytest.raises(ValueError, match="sensitive_class='x' is not a class of sensitive_judge"):
         judge_edits(result, **JUDGES, sensitive_class="x")
     with pytest.raises(ValueError, match="n_bootstrap=0"):
         judge_edits(result, **JUDGES, n_bootstrap=0)

@@ -26,6 +26,13 @@ def fair_transformer(encoder="diffae"):
     )
 
 
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Draw nothing: most of the time of an audit, where only its numbers are looked at."""
+    for name in ("draw_comparison", "draw_models"):
+        monkeypatch.setattr(f"skfairlatent.report._audit.{name}", lambda *_: {})
+
+
 @pytest.fixture(scope="session")
 def binary():
     """A pipeline on two classes and two groups, the rows to audit it on, and its audit."""
