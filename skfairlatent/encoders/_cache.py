@@ -160,6 +160,8 @@ class EmbeddingCache:
         with self._explained():
             self.path.parent.mkdir(parents=True, exist_ok=True)
             connection = sqlite3.connect(self.path, timeout=_PATIENCE)
+        # One flipped bit makes text of bytes: then the checksum tells, too.
+        connection.text_factory = bytes
         with contextlib.closing(connection):
             with self._explained():
                 connection.execute(_PAGE_SIZE)

@@ -258,6 +258,10 @@ def _shorten(path):
     _execute(path, "UPDATE checked_embeddings SET embedding = x'0000'")
 
 
+def _make_text(path):
+    _execute(path, "UPDATE checked_embeddings SET embedding = CAST(x'ff' || embedding AS TEXT)")
+
+
 def _other_table(path):
     _execute(path, "DROP TABLE checked_embeddings", "CREATE TABLE checked_embeddings (name TEXT)")
 
@@ -285,7 +289,17 @@ def _execute(path, *statements):
 
 
 @pytest.mark.parametrize(
-    "damage", [_write_garbage, _cut, _scramble, _shorten, _other_table, _zero_a_row, _other_width]
+    "damage",
+    [
+        _write_garbage,
+        _cut,
+        _scramble,
+        _shorten,
+        _make_text,
+        _other_table,
+        _zero_a_row,
+        _other_width,
+    ],
 )
 def test__embedding_cache__says_to_delete_a_damaged_file(tmp_path, pixels, damage):
     cache = EmbeddingCache(tmp_path, "weights")
