@@ -143,30 +143,28 @@ def _download(address: str, target: Path, sha256: str | None, verbose: bool) -> 
 def _fetch(url: str, target: Path, sha256: str | None, verbose: bool) -> None:
     if target.exists():
         return
-    part = target.with_name(f"{target.name}.part")
-    fetch_file(url, part, verbose)
+    # First what is small: what it says wrong costs no gigabytes then.
     digest = sha256 or _published_digest(url)
+    part = target.with_name(f"{target.name}.part")
     try:
+        fetch_file(url, part, verbose)
         require_weights_file(part)
         if digest is None:
+            logger.warning(
+                "%s.sha256 does not exist: only checksums in the file are compared", url
+            )
             require_whole_zip(part)
         else:
             _compare(part, target, digest)
-    except CheckpointError:
-        part.unlink()
-        raise
-    part.replace(target)
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _published_digest(url: str) -> str | None:
     try:
         words = fetch_text(f"{url}.sha256").split()
     except MissingError:
-        logger.warning(
-            "%s.sha256 does not exist: that the download is whole is verified by the checksums "
-            "in it only",
-            url,
-        )
         return None
     if not words or not _DIGEST.fullmatch(words[0]):
         raise CheckpointError(

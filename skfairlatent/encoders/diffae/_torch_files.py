@@ -2,6 +2,8 @@
 
 __all__ = ["GIVE_WEIGHTS", "load_torch_file", "require_weights_file", "require_whole_zip"]
 
+import contextlib
+import errno
 import os
 import pickle
 import re
@@ -10,6 +12,7 @@ import threading
 import warnings
 import zipfile
 from collections import OrderedDict
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
 
@@ -149,10 +152,10 @@ def load_torch_file(path: Path) -> tuple[Any, Checksums | None]:
         If the file is damaged, is something else, needs other code to be read, or more time and
         memory than weights ever do.
     """
-    try:
-        # The warnings are advice to a reader who chose how to read.
-        with _LOCK, torch.serialization.safe_globals(_ALLOWED), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+    # The warnings are advice to a reader who chose how to read.
+    with _LOCK, torch.serialization.safe_globals(_ALLOWED), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with _explained(path):
             in_place = _start(path, len(_ZIP)) == _ZIP
             checksums = None
             if in_place:
@@ -163,11 +166,7 @@ def load_torch_file(path: Path) -> tuple[Any, Checksums | None]:
                 with path.open("rb") as file:
                     check_pickles(file)
             content = torch.load(path, map_location="cpu", mmap=in_place, weights_only=True)
-            return content, checksums
-    except OSError:
-        raise
-    except Exception as error:  # noqa: BLE001 - torch reports bad files through many types
-        raise _explain(path, error) from None  # its own text advises to switch the safety off
+    return content, checksums
 
 
 def require_whole_zip(path: Path) -> None:
@@ -178,16 +177,24 @@ def require_whole_zip(path: Path) -> None:
     CheckpointError
         If it is no such file, or damaged.
     """
-    try:
+    with _explained(path):
         checksums = check_zip(path)
         with zipfile.ZipFile(path) as archive:
             damaged = None if checksums is None else archive.testzip()
-    except OSError:
-        raise
+        if damaged is not None:
+            raise ValueError(f"its part {damaged} is damaged")
+
+
+@contextlib.contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Turn what goes wrong with a file, but not with the disk, into a CheckpointError."""
+    try:
+        yield
     except Exception as error:
-        raise _explain(path, error) from error
-    if damaged is not None:
-        raise _explain(path, ValueError(f"its part {damaged} is damaged"))
+        # zipfile looks for what is cut off before the beginning of the file.
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:
+            raise
+        raise _explain(path, error) from None  # torch's own text advises to switch safety off
 
 
 def _explain(path: Path, error: Exception) -> CheckpointError:

@@ -52,7 +52,7 @@ def fetch_file(url: str, part: Path, verbose: bool) -> None:
     ----------
     url : str
     part : Path
-        Deleted after an error.
+        After an error there may be a part of the file.
     verbose : bool
         Show a progress bar.
 
@@ -66,11 +66,7 @@ def fetch_file(url: str, part: Path, verbose: bool) -> None:
     OSError
         If the disk is full.
     """
-    try:
-        _again(url, lambda: _fetch_once(url, part, verbose))
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
+    _again(url, lambda: _fetch_once(url, part, verbose))
 
 
 def fetch_text(url: str) -> str:

@@ -8,10 +8,9 @@ import logging
 import os
 import re
 import signal
-import subprocess
-import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import pytest
@@ -41,6 +40,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         content = server.files.get(name)
         if content is None or not self.path.startswith(f"/mirror/{NAME}/"):
             return self._answer(server.absent_code)
+        if name.endswith(".sha256"):  # what goes wrong goes wrong with files
+            return self._send(content)
         if server.failures and (code := server.failures.pop(0)):
             return self._answer(code, location=server.location)
         return self._send(content)
@@ -56,7 +57,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         if self.server.drips == "content":
             return self._drip(b"")
-        cut = self.server.cuts.pop(0) if self.server.cuts else None
+        is_file = not self.path.endswith(".sha256")
+        cut = self.server.cuts.pop(0) if is_file and self.server.cuts else None
         self.wfile.write(content[:cut])
         if cut is not None:
             self.wfile.flush()
@@ -302,15 +304,25 @@ def test__download_weights__says_that_there_was_no_digest(server, target, caplog
     server.files = {"last.ckpt": content.getvalue()}
     with caplog.at_level(logging.WARNING):
         download_weights(NAME, mirror=server.mirror)
-    assert "is verified by the checksums in it only" in caplog.text
+    assert "only checksums in the file are compared" in caplog.text
     assert target.exists()
+
+
+def test__download_weights__refuses_a_zip_without_its_beginning(server, target):
+    content = io.BytesIO()
+    torch.save({"w": torch.arange(9.0)}, content)
+    server.files = {"last.ckpt": content.getvalue()[100:]}
+    with pytest.raises(CheckpointError, match="it is damaged, incomplete"):
+        download_weights(NAME, mirror=server.mirror)
+    assert _names(target) == []
 
 
 def test__download_weights__refuses_a_digest_that_is_none(server, target):
     server.files["last.ckpt.sha256"] = b"<html>not found</html>" * 1000
     with pytest.raises(CheckpointError, match=r"sha256 does not begin with 64 hexadecimal digits"):
         download_weights(NAME, mirror=server.mirror)
-    assert not target.exists()
+    assert _names(target) == []
+    assert server.count() == 0  # before gigabytes are fetched
 
 
 def test__download_weights__refuses_a_web_page(server, target):
@@ -411,24 +423,17 @@ def test__download_weights__a_silent_server_is_not_waited_for_forever(server, mo
         download_weights(NAME, mirror=server.mirror)
 
 
-def test__download_weights__two_processes_download_once(server, target):
+def test__download_weights__of_two_at_a_time_one_downloads(server, target):
+    """Each opens the lock for itself, so that threads exclude one another as processes do."""
     server.cuts = [CUT]
     server.hold.clear()
-    code = (
-        "import sys; from skfairlatent.encoders.diffae._download import download_weights\n"
-        "print('ready', flush=True)\n"
-        "print(download_weights(sys.argv[1], mirror=sys.argv[2]))"
-    )
-    command = [sys.executable, "-c", code, NAME, server.mirror]
-    running = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(2)]  # noqa: S603
-    assert [process.stdout.readline() for process in running] == [b"ready\n"] * 2
-    while not _part(target).exists():
-        time.sleep(0.01)
-    time.sleep(0.2)  # by now the slower one waits for the lock
-    assert [process.poll() for process in running] == [None, None]
-    server.hold.set()
-    outputs = [process.communicate(timeout=60)[0].decode() for process in running]
-    assert outputs == [f"{target}\n"] * 2
+    with ThreadPoolExecutor(2) as pool:
+        found = [pool.submit(download_weights, NAME, mirror=server.mirror) for _ in range(2)]
+        while not _part(target).exists():
+            time.sleep(0.01)
+        assert not wait(found, timeout=0.2).done  # by now the slower one waits for the lock
+        server.hold.set()
+    assert [each.result() for each in found] == [target] * 2
     assert server.count() == 2
     assert server.count("latent.pkl") == 1
     assert target.read_bytes() == CONTENT
