@@ -6,6 +6,7 @@ __all__ = [
     "SharedSetting",
     "autocast_dtype",
     "neutral_torch_state",
+    "own_random_state",
     "resolve_device",
 ]
 
@@ -14,7 +15,9 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ContextDecorator, ExitStack, contextmanager
 from typing import Any
 
+import numpy as np
 import torch
+from sklearn.utils import check_random_state
 
 _AUTOCAST_DEVICES = ("cpu", "cuda", "mps")
 _ROUNDED = ("tf32", "bf16")
@@ -100,6 +103,16 @@ class Generators:
         """Start anew from a seed."""
         self.on_cpu.manual_seed(seed)
         self.on_device.manual_seed(seed)
+
+
+def own_random_state(random_state: Any) -> np.random.RandomState:
+    """Return what to draw from; for None, which scikit-learn takes as numpy's global state, anew.
+
+    Parameters
+    ----------
+    random_state : int, RandomState instance or None
+    """
+    return np.random.RandomState() if random_state is None else check_random_state(random_state)
 
 
 @contextmanager

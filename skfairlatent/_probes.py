@@ -13,10 +13,10 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.neural_network import MLPClassifier
-from sklearn.utils import check_random_state
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.validation import has_fit_parameter
 
+from skfairlatent._device import own_random_state
 from skfairlatent._user_warnings import warn_user
 
 from ._probe_data import Codes, Coding, Floats, HeldOut, ProbeData, gather_rows, scaler
@@ -164,7 +164,7 @@ def probe_scores(
         One entry for every (sensitive feature, label) that has no score.
     """
     _check_settings(settings)
-    rng = check_random_state(settings.random_state)
+    rng = own_random_state(settings.random_state)
     settings = settings._replace(random_state=rng)
     data = gather_rows(Z, y, sensitive_features, held_out, rng)
     skipped: list[str] = []

@@ -14,13 +14,12 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from skfairlatent import _persistence
 from skfairlatent._containers import reject_container, reject_other_order
-from skfairlatent._device import neutral_torch_state, resolve_device
+from skfairlatent._device import neutral_torch_state, own_random_state, resolve_device
 from skfairlatent._distances import DISTANCES
 from skfairlatent._embedding import (
     check_encoder,
@@ -703,9 +702,7 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         )
 
     def _seed(self) -> int:
-        if self.random_state is None:  # scikit-learn would draw from numpy's global state
-            return int(np.random.default_rng().integers(2**31 - 1))
-        return int(check_random_state(self.random_state).randint(2**31 - 1))
+        return int(own_random_state(self.random_state).randint(2**31 - 1))
 
     def _set_annotations(self, annotations: Annotations) -> None:
         classes = annotations.classes

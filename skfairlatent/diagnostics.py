@@ -16,9 +16,10 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from sklearn.utils import _safe_indexing, check_array, check_random_state
+from sklearn.utils import _safe_indexing, check_array
 
 from skfairlatent._containers import reject_container, reject_other_order
+from skfairlatent._device import own_random_state
 from skfairlatent._user_warnings import warn_user
 
 from ._foreign_rows import describe_far_rows, describe_foreign_data, far_rows
@@ -334,7 +335,7 @@ def _measure(
     """Return the figures without warnings, and what has no leakage; `rows` are of Z."""
     Z, label, sensitive = rows[0], transformer.label_slice_, transformer.sensitive_slice_
     # One seed for all the tables, so that they score the same rows.
-    seed = int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
+    seed = int(own_random_state(random_state).randint(np.iinfo(np.int32).max))
     settings = ProbeSettings(random_state=seed)
     leakage, skipped = probe_scores(*_block(rows, label), _held_out(held_out, label), settings)
     moved = leakage.iloc[:0]

@@ -2,6 +2,7 @@
 
 import inspect
 
+import numpy as np
 import pytest
 import torch
 
@@ -9,6 +10,7 @@ from skfairlatent._device import (
     Generators,
     autocast_dtype,
     neutral_torch_state,
+    own_random_state,
     resolve_device,
 )
 
@@ -167,3 +169,16 @@ class TestNeutralTorchState:
         assert function.__doc__ == "Say what it does."
         assert list(inspect.signature(function).parameters) == ["x", "y"]
         assert function(2) == (2, 1)
+
+
+class TestOwnRandomState:
+    def test__none__draws_anew_and_leaves_the_global_state(self):
+        before = np.random.get_state()[1].copy()  # noqa: NPY002
+        first, second = (own_random_state(None).randint(2**31 - 1) for _ in range(2))
+        assert first != second
+        np.testing.assert_array_equal(np.random.get_state()[1], before)  # noqa: NPY002
+
+    def test__what_is_given__is_drawn_from(self):
+        given = np.random.RandomState(3)
+        assert own_random_state(given) is given
+        assert own_random_state(3).randint(99) == np.random.RandomState(3).randint(99)

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.utils import check_random_state
+
+from skfairlatent._device import own_random_state
 
 Floats = npt.NDArray[np.float64]
 
@@ -34,7 +35,7 @@ class Resampling:
 
     def means(self, columns: Floats) -> Floats:
         """Return the means of columns, shape (n, q), in each draw: shape (n_bootstrap, q)."""
-        n, rng = len(columns), check_random_state(self.random_state)
+        n, rng = len(columns), own_random_state(self.random_state)
         # How often each row is drawn times the row: no copy of the rows for each draw.
         drawn = (
             np.bincount(rng.randint(n, size=n), minlength=n) @ columns / n

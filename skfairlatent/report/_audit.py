@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import _safe_indexing, check_random_state
+from sklearn.utils import _safe_indexing
 
 from skfairlatent._confusion import class_positions
+from skfairlatent._device import own_random_state
 from skfairlatent._image_forms import holds_images
 from skfairlatent._latent_step import UntracedError, chain
 from skfairlatent._user_warnings import warn_user
@@ -243,7 +244,7 @@ def audit(  # noqa: PLR0913 - what is audited, and how
     pyplot("audit")
     settings = Settings(n_examples, n_decoded, target_probability, noise, n_bootstrap, confidence)
     settings.check()
-    found, rng = find_fair(pipe), check_random_state(random_state)
+    found, rng = find_fair(pipe), own_random_state(random_state)
     fair = found[0][1]
     with _noting_warnings() as warned:
         searched = {} if search is None else draw_search(search)  # or raises, before any work

@@ -97,7 +97,7 @@ def test__embedding_cache__another_fingerprint_is_another_encoder(tmp_path, pixe
 
 
 def test__embedding_cache__looks_up_more_than_one_question_holds(tmp_path):
-    many = np.arange(1300, dtype=np.uint16).view(np.uint8).reshape(1300, 1, 2, 1)
+    many = np.arange(1300, dtype=np.uint32).view(np.uint8).reshape(1300, 2, 2, 1)
     many = np.repeat(many, 3, axis=-1)
     cache = EmbeddingCache(tmp_path, "weights")
     assert [len(rows) for rows in _encode(cache, many, 700)] == [700, 600]
