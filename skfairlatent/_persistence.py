@@ -63,7 +63,7 @@ def save(transformer: "FairLatentTransformer", path: str | os.PathLike[str]) -> 
     """Write a fitted transformer to `path`; see ``FairLatentTransformer.save``."""
     weights = transformer.flow_.state_dict()
     tensors = {f"flow.{name}": value.contiguous() for name, value in weights.items()}
-    tensors |= {name: torch.from_numpy(getattr(transformer, name)) for name in _ARRAYS}
+    tensors |= {name: torch.tensor(getattr(transformer, name), device="cpu") for name in _ARRAYS}
     state = json.dumps(_state(transformer))
     codes = probe_codes(transformer.encoder, _image_shape(transformer))
     if codes is not None:

@@ -78,7 +78,11 @@ class Standardizer:
 
     def standardize(self, rows: Tensor) -> Tensor:
         """Return the rows standardised, on their device and in their precision."""
-        mean, scale = (torch.from_numpy(part).to(rows) for part in (self.mean, self.scale))
+        # Copies: what joblib maps from a file is read-only, which torch warns of.
+        mean, scale = (
+            torch.tensor(part, dtype=rows.dtype, device=rows.device)
+            for part in (self.mean, self.scale)
+        )
         return (rows - mean).div_(scale)
 
     def reject_far_rows(

@@ -68,7 +68,10 @@ def through_pickle(model, folder):
 
 def through_joblib(model, folder):
     joblib.dump(model, folder / "model.joblib")
-    return joblib.load(folder / "model.joblib")
+    # Read-only, as in workers.
+    loaded = joblib.load(folder / "model.joblib", mmap_mode="r")
+    loaded.save(folder / "saved")
+    return loaded
 
 
 def through_file(model, folder):
