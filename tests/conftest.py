@@ -57,21 +57,27 @@ def _set(set_to, value, before):
         set_to(before)
 
 
-# What a program may have set in torch around a call.
+@contextlib.contextmanager
+def _slow_and_rounded():
+    """Put all together that changes how torch computes, and not what it returns."""
+    with (
+        torch.autograd.set_detect_anomaly(True),
+        _set(torch.use_deterministic_algorithms, True, False),
+        _set(torch.set_float32_matmul_precision, "medium", "highest"),
+        _set(torch.set_flush_denormal, True, False),
+    ):
+        yield
+
+
+# What a program may have set in torch around a call: one of each kind, for every test runs in all.
 AMBIENT = {
     "no_grad": torch.no_grad,
     "inference_mode": torch.inference_mode,
-    "set_grad_enabled": lambda: torch.set_grad_enabled(False),
     "float64": lambda: _set(torch.set_default_dtype, torch.float64, torch.float32),
-    "float16": lambda: _set(torch.set_default_dtype, torch.float16, torch.float32),
     "bfloat16": lambda: _set(torch.set_default_dtype, torch.bfloat16, torch.float32),
-    "device": lambda: torch.device("meta"),
     "default device": lambda: _set(torch.set_default_device, "meta", None),
     "autocast": lambda: torch.autocast("cpu", dtype=torch.bfloat16),
-    "deterministic": lambda: _set(torch.use_deterministic_algorithms, True, False),
-    "anomaly": lambda: torch.autograd.set_detect_anomaly(True),
-    "rounded matrices": lambda: _set(torch.set_float32_matmul_precision, "medium", "highest"),
-    "no denormals": lambda: _set(torch.set_flush_denormal, True, False),
+    "slow and rounded": _slow_and_rounded,
 }
 
 

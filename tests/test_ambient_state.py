@@ -58,18 +58,24 @@ def assert_same(found, expected):
         np.testing.assert_array_equal(found[name], value, err_msg=name)
 
 
-def test__fit__is_the_same(ambient, rows):
+@pytest.fixture(scope="module")
+def learnt(rows):
+    """What fits, and returns what comes of it, and what came of it first; as below."""
     X, y, s = rows
 
-    def learnt():
+    def learn():
         fair = quick(distance="sliced_wasserstein", early_stopping=True, validation_fraction=0.25)
         Z = fair.fit_transform(X, y, sensitive_features=s)
         assert not any(value.is_inference() for value in fair.flow_.state_dict().values())
         return {"Z": Z, "loss": fair.history_["loss"], "error": fair.inverse_error_}
 
-    expected = learnt()
+    return learn, learn()
+
+
+def test__fit__is_the_same(ambient, learnt):
+    learn, expected = learnt
     with ambient():
-        found = learnt()
+        found = learn()
     assert_same(found, expected)
 
 
@@ -97,33 +103,45 @@ def test__fitted_transformer__is_the_same(ambient, rows, fitted, tmp_path):
     assert_same(found, expected)
 
 
-def test__warm_start__goes_on_from_what_was_loaded_or_fitted(ambient, rows, tmp_path):
+@pytest.fixture(scope="module")
+def fitted_twice(rows, tmp_path_factory):
     X, y, s = rows
+    path = tmp_path_factory.mktemp("warm") / "fair"
 
     def two_fits(inside):
         fair = quick(warm_start=True)
         with inside():
-            fair.fit(X, y, sensitive_features=s).save(tmp_path / "fair")
-            fair = FairLatentTransformer.load(tmp_path / "fair")
+            fair.fit(X, y, sensitive_features=s).save(path)
+            fair = FairLatentTransformer.load(path)
         return {"Z": fair.fit(X, y, sensitive_features=s).latent(X)}
 
-    assert_same(two_fits(ambient), two_fits(torch.enable_grad))
+    return two_fits, two_fits(torch.enable_grad)
 
 
-def test__explainer__is_the_same(ambient, rows, fitted):
+def test__warm_start__goes_on_from_what_was_loaded_or_fitted(ambient, fitted_twice):
+    two_fits, expected = fitted_twice
+    assert_same(two_fits(ambient), expected)
+
+
+@pytest.fixture(scope="module")
+def explained(rows, fitted):
     X, y, s = rows
     classifier = LogisticRegression().fit(fitted.transform(X), y)
     model = make_pipeline(fitted, classifier)
 
-    def explained():
+    def explain():
         explainer = CounterfactualExplainer(model).fit(X, y, sensitive_features=s)
         edits = [explainer.explain_label(X[:5]), explainer.explain_sensitive(X[:5])]
         frames = {f"frame {i}": each.to_frame() for i, each in enumerate(edits)}
         return frames | {f"rows {i}": each.embeddings for i, each in enumerate(edits)}
 
-    expected = explained()
+    return explain, explain()
+
+
+def test__explainer__is_the_same(ambient, explained):
+    explain, expected = explained
     with ambient():
-        found = explained()
+        found = explain()
     assert_same(found, expected)
 
 
@@ -165,9 +183,11 @@ def weights(tmp_path_factory):
     return path
 
 
-def test__diffae__is_the_same(ambient, images, weights, tmp_path):
-    def used(folder):
-        copied = folder / "weights.safetensors"  # not one that is in memory already
+@pytest.fixture(scope="module")
+def used_diffae(images, weights, tmp_path_factory):
+    def use():
+        # Not one that is in memory already.
+        copied = tmp_path_factory.mktemp("copied") / "weights.safetensors"
         copied.write_bytes(weights.read_bytes())
         encoder = DiffAEEncoder(copied, n_steps=2, device="cpu", precision="float32")
         codes = encoder.transform(images)
@@ -182,11 +202,13 @@ def test__diffae__is_the_same(ambient, images, weights, tmp_path):
             "fingerprint": encoder.fingerprint(),
         }
 
-    for name in "ab":
-        (tmp_path / name).mkdir()
-    expected = used(tmp_path / "a")
+    return use, use()
+
+
+def test__diffae__is_the_same(ambient, used_diffae):
+    use, expected = used_diffae
     with ambient():
-        found = used(tmp_path / "b")
+        found = use()
     assert_same(found, expected)
 
 
