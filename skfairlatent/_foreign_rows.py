@@ -153,7 +153,8 @@ def _columns_of_numbers(X: Any, name: str) -> dict[str, tuple[str, Floats]]:
         values = np.asarray(X)
         if values.ndim != 2:
             return {}
-        parts = {f"{name}[:, {i}]": (f"column {i}", part) for i, part in enumerate(values.T)}
+        code = name if hasattr(X, "dtype") else f"numpy.asarray({name})"
+        parts = {f"{code}[:, {i}]": (f"column {i}", part) for i, part in enumerate(values.T)}
     return {
         code: (text, pd.to_numeric(pd.Series(part), errors="coerce").to_numpy(np.float64))
         for code, (text, part) in parts.items()

@@ -32,11 +32,6 @@ from skfairlatent._containers import (
 MANY_VALUES = 20
 # What errors advise, by what the user calls the values.
 _PART = {"sensitive_features": "attribute", "y": "label"}
-_IF_MISSING = {
-    "sensitive_features": "drop these rows, or make them a group of their own, as by "
-    "fillna('unknown')",
-    "y": "drop these rows",
-}
 _IF_CONTINUOUS = {
     "sensitive_features": "expected groups. Cut it into groups first, e.g. "
     "pandas.cut(age, [0, 30, 60, 120]).astype(str)",
@@ -193,6 +188,7 @@ def encode_columns(
             label,
             what if alone and column[0] is None else f"column {column[0] or index!r} of {what}",
             what,
+            sensitive_features,
         )
         for index, (column, label) in enumerate(zip(columns, labels, strict=True))
     ]
@@ -239,7 +235,7 @@ def _column_name(name: Any) -> str | None:
 
 
 def _encode(
-    column: tuple[str | None, npt.NDArray[Any]], label: str, where: str, what: str
+    column: tuple[str | None, npt.NDArray[Any]], label: str, where: str, what: str, given: Any
 ) -> SensitiveColumn:
     name, values = column
     reject_nested(where, values, f"give every row the same number of {_PART[what]}s")
@@ -247,7 +243,7 @@ def _encode(
     if len(missing):
         raise ValueError(
             f"{where} has {len(missing)} missing value(s), the first at row {missing[0]}: "
-            f"{_IF_MISSING[what]}."
+            f"drop these rows{'' if what == 'y' else _as_group(what, given)}."
         )
     uniques, codes = _sorted_unique(values)
     if uniques.dtype.kind == "f":
@@ -259,6 +255,17 @@ def _encode(
                 f"{where} holds real numbers such as {uniques[0]:.4g}: {_IF_CONTINUOUS[what]}."
             )
     return SensitiveColumn(name, codes, [as_text(value) for value in uniques], label)
+
+
+def _as_group(name: str, given: Any) -> str:
+    """Return how to make missing values a group of what was given."""
+    if hasattr(given, "fill_null") and not hasattr(given, "to_pylist"):
+        filled = f"{name}.cast(polars.String).fill_null('unknown')"
+    else:
+        is_arrow = is_table(given) and hasattr(given, "to_pylist")
+        table = f"{name}.to_pandas()" if is_arrow else f"pandas.DataFrame({name})"
+        filled = f"{table}.astype(object).fillna('unknown')"
+    return f", or make them a group of their own, as by {filled}"
 
 
 def _sorted_unique(values: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:

@@ -208,7 +208,7 @@ def _parts(row: Any) -> list[Any] | tuple[Any, ...]:
 def _reject_vectors(X: Any, first: Any, shape: Shape) -> None:
     """Raise ValueError for rows that numpy does not put below one another by itself."""
     of_table = hasattr(X, "dtype") or hasattr(X, "to_pylist")
-    if len(shape) > 1 or of_table:
+    if len(shape) > 1 or (of_table and np.ndim(np.asarray(X)) < 2):
         raise ValueError(
             f"X is a column of arrays of shape {shape}: embeddings are one array of 2 dimensions, "
             f"pass {_stacked(X, first, 'X')}{'.reshape(len(X), -1)' if len(shape) > 1 else ''}."

@@ -101,8 +101,8 @@ def scaler() -> StandardScaler:
 def _encode(Z: Any, y: Any, sensitive_features: Any) -> tuple[Floats, Coding, list[Coding]]:
     """Return Z checked, the crossed label, and the sensitive features: crossed, then each."""
     reject_container("Z", Z)
-    Z = within_range(check_array(Z, dtype=[np.float32, np.float64], input_name="Z"))
-    reject_other_order(y=y, sensitive_features=sensitive_features)
+    given, Z = Z, within_range(check_array(Z, dtype=[np.float32, np.float64], input_name="Z"))
+    reject_other_order(Z=given, y=y, sensitive_features=sensitive_features)
     labels = Coding("label", *cross_columns(y, "y"))
     columns = encode_columns(sensitive_features)
     check_length("y", len(labels.codes), len(Z), "Z")

@@ -15,7 +15,8 @@ import pandas as pd
 from sklearn.model_selection import StratifiedKFold
 from sklearn.utils import check_scalar
 
-from skfairlatent._groups import check_length, cross_columns
+from skfairlatent._containers import reject_other_order
+from skfairlatent._groups import check_length, cross_columns, reject_ids
 from skfairlatent._user_warnings import warn_user
 
 # A gap of exactly the bound must pass although 0.3 - 0.1 > 0.2 in floating point.
@@ -264,7 +265,9 @@ def group_stratified_folds(
     labels, classes = cross_columns(y, "y")
     codes, groups = cross_columns(sensitive_features)
     check_length("sensitive_features", len(codes), len(labels), "y")
+    reject_other_order(y=y, sensitive_features=sensitive_features)
     for name, values in (("y", classes), ("sensitive_features", groups)):
+        reject_ids(name, len(values), len(labels))
         if len(values) < 2:
             raise ValueError(
                 f"{name} has one value only ({values[0]!r}): expected two or more to compare."
@@ -280,12 +283,15 @@ def _check_cells(counts: Positions, classes: list[str], groups: list[str], n_spl
     thin = np.argwhere(counts < n_splits)
     if not len(thin):
         return
-    named = [f"(label {classes[y]}, group {groups[g]!r}) has {counts[y, g]}" for y, g in thin]
-    more = f", and {len(named) - _MAX_NAMED} more" if len(named) > _MAX_NAMED else ""
+    named = [
+        f"(label {classes[y]}, group {groups[g]!r}) has {counts[y, g]}"
+        for y, g in thin[:_MAX_NAMED]
+    ]
+    more = f", and {len(thin) - _MAX_NAMED} more" if len(thin) > _MAX_NAMED else ""
     fewer = f"use n_splits={counts.min()}, " if counts.min() >= 2 else ""
     raise ValueError(
         f"{len(thin)} (label, group) cell(s) have fewer rows than the {n_splits} folds: "
-        f"{', '.join(named[:_MAX_NAMED])}{more}. Scores of folds without their rows would be "
+        f"{', '.join(named)}{more}. Scores of folds without their rows would be "
         f"NaN: {fewer}merge these groups with others, or leave their rows out."
     )
 
@@ -368,6 +374,11 @@ def _is_nan_everywhere(cv_results: Mapping[str, Any], name: str) -> bool:
 
 def _mean_scores(cv_results: Mapping[str, Any], name: str) -> FloatArray:
     key = _PREFIX + name
+    if not hasattr(cv_results, "__contains__"):
+        raise TypeError(
+            f"cv_results is of type {type(cv_results).__name__}: expected what a fitted search has "
+            "as search.cv_results_."
+        )
     if key not in cv_results:
         there = [str(k).removeprefix(_PREFIX) for k in cv_results if str(k).startswith(_PREFIX)]
         raise ValueError(

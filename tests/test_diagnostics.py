@@ -365,6 +365,15 @@ def test__far_row__is_named_with_its_column_and_left_out(table_pipe, code, colum
     assert judged(pipe, odd.assign(**{column: odd[column].clip(low, high)}), y, s)[1] == []
 
 
+def test__far_row__of_a_list_is_clipped_as_the_text_says(table_pipe):
+    pipe, X, y, s = table_pipe
+    rows = X.to_numpy(copy=True)
+    rows[7, 0] = 999999
+    _, (text,) = judged(pipe, rows.tolist(), y, s)
+    rows[:, 0] = eval(re.search(r"as by (.*)\.$", text).group(1), {"X": rows.tolist(), "numpy": np})
+    assert judged(pipe, rows.tolist(), y, s)[1] == []
+
+
 def test__far_rows__of_several_columns_are_counted(table_pipe):
     pipe, X, y, s = table_pipe
     odd = X.copy()

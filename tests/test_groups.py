@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 
 from skfairlatent._containers import reject_other_order
@@ -96,6 +97,31 @@ def test__cross_columns__missing_value_is_an_error(missing):
         cross_columns(table)
     with pytest.raises(ValueError, match=r"^sensitive_features has 1 missing"):
         cross_columns(["a", missing])
+
+
+@pytest.mark.parametrize(
+    "features",
+    [
+        ["a", None, "b"],
+        np.array([0, np.nan, 1]),
+        np.array([["a", 0], [None, 1], ["b", 1]], dtype=object),
+        pd.Categorical(["a", None, "b"]),
+        pd.Series([1, pd.NA, 0], dtype="Int64"),
+        pd.DataFrame({"a": pd.array([True, pd.NA, False], "boolean"), "b": list("xyz")}),
+        pl.Series([1, None, 0]),
+        pl.DataFrame({"a": [1, None, 0]}),
+    ],
+    ids=lambda features: type(features).__name__,
+)
+def test__cross_columns__missing_values_become_a_group_as_the_error_says(features):
+    with pytest.raises(ValueError, match="1 missing value") as caught:
+        cross_columns(features)
+    advice = re.search(r"of their own, as by (.*)\.$", str(caught.value)).group(1)
+    names = {"pandas": pd, "polars": pl, "sensitive_features": features}
+    filled = eval(advice, names)
+    codes, groups = cross_columns(filled)
+    assert "unknown" in groups[codes[1]]
+    assert len(set(codes)) == 3
 
 
 @pytest.mark.parametrize(

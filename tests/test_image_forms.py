@@ -190,6 +190,13 @@ def test__vectors__of_other_shapes_are_refused_with_what_to_pass(X):
         PixelFlattener().fit(X)
 
 
+def test__vectors__in_a_column_that_is_an_array_are_taken():
+    fair = FairLatentTransformer(**QUICK)
+    X = POOLED.astype(np.float32)
+    taken = fair.fit(pl.Series(X), Y, sensitive_features=S).transform(pl.Series(X))
+    np.testing.assert_array_equal(taken, fair.fit(X, Y, sensitive_features=S).transform(X))
+
+
 @pytest.mark.parametrize("shape", [(N, 1, 8, 3), (N, 8, 1, 3), (N, 3, 8, 1, 1), (N, 3, 1, 8)])
 def test__pictures__one_pixel_wide_are_refused(shape):
     if len(shape) == 4:

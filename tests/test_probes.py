@@ -293,6 +293,10 @@ def test__group_leakage__max_samples_thins_large_groups_only():
         ({"sensitive_features": np.arange(9) % 2}, "Z has 60 rows and sensitive_features has 9"),
         ({"y": [np.nan] + [1] * 59}, r"y has 1 missing value"),
         ({"Z": np.full((60, 2), np.inf)}, r"Z contains infinity"),
+        (
+            {"Z": pd.DataFrame(np.eye(60)), "sensitive_features": pd.Series([0, 1] * 30)[::-1]},
+            r"sensitive_features has the index of Z in another order",
+        ),
     ],
 )
 def test__group_leakage__says_what_is_wrong_with_its_input(arguments, message):

@@ -194,6 +194,12 @@ def test__nan_in_some_folds__others_are_compared(choose):
     assert (found == 1) if isinstance(found, int) else found.index.tolist() == [1, 0]
 
 
+@pytest.mark.parametrize("choose", [MostAccurateWithin(0.1), pareto_front])
+def test__search_instead_of_its_results__is_an_error_that_says_so(choose):
+    with pytest.raises(TypeError, match=r"of type GridSearchCV: .* as search\.cv_results_"):
+        choose(GridSearchCV(LogisticRegression(), {"C": [1]}))
+
+
 def test__nan_in_some_folds__of_some_candidates_are_not_compared():
     folds = {
         "split0_test_equalized_odds": np.array([NAN, -0.05]),
@@ -290,6 +296,18 @@ class TestGroupStratifiedFolds:
         assert len(group_stratified_folds(y, s, 2)) == 2
         assert len(group_stratified_folds(y, np.where(s == "c", "b", s), 5)) == 5
         assert len(group_stratified_folds(y[s != "c"], s[s != "c"], 5)) == 5
+
+    def test__identifiers__are_refused_by_count(self):
+        with pytest.raises(ValueError, match="y has 9000 different values in 9000 rows"):
+            group_stratified_folds(range(9000), np.arange(9000) % 2)
+        with pytest.raises(ValueError, match="sensitive_features has 9000 different values"):
+            group_stratified_folds(np.arange(9000) % 2, range(9000))
+
+    def test__rows_in_another_order__are_an_error(self):
+        y, s = pd.Series([0, 1] * 20), pd.Series([0, 0, 1, 1] * 10)
+        with pytest.raises(ValueError, match="sensitive_features has the index of y in another"):
+            group_stratified_folds(y, s[::-1])
+        assert len(group_stratified_folds(y, s[::-1].loc[y.index])) == 3
 
     def test__cells_without_rows__are_named_as_well(self):
         _, y, s = _rows_with_a_small_group(9)

@@ -48,7 +48,7 @@ class Attribute:
         unknown = [value for value, code in zip(given, codes, strict=True) if code < 0]
         if unknown:
             raise ValueError(
-                f"target_value={unknown[0]!r} is no value of {self.name!r}: expected one of "
+                f"target_value={unknown[0]!r} is not a value of {self.name!r}: expected one of "
                 f"{self.values}, for all rows or for each."
             )
         return np.asarray(codes)

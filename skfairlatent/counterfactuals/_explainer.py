@@ -321,7 +321,7 @@ class CounterfactualExplainer(BaseEstimator):
             found = class_positions([target_class], self.classes_)[0] if is_one else -1
             if found < 0:
                 raise ValueError(
-                    f"target_class={target_class!r} is no class of the label: expected one of "
+                    f"target_class={target_class!r} is not a class of the label: expected one of "
                     f"{self.classes_.tolist()}, for all rows."
                 )
             return np.full(len(rows), found)
@@ -378,7 +378,7 @@ class CounterfactualExplainer(BaseEstimator):
             )
         if name is None and len(self.attributes_) == 1:
             return next(iter(self.attributes_.values()))
-        if name not in self.attributes_:
+        if name not in list(self.attributes_):  # a list has no hash
             raise ValueError(
                 f"attribute={name!r}: expected one of {list(self.attributes_)}, as fit was given "
                 "them."
@@ -423,7 +423,7 @@ def _check_known(y: Array, classes: Array) -> None:
     unknown = np.flatnonzero(class_positions(y, classes) < 0)
     if len(unknown):
         raise ValueError(
-            f"y holds {y[unknown].tolist()[0]!r} (row {unknown[0]}), which is no class of the "
+            f"y holds {y[unknown].tolist()[0]!r} (row {unknown[0]}), which is not a class of the "
             f"classifier: expected one of {classes.tolist()}, as the model was fitted on."
         )
 

@@ -196,7 +196,7 @@ def _classes(classifier: Any) -> npt.NDArray[Any]:
         )
     if classes is None or isinstance(classes, list):
         raise TypeError(
-            f"{_name(classifier)} is no fitted classifier of one label (it needs classes_, an "
+            f"{_name(classifier)} is not a fitted classifier of one label (it needs classes_, an "
             "array): fit it first, and explain several labels one at a time."
         )
     return np.asarray(classes)

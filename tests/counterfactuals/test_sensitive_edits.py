@@ -96,10 +96,12 @@ def test__several_attributes_and_values__each_by_name(faces):
     probabilities = to_each.sensitive_probabilities["age"][:, 0]
     assert to_each.reached.all()
     assert (probabilities.argmax(axis=1) == mixed).all()
-    with pytest.raises(ValueError, match="target_value=3 is no value of 'age'"):
+    with pytest.raises(ValueError, match="target_value=3 is not a value of 'age'"):
         explainer.explain_sensitive(X, "age", target_value=3)
-    with pytest.raises(ValueError, match="target_value=3 is no value of 'age'"):
+    with pytest.raises(ValueError, match="target_value=3 is not a value of 'age'"):
         explainer.explain_sensitive(X[:3], "age", target_value=[0, 3, 2])
+    with pytest.raises(ValueError, match=r"attribute=\['age'\]: expected one of"):
+        explainer.explain_sensitive(X, ["age"])
     with pytest.raises(ValueError, match=r"target_value has shape \(3, 1\): expected one value"):
         explainer.explain_sensitive(X[:3], "age", target_value=[[0], [1], [2]])
     as_float = explainer.explain_sensitive(X[:200], "age", target_value=2.0)
