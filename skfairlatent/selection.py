@@ -376,8 +376,8 @@ def _mean_scores(cv_results: Mapping[str, Any], name: str) -> FloatArray:
     key = _PREFIX + name
     if not hasattr(cv_results, "__contains__"):
         raise TypeError(
-            f"cv_results is of type {type(cv_results).__name__}: expected what a fitted search has "
-            "as search.cv_results_."
+            f"cv_results is of type {type(cv_results).__name__}: expected what a fitted search "
+            "has as search.cv_results_."
         )
     if key not in cv_results:
         there = [str(k).removeprefix(_PREFIX) for k in cv_results if str(k).startswith(_PREFIX)]

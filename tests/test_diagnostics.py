@@ -370,7 +370,8 @@ def test__far_row__of_a_list_is_clipped_as_the_text_says(table_pipe):
     rows = X.to_numpy(copy=True)
     rows[7, 0] = 999999
     _, (text,) = judged(pipe, rows.tolist(), y, s)
-    rows[:, 0] = eval(re.search(r"as by (.*)\.$", text).group(1), {"X": rows.tolist(), "numpy": np})
+    clip = re.search(r"as by (.*)\.$", text).group(1)
+    rows[:, 0] = eval(clip, {"X": rows.tolist(), "numpy": np})  # noqa: S307
     assert judged(pipe, rows.tolist(), y, s)[1] == []
 
 

@@ -324,7 +324,7 @@ class TestGroupStratifiedFolds:
             ({"y": np.zeros(200)}, ValueError, r"y has one value only \('0'\)"),
             ({"sensitive_features": ["a"] * 200}, ValueError, "sensitive_features has one value"),
             ({"y": [0, 1]}, ValueError, "y has 2 rows and sensitive_features has 200"),
-            ({"y": np.linspace(0, 1, 200)}, ValueError, "of y holds real numbers such as 0:"),
+            ({"y": np.linspace(0, 1, 200)}, ValueError, "^y holds real numbers such as 0:"),
             ({"sensitive_features": None}, ValueError, "sensitive_features is None"),
         ],
     )

@@ -286,7 +286,7 @@ def test__classifier_of_other_columns__is_refused(faces):
 def test__labels_of_another_column__are_refused(pipe, faces, other):
     X, y, s = faces
     labels = other(np.where(y == 1, 0.5, 0.0)) if other is np.sqrt else other(np.asarray(y))
-    with pytest.raises(ValueError, match=r"not a class of the classifier: expected one of \[0, 1\]"):
+    with pytest.raises(ValueError, match=r"not a class of the classifier: .* \[0, 1\]"):
         CounterfactualExplainer(pipe).fit(X, labels, sensitive_features=s)
 
 
