@@ -9,6 +9,7 @@ import threading
 
 import pytest
 
+from skfairlatent import _writing
 from skfairlatent._writing import replace_file, require_folder
 
 NOT_POSIX = os.name != "posix"
@@ -118,18 +119,19 @@ def test__replace_file__takes_long_names_of_many_bytes(tmp_path):
     assert names_in(tmp_path) == [path.name]
 
 
+# The file alone: its package would import torch for seconds.
 KILLED = """
-import os, sys
+import os, runpy, sys
 def die(_): os._exit(9)
 os.fsync = die
-from skfairlatent._writing import replace_file
-replace_file(sys.argv[1], bytes(100), "The file")
+runpy.run_path(sys.argv[1])["replace_file"](sys.argv[2], bytes(100), "The file")
 """
 
 
 def test__replace_file__deletes_what_a_killed_process_left(tmp_path):
     path = tmp_path / "file[1]"  # a pattern, to glob
-    subprocess.run([sys.executable, "-c", KILLED, str(path)], check=False)  # noqa: S603
+    command = [sys.executable, "-c", KILLED, _writing.__file__, str(path)]
+    assert subprocess.run(command, check=False).returncode == 9  # noqa: S603
     assert len(names_in(tmp_path)) == 1
     other = tmp_path / ".file[1].notes.tmp"
     other.touch()
