@@ -119,7 +119,7 @@ def draw_probabilities(
             fontweight="bold" if reading.changed[row, edit + 1] else "normal",
             **VERBATIM,
         )
-    key = f"○ before   ● after   {CHANGED} after, decided otherwise" if has_key else ""
+    key = f"○ before   ● after   {CHANGED} after, decision changed" if has_key else ""
     set_titles(ax, f"{reading.title} (edited)" if is_edited else reading.title, key)
     kind = "" if reading.is_binary else " of what is decided"
     ax.set_xlabel(f"probability{kind}", fontsize="small", color=GREY)

@@ -130,7 +130,7 @@ def _draw_metric(ax: Any, metric: str, table: pd.DataFrame) -> None:
             value, low, high = row[model], row[f"{model}_low"], row[f"{model}_high"]
             if np.isfinite(low):
                 ax.plot([low, high], [y, y], color=BLUE, lw=1.5, zorder=2)
-            ax.plot(value, y, "o", mfc=face, mec=BLUE, ms=6, zorder=3)
+            ax.plot(value, y, "o", mfc=face, mec=BLUE, ms=6, zorder=3, clip_on=False)
             ax.annotate(
                 figure_or(value),
                 (1, y),

@@ -99,7 +99,7 @@ def _people_sections(report: "AuditReport") -> list[Section]:
             figure = report.figures[f"counterfactuals by {attribute}, {model}"]
             alt = alt_of_counterfactuals(edits[model], attribute, model)
             pictures.append((model.capitalize(), embed(figure, alt)))
-        sections.append(Section(attribute, f"What tells {attribute} is edited", [], pictures))
+        sections.append(Section(attribute, f"Edits of what reveals {attribute}", [], pictures))
     return sections
 
 

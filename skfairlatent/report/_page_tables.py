@@ -119,7 +119,7 @@ def affected(table: pd.DataFrame, *, is_blind: bool) -> Table:
             if model == "after" and is_blind:
                 cells[-1] = Cell("0%", "by construction")
             rows.append([*cells, *(_decoded(row) if is_decoded else [])])
-        blocks.append(Block(f"What tells {attribute} is edited", rows))
+        blocks.append(Block(f"Edits of what reveals {attribute}", rows))
     columns = ["Model", "People", "Edit possible", "Median length", "Decision changes"]
     headings = []
     if is_decoded:

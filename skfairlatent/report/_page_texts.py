@@ -29,7 +29,10 @@ def about(report: "AuditReport") -> list[tuple[str, str]]:
     """Return what was audited, as names and values."""
     audited, model = report.facts["audit"], report.facts["model"]
     found = [
-        ("People", f"{audited['n_rows']:,}; taken to be ones that no model was trained on"),
+        (
+            "People",
+            f"{audited['n_rows']:,}; assumed not to be in the training data",
+        ),
         ("Decision on", audited["label"]),
         ("Groups by", joined(audited["attributes"])),
         ("Model after mitigation", ", ".join(model["steps"])),
@@ -78,10 +81,10 @@ def alt_of_scores(report: "AuditReport", attribute: str, model: str) -> str:
 
 
 def alt_of_counterfactuals(result: Counterfactuals, attribute: str, model: str) -> str:
-    """Return how many of the people shown are decided on otherwise."""
+    """Return for how many of the people shown the decision changes."""
     form = "Probabilities" if result.images is None else "Faces"
     return (
-        f"{form} of {len(result)} people {model} mitigation, as they are and with what tells "
+        f"{form} of {len(result)} people {model} mitigation, as they are and with what reveals "
         f"{attribute} edited. The decision changes for {int(result.changed.sum())} of them."
     )
 

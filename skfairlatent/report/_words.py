@@ -39,8 +39,8 @@ MINUS = "\N{MINUS SIGN}"
 MOST_NAMED = 8
 # Instead of what became of a gap, which else would read as a success.
 ALIKE = (
-    "The two gaps cannot be compared: a model that decides everybody alike has none, whatever the "
-    "groups."
+    "The two gaps cannot be compared: a model that gives everybody the same decision has no gap, "
+    "whatever the groups."
 )
 
 
@@ -68,7 +68,7 @@ METRICS = {
     "worst_group_accuracy": Metric(
         "Worst-group accuracy",
         1,
-        "The share of right decisions among people of one true label and one group, where that "
+        "The share of correct decisions among people of one true label and one group, where that "
         "share is smallest.",
     ),
 }
@@ -78,15 +78,15 @@ RATES = {
     "true_positive_rate": Metric(
         "True positive rate",
         1,
-        "Of the people whose true label is positive, the share decided so.",
+        "Among people whose true label is positive, the share with a positive decision.",
     ),
     "false_positive_rate": Metric(
         "False positive rate",
         0,
-        "Of the people whose true label is not positive, the share decided as if it were.",
+        "Among people whose true label is not positive, the share with a positive decision.",
     ),
     "selection_rate": Metric(
-        "Selection rate", 0, "Of all people, the share decided positively, rightly or wrongly."
+        "Selection rate", 0, "The share of all people with a positive decision, right or wrong."
     ),
 }
 
@@ -140,14 +140,13 @@ def summary(
     audit = facts["audit"]
     alike = _decided_alike(overall, audit["classes"])
     row = overall.loc["accuracy"]
-    stand_in = "a stand-in for a model before mitigation"
+    stand_in = "a stand-in for the model before mitigation"
     before = stand_in if audit["baseline"] is None else "the model before mitigation"
     texts = [_alike_in_short(alike)] if alike else []
     texts.append(
-        f"{audit['n_rows']:,} people were decided on by two models: {before}, and after it the "
-        "audited pipeline. Accuracy is "
-        f"{estimate(row, 'before')} before and {estimate(row, 'after')} after. In brackets are "
-        f"{audit['confidence']:.0%} intervals."
+        f"Two models made a decision for each of {audit['n_rows']:,} people: {before}, and the "
+        f"audited pipeline. Accuracy is {estimate(row, 'before')} before mitigation and "
+        f"{estimate(row, 'after')} after. Brackets hold {audit['confidence']:.0%} intervals."
     )
     metric = "equalized_odds_difference"
     for attribute in differences.index.unique("sensitive_feature"):
@@ -162,8 +161,9 @@ def summary(
         texts.append(" ".join(sentences))
     if warned:  # each begins with a word for what it is
         kinds = dict.fromkeys(text.partition(":")[0].lower() for text in warned)
+        found = "a problem" if len(kinds) == 1 else "problems"
         texts.append(
-            f"The latent is not all that it should be: {joined(list(kinds))}, see Limits."
+            f"The diagnostics found {found} in the latent: {joined(list(kinds))} (see Limits)."
         )
     return texts
 
@@ -182,7 +182,9 @@ def _decided_alike(overall: pd.DataFrame, classes: Sequence[str]) -> dict[str, s
 
 
 def _alike_in_short(alike: Mapping[str, str]) -> str:
-    texts = [f"{model} mitigation everybody is decided {label}" for model, label in alike.items()]
+    texts = [
+        f"{model} mitigation everybody gets the decision {label}" for model, label in alike.items()
+    ]
     text = joined(texts)
     return f"{text[0].upper()}{text[1:]}: a gap of 0 then says nothing."
 
@@ -192,29 +194,32 @@ def _verdict(row: pd.Series) -> str:
     if np.isnan(row["change"]):
         return f"The change cannot be measured on these rows. {row['note']}"
     if np.isnan(row["change_low"]):
-        return f"Whether the change, {change}, is chance cannot be told. {row['note']}"
+        return f"Whether the change, {change}, is due to chance cannot be said. {row['note']}"
     # Of what is printed beside it, and not of what was rounded away.
     if round(row["change_low"], 2) <= 0 <= round(row["change_high"], 2):
-        return f"The change, {change}, may be chance."
+        return f"The change, {change}, may be due to chance."
     became = "smaller" if row["change"] < 0 else "larger"
-    return f"It became {became}, by more than chance accounts for: {change}."
+    return f"It became {became}, by more than chance explains: {change}."
 
 
 def _edits_in_short(affected: pd.DataFrame, attribute: str, *, is_blind: bool) -> str:
     before, after = (affected.loc[(attribute, model)] for model in ("before", "after"))
     text = (
-        f"Where people can be moved along what tells groups by {attribute} apart, that changes "
-        f"the decision of {_reach(before, 'before')}"
+        f"Editing only what distinguishes groups by {attribute} changes {_reach(before, 'before')}"
     )
     if is_blind:
-        text += ". After, it cannot, as the classifier does not see what is edited"
+        text += (
+            ". After mitigation it can change none, because the classifier never sees the edited "
+            "part"
+        )
     else:
-        text += f" and of {_reach(after, 'after')}"
+        text += f" and {_reach(after, 'after')}"
     if after["decoded_rows"]:
         text += (
-            f". Decided on the decoded images of {after['decoded_rows']:.0f} people, it changes "
-            f"for {percent(before['decoded_share'])} before and {percent(after['decoded_share'])} "
-            f"after; {_regrouped(before, after)} of these images are then read as of another group"
+            f". On the decoded images of {after['decoded_rows']:.0f} people, it changes "
+            f"{percent(before['decoded_share'])} of decisions before and "
+            f"{percent(after['decoded_share'])} after; {_regrouped(before, after)} of these "
+            "images are then read as showing another group"
         )
     return f"{text}."
 
@@ -222,16 +227,16 @@ def _edits_in_short(affected: pd.DataFrame, attribute: str, *, is_blind: bool) -
 def _reach(row: pd.Series, model: str) -> str:
     """Return the share whose decision changes, how many were moved, and how far."""
     if not row["reached"]:
-        return f"{UNDEFINED} {model} (none of {row['rows']:,.0f} people could be moved)"
+        return f"nothing {model} (none of {row['rows']:,.0f} people could be edited)"
     parts = [
-        f"{row['reached']:,.0f} of {row['rows']:,.0f} people could be moved",
-        f"the median move is {figure_or(row['length'])} times the typical distance "
+        f"{row['reached']:,.0f} of {row['rows']:,.0f} people could be edited",
+        f"the median edit is {figure_or(row['length'])} times the typical distance "
         "between two people",
     ]
     if row["far"]:
         tail = ", so that this share says little" if 2 * row["far"] > row["reached"] else ""
-        parts.append(f"{row['far']:,.0f} went farther than twice that distance{tail}")
-    return f"{percent(row['share'])} {model} ({'; '.join(parts)})"
+        parts.append(f"{row['far']:,.0f} edits went farther than twice that distance{tail}")
+    return f"{percent(row['share'])} of decisions {model} ({'; '.join(parts)})"
 
 
 def small_groups(groups: Mapping[str, Mapping[str, int]]) -> list[str]:
@@ -244,8 +249,8 @@ def small_groups(groups: Mapping[str, Mapping[str, int]]) -> list[str]:
     more = len(named) - MOST_NAMED
     tail = f" and {more} more" if more > 0 else ""
     return [
-        f"Groups of fewer than {FEWEST_ROWS} people are left out of edits and probes, which have "
-        f"to learn from some people of a group and look at others: "
+        f"Groups of fewer than {FEWEST_ROWS} people are left out of edits and probes, which need "
+        f"people to learn from and others to be tested on: "
         f"{'; '.join(named[:MOST_NAMED])}{tail}. They count in the tables of rates."
     ] * bool(named)
 
@@ -259,37 +264,38 @@ def truth_of_edits(audit: Mapping[str, Any]) -> list[str]:
     """Return what has to be known to read the figures on edits rightly."""
     texts = [
         "Each edit moves a person's latent (the numbers that the model sees) in the direction in "
-        "which the groups differ, until a reader of the latent takes the person for a member of "
-        f"another group, with probability {audit['target_probability']:g} where that can be "
-        "reached. It starts from the group that the reader takes the person for, which is not "
-        "always the one recorded: whoever is misread is moved towards the own group. "
-        "Whether the decision then changes shows whether it rests on what tells the groups apart.",
-        "The length of an edit is 1 where it goes as far as two people typically lie apart (the "
-        "median). Edits much longer than that make a person unlike anyone: the latent then hardly "
-        "tells the groups apart, and what such edits change says little. People for whom no such "
-        "edit is possible are counted, and left out of the shares.",
+        "which the groups differ, until a classifier that guesses the group from the latent takes "
+        f"the person for a member of another group, with probability "
+        f"{audit['target_probability']:g} where that can be reached. The edit starts from the "
+        "group that is guessed, which is not always the one recorded: a person whose group is "
+        "guessed wrongly is moved towards their own. If the decision then changes, it depends on "
+        "what distinguishes the groups.",
+        "An edit of length 1 goes as far as the median distance between two people. Much longer "
+        "edits make a person unlike anybody else: the groups then hardly differ in the latent, "
+        "and what such edits change says little. People who cannot be edited are counted, but are "
+        "left out of the shares.",
     ]
     if audit["is_blind"]:
         texts.append(
             "In the audited pipeline this decision cannot change, by construction: the edit is "
-            "made in the sensitive block, and the classifier sees the label block only. So its 0% "
-            "is no measurement. The gaps above and the probes below say how well the blocks were "
-            "separated."
+            "made in the sensitive block, and the classifier sees the label block only. Its 0% is "
+            "therefore not a measurement. The gaps above and the probes below show how well the "
+            "blocks were separated."
         )
     if audit["can_decode"]:
         texts.append(
-            "What can be measured is the decision on the edited image: the latent is decoded, and "
-            "the image encoded again and decided on like a new one. The second half of the table "
-            "counts that. It also counts how often the image is then read as that of a member of "
-            "another group: where that is rare, the edit was lost on the way, and a decision that "
-            "stays says little."
+            "What can be measured is the decision on the edited image: the latent is decoded, the "
+            "image is encoded again, and a decision is made on it as on a new one. The second "
+            "half of the table counts these decisions. It also counts how often the image is then "
+            "read as showing a member of another group: where that is rare, the edit was lost in "
+            "decoding, and an unchanged decision says little."
         )
         if audit["noise"] is not None:
             texts.append(NOISES[audit["noise"]])
     else:
         texts.append(
-            "These rows cannot be turned back into images, so that decisions could not be checked "
-            "on anything but the latent."
+            "These rows cannot be decoded into images, so decisions were checked on the latent "
+            "only."
         )
     return texts
 
@@ -304,8 +310,8 @@ def limits(
     texts = [
         "This page reports measurements on the rows described under model and data. It does not "
         "certify the model, and says nothing about other people, places or times.",
-        "The rows are taken to be ones that neither model was trained on. The audit cannot check "
-        "that.",
+        "The rows are assumed to be ones that neither model was trained on. The audit cannot "
+        "check this.",
         "Labels are taken as they are. If they carry an unfair judgement, a model that repeats it "
         "equally accurately for all has no gap.",
         "Only the attributes named here were looked at, as they were recorded. Others may differ "
@@ -316,7 +322,7 @@ def limits(
         "the largest of several differences, so that chance alone makes it larger than 0, and "
         "more so with more or smaller groups.",
         "An edit shows what the model takes a group to look like. It is not what a person would "
-        "be like as a member of another group. It may move what tells of other attributes too.",
+        "be like as a member of another group. It may also change what reveals other attributes.",
     ]
     if audit["baseline"] is None and audit["untraced"]:
         texts.append(
@@ -329,12 +335,13 @@ def limits(
             f"No model before mitigation was given. In its place stands the pipeline's "
             f"classifier ({model['classifier']}), trained anew on the standardised embeddings of "
             f"the audited rows, in {audit['n_folds']} folds, each judged by a classifier that had "
-            "not seen it. It was trained on other rows than the pipeline, and on another number."
+            "not seen it. It was trained on different rows than the pipeline, and on a different "
+            "number of them."
         )
     texts += _unknown_groups(model["trained_on_groups"], facts["data"]["groups"], audit)
     left_out = small_groups(facts["data"]["too_small"])
     if audit["untraced"]:
-        left_out.append(f"{audit['untraced']} What needs that, such as edits, is left out.")
+        left_out.append(f"{audit['untraced']} Edits, which need this, are left out.")
     return [*texts, *left_out, *_small_groups(by_group), *warned]
 
 
