@@ -56,7 +56,7 @@ def reject_container(name: str, values: Any) -> None:
         return
     for kind, why, remedy in _UNSUITABLE:
         if isinstance(values, kind):
-            _refuse(name, values, why, remedy)
+            _refuse(name, values, why, _entry_of(values) or remedy)
     _reject_form(name, values)
     _reject_masked(name, values)
     if isinstance(values, list | tuple):
@@ -64,6 +64,18 @@ def reject_container(name: str, values: Any) -> None:
             _refuse(name, values, "of dictionaries", "pandas.DataFrame({})")
         for row in values:
             _reject_masked(name, row)
+
+
+def _entry_of(values: Any) -> str:
+    """Return the code that takes the rows out of a dictionary, as a network or a file gives them.
+
+    That is its first entry of two dimensions, or else of more; none if its entries are columns.
+    """
+    entries = values.items() if isinstance(values, Mapping) else ()
+    shapes = {key: getattr(entry, "shape", ()) for key, entry in entries}
+    deep = [key for key, shape in shapes.items() if len(shape) > 1]
+    first = min(deep, key=lambda key: len(shapes[key]), default=None)
+    return f"{{}}[{first!r}]" if deep else ""
 
 
 def is_table(values: Any) -> bool:

@@ -3,22 +3,26 @@
 __all__ = [
     "CHANNELS",
     "as_array",
+    "columns_of_objects",
     "first_of",
     "holds_images",
     "is_column",
     "is_encoded",
     "is_flat",
+    "is_image_path",
     "is_path",
     "is_picture",
     "items_of",
     "of_all",
+    "paths_in",
     "shape_of",
 ]
 
 import itertools
 import os
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
 from numbers import Number
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -30,6 +34,7 @@ from torch import Tensor
 from skfairlatent._containers import reject_container
 from skfairlatent._features import detach
 from skfairlatent.datasets import LazyImages
+from skfairlatent.datasets._store import IMAGE_SUFFIXES
 
 Shape: TypeAlias = tuple[int, ...]
 
@@ -57,7 +62,9 @@ def holds_images(X: Any) -> bool:
         last pooling gives them; a column of vectors; one image; none; a generator; a sparse
         tensor.
     """
-    _reject_what_is_no_collection(X)
+    _reject_one(X)
+    if not isinstance(X, list | tuple):  # whose rows are looked at below
+        reject_container("X", X)
     if is_column(X):
         return _column_holds_images(X)
     shape = shape_of(X)
@@ -69,10 +76,13 @@ def holds_images(X: Any) -> bool:
     if len(shape) == 3:
         raise ValueError(
             f"Found array with dim 3, of shape {shape}: embeddings have 2 dimensions and "
-            "images 4. Of one image pass X[np.newaxis], of grey ones X[..., np.newaxis]."
+            "images 4. Of one image pass X[np.newaxis], of grey ones X[..., np.newaxis], of "
+            "vectors for each token X.mean(1)."
         )
     if len(shape) == 2:
         _reject_table_of_objects(X)
+        if hasattr(X, "column_names") and not hasattr(X, "__array__"):
+            raise TypeError(f"X is of type {type(X).__name__}: pass X.to_pandas() instead.")
     if isinstance(X, Tensor) and X.layout != torch.strided:
         as_array(X, X)
     return len(shape) == 4
@@ -106,16 +116,41 @@ def is_column(X: Any) -> bool:
 
 
 def items_of(column: Any) -> list[Any]:
-    """Return what a column holds; of pyarrow as Python's own types."""
-    return column.to_pylist() if hasattr(column, "to_pylist") else list(column)
+    """Return what a column holds; of pyarrow and polars as Python's own types."""
+    for method in ("to_pylist", "to_list"):  # pyarrow's; that of polars and pandas
+        if hasattr(column, method):
+            return list(getattr(column, method)())
+    return list(column)
 
 
 def first_of(column: Any) -> Any:
     """Return the first thing in a column that is not missing; None if there is none."""
     rows = range(min(len(column), _LOOK_AHEAD))
     items = (column.iloc[i] if hasattr(column, "iloc") else column[i] for i in rows)
-    plain = (item.as_py() if hasattr(item, "as_py") else item for item in items)
-    return next(itertools.filterfalse(_is_missing, plain), None)
+    return next(itertools.filterfalse(_is_missing, map(_plain, items)), None)
+
+
+def _plain(item: Any) -> Any:
+    """Return what a column of pyarrow or polars holds as Python's own type."""
+    for method in ("as_py", "to_list"):
+        if hasattr(item, method):
+            return getattr(item, method)()
+    return item
+
+
+def paths_in(folder: Any) -> str:
+    """Return ", as" and the code that lists the images in a folder, or in the folders in it."""
+    for method, pattern in (("glob", "*"), ("rglob", "*/*")):
+        place = os.path.expanduser(folder)  # noqa: PTH111
+        files = itertools.islice(Path(place).glob(pattern), _LOOK_AHEAD)
+        if suffix := next((file.suffix for file in files if is_image_path(file)), None):
+            return f", as sorted(Path({place!r}).{method}('*{suffix}'))"
+    return ""
+
+
+def is_image_path(item: Any) -> bool:
+    """Tell whether this is a path with the suffix of an image."""
+    return is_path(item) and os.path.splitext(item)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122
 
 
 def of_all(X: Any, one: str) -> str:
@@ -151,9 +186,9 @@ def as_array(item: Any, X: Any, name: str = "X") -> npt.NDArray[Any]:
         ) from error
 
 
-def _reject_what_is_no_collection(X: Any) -> None:
-    if isinstance(X, Iterator):
-        reject_container("X", X)
+def _reject_one(X: Any) -> None:
+    if is_path(X) and os.path.isdir(os.path.expanduser(X)):  # noqa: PTH111, PTH112 - never raise
+        raise ValueError(f"X is a folder: pass the paths of the images in it{paths_in(X)}.")
     if is_path(X) or is_picture(X) or is_encoded(X):
         raise ValueError(
             "Expected 2D array or images, got one image: pass a list of them, as [X]."
@@ -168,6 +203,7 @@ def _column_holds_images(X: Any) -> bool:
     first = first_of(X)
     if is_path(first) or is_picture(first) or is_encoded(first):
         return True
+    _reject_row_with_image(X, first)
     shape = shape_of(first)
     if not shape:
         _reject_row(X, first)
@@ -191,18 +227,25 @@ def _reject_row(X: Any, first: Any) -> None:
         return  # one number a row, which scikit-learn tells
     if first is None:
         raise TypeError(f"X[0] is missing: {_ROW}; leave out rows without one.")
-    remedy = ""
-    parts = first.items() if isinstance(first, Mapping) else enumerate(_parts(first))
-    for key, part in parts:
-        if _is_image(part):
-            remedy = f", as {of_all(X, f'{{}}[{key!r}]')}"
-    if isinstance(first, Mapping) and not remedy:
+    if isinstance(first, Mapping):
+        if not isinstance(X, list | tuple):
+            raise TypeError("X holds a dictionary in each row: pass pandas.DataFrame(list(X)).")
         return  # a row of a table
+    remedy = f", as {of_all(X, '{}.read()')}" if hasattr(first, "read") else ""
     raise TypeError(f"X[0] is a {type(first).__name__}, and {_ROW}{remedy}.")
 
 
-def _parts(row: Any) -> list[Any] | tuple[Any, ...]:
-    return row if isinstance(row, list | tuple) else ()
+def _reject_row_with_image(X: Any, first: Any) -> None:
+    """Raise TypeError for images with something beside each, such as its label."""
+    parts: Iterable[tuple[Any, Any]] = ()
+    if isinstance(first, Mapping):
+        parts = first.items()
+    elif isinstance(first, list | tuple):
+        parts = enumerate(first)
+    for key, part in parts:
+        if _is_image(part) or is_image_path(part):
+            remedy = of_all(X, f"{{}}[{key!r}]")
+            raise TypeError(f"X[0] is a {type(first).__name__}, and {_ROW}, as {remedy}.")
 
 
 def _reject_vectors(X: Any, first: Any, shape: Shape) -> None:
@@ -217,11 +260,12 @@ def _reject_vectors(X: Any, first: Any, shape: Shape) -> None:
 
 def _reject_table_of_objects(X: Any) -> None:
     """Raise ValueError for a table with a column of images or of vectors."""
-    for code, column in _columns_of_objects(X):
+    for code, column in columns_of_objects(X):
         first = first_of(column)
         if isinstance(first, bytes):
             continue  # text, as far as a table tells
-        if _is_image(first) or (is_path(first) and not hasattr(X, "columns")):
+        of_table = hasattr(X, "columns") or hasattr(X, "column_names")
+        if _is_image(first) or (is_image_path(first) if of_table else is_path(first)):
             raise ValueError(f"X is a table, with images in a column: pass {code}.")
         if shape := shape_of(first):
             raise ValueError(
@@ -230,7 +274,7 @@ def _reject_table_of_objects(X: Any) -> None:
             )
 
 
-def _columns_of_objects(X: Any) -> Iterator[tuple[str, Any]]:
+def columns_of_objects(X: Any) -> Iterator[tuple[str, Any]]:
     """Give the columns of a table that may hold more than numbers, and the code to take each."""
     if isinstance(X, np.ndarray):
         if X.dtype.kind in "OUS" and X.shape[1] == 1:

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -106,6 +107,9 @@ FORMS = {
     "bytes": lambda _: pd.Series([png(image) for image in IMAGES]),
     "bytes of polars": lambda _: pl.Series([png(image) for image in IMAGES]),
     "arrays": lambda _: objects(list(IMAGES)),
+    "lists": lambda _: IMAGES.tolist(),
+    "arrays of polars": lambda _: pl.Series("image", IMAGES),
+    "lists of polars": lambda _: pl.Series(IMAGES.tolist()),
     "tensors": lambda _: list(torch.from_numpy(IMAGES.copy())),
     "tensor": lambda _: torch.from_numpy(IMAGES.copy()),
     "tensor of a graph": lambda _: torch.tensor(IMAGES / 255, requires_grad=True),
@@ -145,12 +149,12 @@ def test__numbers__are_no_images(X):
 
 def remedied(X, message):
     """Return what the code in a message makes of the X that brought it about."""
-    for start in re.finditer(r"(?:pass|as|Pass) (?=np|torch|X|\[|\()", message):
+    for start in re.finditer(r"(?:pass|as|Pass|by) (?=np|torch|X|\[|\(|sorted)", message):
         text = message[start.end() :]
         for end in range(len(text), 1, -1):
             with contextlib.suppress(SyntaxError):
                 code = compile(text[:end].rstrip(",. "), "", "eval")
-                names = {"X": X, "np": np, "torch": torch}
+                names = {"X": X, "np": np, "torch": torch, "Path": Path}
                 return eval(code, names)  # noqa: S307 - our own messages
     raise AssertionError(f"no code in {message!r}")
 
@@ -177,16 +181,21 @@ VECTORS = {
     "table of more": pd.DataFrame({"age": range(N), "embedding": list(POOLED)}),
     "table of polars": pl.DataFrame({"embedding": POOLED.tolist()}),
     "objects in a table": objects(list(POOLED))[:, None],
+    "output of a network": {
+        "last_hidden_state": torch.zeros(N, 2, 4),
+        "pooler_output": torch.from_numpy(POOLED),
+    },
+    "file of arrays": {"ids": np.arange(N), "embeddings": POOLED},
 }
 
 
 @pytest.mark.parametrize("X", VECTORS.values(), ids=VECTORS)
 def test__vectors__of_other_shapes_are_refused_with_what_to_pass(X):
     fair = FairLatentTransformer(**QUICK)
-    with pytest.raises(ValueError, match=r"pass (X|np|torch)") as error:
+    with pytest.raises((TypeError, ValueError), match=r"pass (X|np|torch)") as error:
         fair.fit(X, Y, sensitive_features=S)
     np.testing.assert_array_equal(np.asarray(remedied(X, str(error.value))), POOLED)
-    with pytest.raises(ValueError, match=r"not a valid set of images|pass np|pass torch"):
+    with pytest.raises((TypeError, ValueError), match=r"not a valid set|pass (X\[|np|torch)"):
         PixelFlattener().fit(X)
 
 
@@ -258,6 +267,45 @@ def test__bad_images__remedies_work_on_what_brought_them_about(X, encoder):
             call(X)
         encoded = encoder.transform(remedied(X, str(error.value)))
         assert encoded.shape == (N, 4)
+
+
+def test__samples__of_torchvision(encoder, paths):
+    samples = [(str(path), i % 2) for i, path in enumerate(paths)]
+    table = pd.DataFrame(samples, columns=["path", "label"])
+    for X in (samples, table, pl.DataFrame(table.to_dict("list"))):
+        with pytest.raises((TypeError, ValueError)) as error:
+            FairLatentTransformer(encoder, **QUICK).fit(X, Y, sensitive_features=S)
+        found = encoder.transform(remedied(X, str(error.value)))
+        np.testing.assert_array_equal(found, encoder.transform(IMAGES))
+
+
+@pytest.mark.parametrize("inner", ["", "cats"])
+def test__folder__is_no_image(inner, encoder, tmp_path):
+    (tmp_path / inner).mkdir(exist_ok=True)
+    for i, image in enumerate(IMAGES):
+        (tmp_path / inner / f"{i:02}.PNG").write_bytes(png(image))
+    (tmp_path / "labels.txt").write_text("cats")
+    model = FairLatentTransformer(encoder, **QUICK)
+    for X, call in (
+        (str(tmp_path), encoder.transform),
+        (tmp_path, lambda X: model.fit(X, Y, sensitive_features=S)),
+        ([tmp_path], encoder.transform),
+    ):
+        with pytest.raises((OSError, ValueError), match="is a folder: pass the paths") as error:
+            call(X)
+        files = remedied(X, str(error.value))
+        np.testing.assert_array_equal(encoder.transform(files), encoder.transform(IMAGES))
+
+
+@pytest.mark.parametrize("channels_first", [True, False])
+@pytest.mark.parametrize("form", [np.asarray, list, torch.tensor, lambda X: list(torch.tensor(X))])
+def test__feature_maps__are_pooled(channels_first, form, encoder):
+    maps = np.repeat(ROWS[:, :, None], 14, axis=2).reshape(N, 4, 2, 7)
+    maps = np.concatenate((maps, maps, maps), axis=1)
+    X = form(maps if channels_first else maps.transpose(0, 2, 3, 1))
+    with pytest.raises(ValueError, match="Features of a network become") as error:
+        encoder.transform(X)
+    np.testing.assert_allclose(remedied(X, str(error.value))[:, :4], ROWS, rtol=1e-5)
 
 
 @pytest.mark.parametrize("as_list", [False, True])

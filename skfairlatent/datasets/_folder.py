@@ -44,7 +44,7 @@ def load_image_folder(  # noqa: PLR0913 - one keyword for each independent choic
         The table, one row an image: a CSV file or a DataFrame. A column ``image_id``,
         ``file_name``, ``filename`` or ``image`` names the image, with or without its suffix; a
         column ``split`` is optional. The file is UTF-8, its fields are parted by commas,
-        semicolons or tabs, and it may be packed by gzip. By default ``attributes.csv`` or
+        semicolons or tabs, and it may be packed by gzip or zip. By default ``attributes.csv`` or
         ``metadata.csv`` in the folder, or beside the zip.
     split : str or sequence of str, default=None
         Keep the rows of these splits, compared as text: 1 and ``"1"`` are the same. Rows without

@@ -87,8 +87,11 @@ def opened(item: Any, name: str) -> Iterator[Any]:
             "PIL.Image.MAX_IMAGE_PIXELS if you trust it."
         ) from error
     except _UNREADABLE as error:
+        # Pillow shows the open file, whose address tells nobody anything.
+        is_unknown = isinstance(error, pillow().UnidentifiedImageError)
+        reason = "its format is unknown" if is_unknown else error
         raise ValueError(
-            f"{name} is not an image that Pillow can read ({error}): copy it again, or leave it "
+            f"{name} is not an image that Pillow can read ({reason}): copy it again, or leave it "
             "out."
         ) from error
 

@@ -13,7 +13,9 @@ from skfairlatent.datasets._zips import open_zip, read_member
 
 __all__ = ["ImageStore"]
 
-_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+IMAGE_SUFFIXES = frozenset(
+    {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+)
 _N_NAMED = 5
 
 
@@ -93,7 +95,7 @@ class ImageStore:
     def _known_name(self, name: str) -> str:
         """Return the name, without its suffix if only so it is known: PNG copies of JPEGs."""
         stem = PurePosixPath(name)
-        if name in self._by_name or stem.suffix.lower() not in _SUFFIXES:
+        if name in self._by_name or stem.suffix.lower() not in IMAGE_SUFFIXES:
             return name
         without = str(stem.with_suffix(""))
         return without if without in self._by_name else name
@@ -138,7 +140,7 @@ def _is_image(name: str) -> bool:
     path = PurePosixPath(name)
     # Archives made on a Mac carry a hidden twin of every file, which is no image.
     hidden = any(part.startswith((".", "__MACOSX")) for part in path.parts)
-    return path.suffix.lower() in _SUFFIXES and not hidden
+    return path.suffix.lower() in IMAGE_SUFFIXES and not hidden
 
 
 def _index_names(members: list[str]) -> dict[str, str | None]:
@@ -153,4 +155,4 @@ def _index_names(members: list[str]) -> dict[str, str | None]:
 
 
 def _suffixes() -> str:
-    return ", ".join(sorted(_SUFFIXES))
+    return ", ".join(sorted(IMAGE_SUFFIXES))

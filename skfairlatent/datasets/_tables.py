@@ -10,13 +10,14 @@ import re
 import zipfile
 import zlib
 from collections.abc import Callable, Collection, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from skfairlatent.datasets._files import Place, open_regular
-from skfairlatent.datasets._zips import read_member
+from skfairlatent.datasets._zips import open_zip, read_member
 
 __all__ = [
     "NAME_COLUMNS",
@@ -236,6 +237,8 @@ def _read_bytes(path: Place) -> bytes:
     name = repr(path.name)
     if isinstance(path, zipfile.Path):
         return read_member(path.root, path.at, name)
+    if path.suffix.lower() == ".zip":
+        return _read_only_member(path, name)
     unpack = _UNPACK.get(path.suffix.lower())
     with open_regular(path, name, limit=_MAX_BYTES) as file:
         try:
@@ -247,6 +250,15 @@ def _read_bytes(path: Place) -> bytes:
         msg = f"{name} unpacks to more than {_MAX_BYTES >> 20} MiB: no table is read that large."
         raise ValueError(msg)
     return data
+
+
+def _read_only_member(path: Path, name: str) -> bytes:
+    with open_zip(path) as archive:
+        members = [member for member in archive.namelist() if not member.startswith("__MACOSX/")]
+        if len(members) != 1:
+            msg = f"{name} holds {len(members)} files: unpack it and pass the table."
+            raise ValueError(msg)
+        return read_member(archive, members[0], name)
 
 
 def _delimiter(text: str) -> str:

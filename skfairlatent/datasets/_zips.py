@@ -34,12 +34,20 @@ def open_zip(path: Path) -> zipfile.ZipFile:
 
 @contextmanager
 def as_folder(path: Path) -> Iterator[Place]:
-    """Give a folder as it is, and a zip as the folder that it would unpack to."""
+    """Give a folder as it is, and a zip as the folder that it would unpack to.
+
+    If that holds one folder and nothing else, it is the one.
+    """
     if path.is_dir():
         yield path
         return
     with open_zip(path) as archive:
-        yield zipfile.Path(archive)
+        place = zipfile.Path(archive)
+        inner = [p for p in place.iterdir() if p.name != "__MACOSX" and p.name[:1] != "."]
+        while len(inner) == 1 and inner[0].is_dir():
+            place = inner[0]
+            inner = list(place.iterdir())
+        yield place
 
 
 def read_member(archive: zipfile.ZipFile, member: str, name: str) -> bytes:

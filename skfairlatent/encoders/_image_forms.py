@@ -8,11 +8,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from skfairlatent._containers import reject_container
 from skfairlatent._image_forms import (
     as_array,
+    columns_of_objects,
+    first_of,
     holds_images,
     is_column,
     is_encoded,
@@ -20,6 +24,8 @@ from skfairlatent._image_forms import (
     is_path,
     is_picture,
     items_of,
+    paths_in,
+    shape_of,
 )
 from skfairlatent.datasets import LazyImages
 from skfairlatent.encoders._pixels import check_shape, check_type
@@ -28,14 +34,13 @@ _FORMS = (
     "an array of shape (n, height, width, 3), a list or column of paths, arrays or PIL images, "
     "or LazyImages of skfairlatent.datasets"
 )
+_LONGEST = 200  # what is longer is no path, such as pixels in text
 
 
 def as_images(X: Any) -> npt.NDArray[Any] | LazyImages | list[Any]:
     """Return an array of four dimensions that can be pixels, lazy images, or a list."""
     if isinstance(X, LazyImages):
         return X
-    if is_path(X) or is_picture(X):
-        raise TypeError(f"X is one image: pass a list, as [{X!r}].")
     if is_column(X) and len(X) == 0:
         raise ValueError("X holds no images: pass one or more.")
     if not holds_images(X):
@@ -55,13 +60,20 @@ def as_images(X: Any) -> npt.NDArray[Any] | LazyImages | list[Any]:
 
 def _hint(X: Any) -> str:
     """Return what else may help whoever passed a table with paths."""
-    if isinstance(X, pd.DataFrame) and len(X.columns):
-        return f" Of a table with paths, pass their column, as X[{X.columns[0]!r}]."
+    for code, column in columns_of_objects(X):
+        first = first_of(column)
+        if is_path(first) or is_encoded(first):
+            return f" Of a table with paths, pass their column, as {code}."
     return ""
 
 
 def _found(item: Any) -> Any:
-    """Return where an image is, of a dictionary without bytes and of a path from ``~``."""
+    """Return where an image is, of a dictionary without bytes and of a path from ``~``.
+
+    Pixels in lists, as columns of arrays give them, become an array.
+    """
+    if isinstance(item, list) and len(shape_of(item)) == 3:
+        return np.asarray(item)
     if isinstance(item, Mapping) and item.get("bytes") is None and is_path(item.get("path")):
         item = item["path"]
     if is_path(item) and os.fspath(item)[:1] == "~":
@@ -95,16 +107,20 @@ def _check_path(row: int, path: str | os.PathLike[str]) -> None:
         mode = os.stat(path).st_mode  # noqa: PTH116 - 100,000 paths need not become objects
     except (OSError, ValueError) as error:  # ValueError: a null byte
         raise FileNotFoundError(
-            f"{name_of(row, path)} is no file that can be read ({error}): pass paths that are "
-            f"absolute, or relative to {str(Path.cwd())!r}."
+            f"{name_of(row, path)} is no file that can be read ({_reason(error)}): pass paths "
+            f"that are absolute, or relative to {str(Path.cwd())!r}."
         ) from error
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(
-            f"{name_of(row, path)} is a folder: pass the paths of the images in it, as "
-            f"sorted(Path({str(path)!r}).glob('*.jpg'))."
+            f"{name_of(row, path)} is a folder: pass the paths of the images in it"
+            f"{paths_in(path)}."
         )
     if not stat.S_ISREG(mode):  # reading a pipe may never end
         raise ValueError(f"{name_of(row, path)} is no regular file: pass paths of image files.")
+
+
+def _reason(error: OSError | ValueError) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
 def _check_encoded(row: int, item: Any) -> None:
@@ -124,6 +140,7 @@ def _check_array(row: int, item: Any, X: Any) -> None:
             "of shape (height, width, 3); leave out rows without an image."
         )
     name = f"X[{row}]"
+    reject_container(name, item)  # a masked array
     shape = tuple(item.shape)
     if len(shape) not in (2, 3) or is_flat(shape):
         raise ValueError(
@@ -141,8 +158,10 @@ def _check_sides(row: int, height: int, width: int) -> None:
 
 def name_of(row: int, item: Any) -> str:
     """Return what to call a row in a message, with its path if it is one."""
-    path = f" ({os.fspath(item)!r})" if is_path(item) else ""
-    return f"X[{row}]{path}"
+    if not is_path(item):
+        return f"X[{row}]"
+    path = os.fspath(item)
+    return f"X[{row}] ({path if len(path) <= _LONGEST else path[:_LONGEST] + '...'!r})"
 
 
 def describe(shape: tuple[int, ...]) -> str:

@@ -22,7 +22,15 @@ import numpy.typing as npt
 from torch import Tensor
 
 from skfairlatent._features import detach
-from skfairlatent._image_forms import CHANNELS, is_encoded, is_path, is_picture, of_all
+from skfairlatent._image_forms import (
+    CHANNELS,
+    first_of,
+    is_column,
+    is_encoded,
+    is_path,
+    is_picture,
+    of_all,
+)
 from skfairlatent.datasets._pictures import Pixels, opened, orientation, pillow, upright
 
 # What computing in float32 may add to an image in [0, 1].
@@ -76,9 +84,17 @@ def check_shape(item: Any, X: Any, name: str) -> None:
         )
     raise ValueError(
         f"{name} of shape {shape} has {channels} channels in its last axis: pass 3 (RGB), "
-        "4 (RGBA) or 1 (grey). Features of a network, of shape (n, channels, height, width), "
-        "become embeddings by X.mean((2, 3))."
+        f"4 (RGBA) or 1 (grey). Features of a network become embeddings by {_pooled(X, shape)}."
     )
+
+
+def _pooled(X: Any, shape: tuple[int, ...]) -> str:
+    """Return the code that takes the mean of features over height and width, the smaller axes."""
+    in_list = is_column(X)
+    axes = np.array([-2, -1] if shape[-1] <= shape[-3] else [-3, -2]) + len(shape)
+    rows = of_all(X, f"{{}}.mean(({axes[0]}, {axes[1]}))")
+    module = "torch" if in_list and isinstance(first_of(X), Tensor) else "np"
+    return f"{module}.stack({rows})" if in_list else rows
 
 
 def check_type(dtype: np.dtype[Any], X: Any, name: str) -> None:
@@ -168,8 +184,9 @@ def _check_range(
     least, most = stack.min(axis=axes), stack.max(axis=axes)
     bad = int(np.flatnonzero(~((least >= bounds[0]) & (most <= bounds[1])))[0])
     name, low, high = f"X[{rows[bad]}]", least[bad], most[bad]
-    if np.isnan(low):
-        raise ValueError(f"{name} holds NaN: leave the image out, or fill in its pixels.")
+    if not np.isfinite(low) or not np.isfinite(high):
+        what = "NaN" if np.isnan(low) else "infinity"
+        raise ValueError(f"{name} holds {what}: leave the image out, or fill in its pixels.")
     if stack.dtype.kind != "f":
         deep = f" Of 16 bits, pass {of_all(X, 'np.asarray({}) / 65535')}."
         raise ValueError(

@@ -97,17 +97,21 @@ def test__load_celeba__reads_the_official_files(make_celeba, official, as_zip):
     assert faces.split.tolist() == ["train", "valid", "test"]
 
 
-@pytest.mark.parametrize("zipped", ["nothing", "images", "all"])
+@pytest.mark.parametrize("zipped", ["nothing", "images", "all", "all in a folder"])
 def test__load_celeba__reads_the_files_of_kaggle(kaggle, zipped):
     place = kaggle
     if zipped != "nothing":
-        place = kaggle / ("archive.zip" if zipped == "all" else "img_align_celeba.zip")
+        is_all = zipped != "images"
+        place = kaggle / ("archive.zip" if is_all else "img_align_celeba.zip")
+        above = "celeba/images" if zipped == "all in a folder" else "."
         with zipfile.ZipFile(place, "w") as archive:
-            for path in kaggle.rglob("*.*" if zipped == "all" else "*.jpg"):
+            if above != ".":
+                archive.writestr("__MACOSX/._celeba", "")
+            for path in kaggle.rglob("*.*" if is_all else "*.jpg"):
                 if path != place:
-                    archive.write(path, path.relative_to(kaggle))
+                    archive.write(path, above / path.relative_to(kaggle))
                     path.unlink()
-    faces = load_celeba(place if zipped == "all" else kaggle)
+    faces = load_celeba(place if zipped not in ("nothing", "images") else kaggle)
     assert faces.images[:, 0, 0, 0].tolist() == [0, 10, 20]
     assert faces.frame.to_dict("list") == {
         "Male": [0, 1, 1],

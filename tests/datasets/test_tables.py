@@ -78,6 +78,15 @@ def test__read_text__can_be_read_once_it_is_saved_as_the_message_says(tmp_path):
     assert read_text(path) == TEXT
 
 
+def test__read_text__unpacks_a_zip_of_one_table(tmp_path):
+    table = pd.DataFrame({"a": [1]})
+    table.to_csv(tmp_path / "t.csv.zip", index=False)
+    assert read_text(tmp_path / "t.csv.zip") == "a\n1\n"
+    (tmp_path / "t.csv.zip").write_bytes(b"PK")
+    with pytest.raises(ValueError, match=r"t.csv.zip' cannot be read as a zip file"):
+        read_text(tmp_path / "t.csv.zip")
+
+
 def test__read_text__unpacks_gzip_within_bounds(tmp_path, monkeypatch):
     path = tmp_path / "t.csv.gz"
     path.write_bytes(gzip.compress(TEXT.encode()))
@@ -151,6 +160,10 @@ def test__load_image_folder__a_folder_or_an_archive_is_no_table(tmp_path, encode
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         archive.writestr("t.csv", TEXT)
+        archive.writestr("u.csv", TEXT)
     (tmp_path / "t.zip").write_bytes(buffer.getvalue())
-    with pytest.raises(ValueError, match=r"'t.zip' is not text.*unpack it if it is an archive"):
+    with pytest.raises(ValueError, match=r"'t.zip' holds 2 files: unpack it and pass the table"):
         load_image_folder(tmp_path, tmp_path / "t.zip")
+    (tmp_path / "t.tar").write_bytes(bytes(512))
+    with pytest.raises(ValueError, match=r"'t.tar' is not text.*unpack it if it is an archive"):
+        load_image_folder(tmp_path, tmp_path / "t.tar")

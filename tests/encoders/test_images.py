@@ -466,7 +466,7 @@ class TestBadArrays:
             (-0.5, np.float32, r"X\[4\] holds floats from -0.5 to .*pass \[?\([Xx] \+ 1\) / 2"),
             (-9.0, np.float32, r"X\[4\] holds floats from -9 to .*shift and scale"),
             (np.nan, np.float64, r"X\[4\] holds NaN: leave the image out"),
-            (np.inf, np.float64, r"X\[4\] holds floats from .* to inf"),
+            (np.inf, np.float64, r"X\[4\] holds infinity: leave the image out"),
             (256, np.int64, r"X\[4\] holds values from \d+ to 256: pass integers from 0 to 255"),
             (-1, np.int16, r"X\[4\] holds values from -1 to"),
         ],
@@ -505,9 +505,13 @@ class TestBadArrays:
             with pytest.raises(ValueError, match=message):
                 ImageSource(np.zeros(shape, dtype=np.uint8), size)
 
-    def test__image_source__asks_for_the_column_of_a_table(self):
-        table = pd.DataFrame({"path": ["a.png", "b.png"], "label": [0, 1]})
+    @pytest.mark.parametrize("library", [pd, pl])
+    def test__image_source__asks_for_the_column_of_a_table(self, library):
+        table = library.DataFrame({"label": [0, 1], "path": ["a", "b"]})
         with pytest.raises(ValueError, match=r"Of a table with paths, .* as X\['path'\]"):
+            ImageSource(table, 8)
+        table = library.DataFrame({"label": [0, 1], "path": ["a.png", "b.JPG"]})
+        with pytest.raises(ValueError, match=r"with images in a column: pass X\['path'\]"):
             ImageSource(table, 8)
 
     @pytest.mark.parametrize(
@@ -551,16 +555,16 @@ class TestBadArrays:
             ((), ValueError, "X holds no images"),
             (np.array([], dtype=object), ValueError, "X holds no images"),
             (pd.Series([], dtype=object), ValueError, "X holds no images"),
-            ("face.png", TypeError, r"X is one image: pass a list, as \['face.png'\]"),
-            (Path("face.png"), TypeError, "X is one image"),
-            (Image.new("RGB", (4, 4)), TypeError, "X is one image"),
+            ("face.png", ValueError, r"got one image: pass a list of them, as \[X\]"),
+            (Path("face.png"), ValueError, "got one image"),
+            (Image.new("RGB", (4, 4)), ValueError, "got one image"),
             (
                 None,
                 TypeError,
                 "X of type NoneType is not a valid set of images: pass",
             ),
             (iter(()), TypeError, r"X is of type tuple_iterator, .* pass list\(X\)"),
-            ({"a.png": 1}, TypeError, "X of type dict is not a valid set"),
+            ({"a.png": 1}, TypeError, "X is of type dict, which is not sliced row by row"),
             (
                 pd.DataFrame({"path": ["a"]}),
                 ValueError,
@@ -571,10 +575,13 @@ class TestBadArrays:
             (pd.Series(["a", None], dtype="string").iloc[1:], TypeError, r"X\[0\] is missing"),
             ([3], TypeError, "X of type list is not a valid set of images"),
             ([b""], ValueError, r"X\[0\] holds neither the bytes nor the path of an image"),
+            ([np.zeros((4, 4, 3)), [1]], TypeError, r"X\[1\] is a list, not an image"),
+            (np.ma.masked_less(np.ones((2, 4, 4, 3)), 2), ValueError, "X has 96 masked value"),
+            ([np.ma.masked_less(np.ones((4, 4, 3)), 2)], ValueError, r"X\[0\] has 48 masked"),
             (
-                [np.zeros((4, 4, 3)).tolist()],
-                TypeError,
-                r"X\[0\] is a list, not an image",
+                ["1 2 " * 999],
+                FileNotFoundError,
+                r"^X\[0\] \('.{203}'\) is no file .*name too long",
             ),
             ([torch.zeros(4, 4, 3).to_sparse()], TypeError, r"pass \[x\.to_dense\(\) for x in X"),
             (torch.zeros(2, 4, 4, 3).to_sparse(), TypeError, r"pass X\.to_dense\(\)"),
