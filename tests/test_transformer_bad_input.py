@@ -98,7 +98,7 @@ def test__fit__names_columns_that_are_not_numeric(refused, values):
 def test__fit__asks_for_the_column_of_a_table_of_paths(refused):
     _, y, s = make_rows()
     refused(
-        r"pass the column itself, X\['path'\]", pd.DataFrame({"path": ["a.png"] * N_ROWS}), y, s
+        r"with images in a column: pass X\['path'\]", pd.DataFrame({"path": ["a.png"] * N_ROWS}), y, s
     )
 
 
