@@ -97,9 +97,8 @@ def test__fit__names_columns_that_are_not_numeric(refused, values):
 
 def test__fit__asks_for_the_column_of_a_table_of_paths(refused):
     _, y, s = make_rows()
-    refused(
-        r"with images in a column: pass X\['path'\]", pd.DataFrame({"path": ["a.png"] * N_ROWS}), y, s
-    )
+    table = pd.DataFrame({"path": ["a.png"] * N_ROWS})
+    refused(r"with images in a column: pass X\['path'\]", table, y, s)
 
 
 def test__fit__advice_for_text_columns_works():
