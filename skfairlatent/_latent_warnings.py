@@ -48,7 +48,7 @@ def collapse_warnings(
         limits["full"] = blocks.loc["input", "effective_rank"]
     for block, name in (("label", "the label block"), ("full", "Z")):
         rank, limit = blocks.loc[block, "effective_rank"], limits[block]
-        if rank - 1 < RANK_SHARE * (limit - 1):
+        if limit >= 1 and rank - 1 < RANK_SHARE * (limit - 1):
             found.append(
                 f"Collapse: {name} has an effective rank of only {rank:.1f}, where "
                 f"{limit:.1f} is within reach. Raise lambda_eq or lambda_g, or lower lambda_di "

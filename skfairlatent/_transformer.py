@@ -263,7 +263,8 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         **{f"lambda_{term}": [Interval(Real, 0, None, closed="left")] for term in TERMS},
         "distance": [StrOptions(set(DISTANCES))],
         "output": [StrOptions({"label", "full"})],
-        "input_noise": [Interval(Real, 0, None, closed="left"), StrOptions({"auto"})],
+        # Multiplied in float32.
+        "input_noise": [Interval(Real, 0, 1e30, closed="both"), StrOptions({"auto"})],
         "max_iter": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "batch_size": [Interval(Integral, 2, None, closed="left")],
         "learning_rate_init": [Interval(Real, 0, None, closed="neither")],

@@ -112,6 +112,14 @@ def test__diagnose__warns_of_a_constant_label_block():
     assert len(found.warnings) == 1
 
 
+@pytest.mark.filterwarnings("ignore::skfairlatent.exceptions.FairLatentWarning")
+def test__diagnose__of_rows_that_are_all_alike_asks_for_no_rank_below_one():
+    _, y, group = separated_rows(n_rows=80)
+    found = diagnose(Selection(), np.ones((80, 3)), y, sensitive_features=group, random_state=0)
+    assert "is nearly constant" in found.warnings[0]
+    assert not any("0.0 is within reach" in text for text in found.warnings)
+
+
 def test__diagnose__warns_of_few_directions_in_the_label_block():
     X, y, group = separated_rows()
     noise = np.random.default_rng(0).normal(size=(len(X), 6))

@@ -676,6 +676,12 @@ def test__fit__warm_start_refuses_rows_of_another_scale():
     np.testing.assert_array_equal(model.latent(X), wanted)
 
 
+def test__fit__noise_that_float32_does_not_hold_is_refused():
+    X, y, s = make_rows()
+    with pytest.raises(ValueError, match=r"'input_noise' .* in the range \[0\.0, 1e\+30\]"):
+        quick(input_noise=1e39).fit(X, y, sensitive_features=s)
+
+
 @pytest.mark.parametrize("parameters", [{"input_noise": 1e6}, {"input_noise": 1e30}])
 def test__fit__warns_of_an_inverse_that_is_off(parameters):
     X, y, s = make_rows()

@@ -9,7 +9,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from skfairlatent._groups import SensitiveColumn, as_text, check_length, encode_columns
+from skfairlatent._groups import (
+    SensitiveColumn,
+    as_text,
+    check_length,
+    encode_columns,
+    reject_ids,
+)
 
 from ._scores import Affine, Floats, fit_affine, softmax_of
 
@@ -79,6 +85,7 @@ def find_attributes(
                 f"sensitive feature {name!r} has one value only ({column.values[0]!r}): nothing "
                 "tells its direction. Leave it out."
             )
+        reject_ids(f"sensitive feature {name!r}", len(column.values), len(Z))
         probe = fit_affine(Z, column.codes, len(column.values))
         found[name] = Attribute(name, list(column.values), probe, _means(Z, y, column))
     return found

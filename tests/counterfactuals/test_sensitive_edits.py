@@ -129,12 +129,16 @@ def test__no_sensitive_features__says_what_to_do(pipe, faces):
 
 
 @pytest.mark.parametrize(
-    ("rows", "message"),
-    [(slice(3), "rows and sensitive_features has 3"), (None, "one value only")],
+    ("change", "message"),
+    [
+        (lambda s: s[:3], "rows and sensitive_features has 3"),
+        (np.zeros_like, "one value only"),
+        (np.argsort, "sensitive feature 'sensitive_feature_0' has .* as an identifier has"),
+    ],
 )
-def test__bad_sensitive_features__are_named(pipe, faces, rows, message):
+def test__bad_sensitive_features__are_named(pipe, faces, change, message):
     X, y, s = faces
-    given = np.zeros(len(X)) if rows is None else np.asarray(s)[rows]
+    given = change(np.asarray(s))
     with pytest.raises(ValueError, match=message):
         CounterfactualExplainer(pipe).fit(X, y, sensitive_features=given)
 
