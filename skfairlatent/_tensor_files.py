@@ -40,7 +40,11 @@ def read_tensors(path: Path, remedy: str) -> tuple[dict[str, str], dict[str, Ten
     ------
     CheckpointError
         If it is no safetensors file.
+    OSError
+        If it cannot be opened.
     """
+    with path.open("rb"):  # safetensors says that a file does not exist that may not be read
+        pass
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118

@@ -243,6 +243,15 @@ def test__save__writes_tensors_and_json_only(saved):
     json.loads(header["state"], parse_constant=refuse)
 
 
+@pytest.mark.skipif(
+    os.name != "posix" or os.geteuid() == 0, reason="whoever runs this may read all files"
+)
+def test__load__says_that_a_file_may_not_be_read(saved):
+    saved.chmod(0)
+    with pytest.raises(PermissionError, match=r"Permission denied: .*model.safetensors"):
+        FairLatentTransformer.load(saved)
+
+
 def test__load__unpickles_nothing(saved, monkeypatch):
     def unpickle(*_, **__):
         pytest.fail("load unpickled something")
