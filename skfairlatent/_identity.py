@@ -22,7 +22,7 @@ N_PROBES = 3
 # where a feature is a small difference of large numbers, of the largest of all.
 TOLERANCE, FLOOR = 1e-3, 1e-5
 # The same where digests are equal already, so that half precision may be rounded otherwise.
-ROUGHLY = 0.05
+ROUGHLY, ROUGH_FLOOR = 0.05, 0.01
 _RANDOM = (
     np.random.RandomState,
     np.random.Generator,
@@ -183,17 +183,17 @@ def same_codes(codes: Codes, others: Codes | None) -> bool:
     """Tell whether two encoders make the same of the probes, up to what hardware adds."""
     if others is None or codes.shape != others.shape or not np.ptp(codes, axis=0).any():
         return False
-    return _are_near(codes, others, TOLERANCE)
+    return _are_near(codes, others, TOLERANCE, FLOOR)
 
 
 def alike_codes(codes: Codes, others: Codes) -> bool:
     """Tell whether two encoders that hold the same also compute alike, in whatever precision."""
-    return codes.shape == others.shape and _are_near(codes, others, ROUGHLY)
+    return codes.shape == others.shape and _are_near(codes, others, ROUGHLY, ROUGH_FLOOR)
 
 
-def _are_near(codes: Codes, others: Codes, tolerance: float) -> bool:
+def _are_near(codes: Codes, others: Codes, tolerance: float, floor: float) -> bool:
     sizes = np.abs(codes).max(axis=0)
-    return bool((np.abs(codes - others) <= tolerance * sizes + FLOOR * sizes.max()).all())
+    return bool((np.abs(codes - others) <= tolerance * sizes + floor * sizes.max()).all())
 
 
 def _probes(shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
