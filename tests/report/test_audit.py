@@ -144,8 +144,9 @@ def test__audit__of_a_table_compares_the_names_of_the_users_columns_only(binary,
     assert not any("feature names" in text for text in report.limits)
     with pytest.raises(ValueError, match="feature names should match"):
         audit(pipe, X[names[::-1]], binary.y, **given)
-    nameless = audit(pipe, binary.X, binary.y, **given)
-    assert any("feature names" in text for text in nameless.limits)
+    if is_given:
+        nameless = audit(pipe, binary.X, binary.y, **given)
+        assert any("feature names" in text for text in nameless.limits)
 
 
 def test__stand_in__judges_rows_that_it_has_not_seen(binary):
@@ -317,7 +318,7 @@ def test__noise__is_that_of_the_rows_asked_for():
 
 
 def test__noise__brings_images_back_from_what_a_pca_leaves_of_their_codes():
-    encoder = DiffAEEncoder()
+    encoder = DiffAEEncoder(n_steps=8)
     images = encoder.sample(3)
     codes = encoder.transform(images)
     pca = PCA(1).fit(codes)
@@ -425,7 +426,7 @@ def test__labels__equal_those_of_the_classifier_whatever_holds_them(binary):
 def test__baseline_and_rows_without_a_class_of_the_pipeline(multiclass):
     """What never occurs has no rates, and is drawn as undefined."""
     rows = (multiclass.y != "accept").to_numpy()
-    X, y, s = (each[rows] for each in (multiclass.X, multiclass.y, multiclass.s))
+    X, y, s = (each[rows] for each in (multiclass.X, multiclass.y, multiclass.s["sex"]))
     for baseline in (None, clone(multiclass.baseline).fit(X, y)):
         report = audit(multiclass.pipe, X, y, sensitive_features=s, baseline=baseline, **QUICK)
         rates = report.by_group.xs("true_positive_rate of accept", level="metric")
