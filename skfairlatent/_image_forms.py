@@ -190,8 +190,9 @@ def _reject_one(X: Any) -> None:
     if is_path(X) and os.path.isdir(os.path.expanduser(X)):  # noqa: PTH111, PTH112 - never raise
         raise ValueError(f"X is a folder: pass the paths of the images in it{paths_in(X)}.")
     if is_path(X) or is_picture(X) or is_encoded(X):
+        table = ", or of a table what is read from it, as pandas.read_csv(X)" if is_path(X) else ""
         raise ValueError(
-            "Expected 2D array or images, got one image: pass a list of them, as [X]."
+            f"Expected 2D array or images, got one image: pass a list of them, as [X]{table}."
         )
 
 

@@ -42,7 +42,7 @@ from skfairlatent._fitting import (
     auto_input_noise,
     fit_flow,
 )
-from skfairlatent._image_forms import holds_images
+from skfairlatent._image_forms import holds_images, is_column
 from skfairlatent._inference import largest_round_trip_error, map_rows
 from skfairlatent._objective import TERMS, LossWeights
 from skfairlatent._scaling import Standardizer, as_rows
@@ -590,6 +590,8 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         else:
             X = detach(X)
             reject_container("X", X)
+            if hasattr(X, "dtype") and is_column(X) and not hasattr(X, "iloc"):
+                X = np.asarray(X)  # a column of polars, whose values may be arrays
             reject_sparse(X)
             reject_columns_without_numbers(X)
         if reset:

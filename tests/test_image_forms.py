@@ -203,8 +203,9 @@ def test__vectors__in_a_column_that_is_an_array_are_taken():
     fair = FairLatentTransformer(**QUICK)
     X = POOLED.astype(np.float32)
     taken = fair.fit(pl.Series(X), Y, sensitive_features=S).transform(pl.Series(X))
-    expected = fair.fit(X, Y, sensitive_features=S).transform(X)
-    np.testing.assert_allclose(taken, expected, atol=1e-4)
+    fair.fit(X, Y, sensitive_features=S)
+    np.testing.assert_array_equal(taken, fair.transform(X))
+    np.testing.assert_array_equal(taken, fair.transform(pl.Series(X)))
 
 
 @pytest.mark.parametrize("shape", [(N, 1, 8, 3), (N, 8, 1, 3), (N, 3, 8, 1, 1), (N, 3, 1, 8)])
