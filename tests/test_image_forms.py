@@ -234,6 +234,7 @@ def test__every_entry__decides_alike(encoder):
 BAD_IMAGES = {
     "channels first": IMAGES.transpose(0, 3, 1, 2),
     "channels first, list": list(IMAGES.transpose(0, 3, 1, 2)),
+    "channels first, lists": IMAGES.transpose(0, 3, 1, 2).tolist(),
     "channels first, tensor": torch.from_numpy(IMAGES.transpose(0, 3, 1, 2).copy()),
     "channels first, tensors": list(torch.from_numpy(IMAGES.transpose(0, 3, 1, 2).copy())),
     "sparse": torch.from_numpy(IMAGES / 255).to_sparse(),

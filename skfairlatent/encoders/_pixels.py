@@ -78,9 +78,11 @@ def check_shape(item: Any, X: Any, name: str) -> None:
     if height in CHANNELS:
         axes = "(0, 2, 3, 1)" if len(shape) == 4 else "(1, 2, 0)"
         method = "permute" if isinstance(item, Tensor) else "transpose"
+        in_lists = is_column(X) and not hasattr(first_of(X), "shape")
+        row = "np.asarray({})" if in_lists else "{}"
         raise ValueError(
             f"{name} of shape {shape} has its channels first, and they must be last: pass "
-            f"{of_all(X, '{}.' + method + axes)}."
+            f"{of_all(X, f'{row}.{method}{axes}')}."
         )
     raise ValueError(
         f"{name} of shape {shape} has {channels} channels in its last axis: pass 3 (RGB), "
