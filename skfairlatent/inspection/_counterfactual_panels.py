@@ -11,12 +11,12 @@ import numpy.typing as npt
 
 from ._drawing import (
     BLUE,
-    DARK,
     GREY,
     LETTER,
     LIGHT,
     VERBATIM,
     VERMILION,
+    ink,
     plain_axes,
     set_titles,
 )
@@ -73,7 +73,7 @@ def draw_face(
             xytext=(0, -POINTS * LINE * (i + 0.4)),
             textcoords="offset points",
             va="top",
-            color=DARK,
+            color=ink(),
             fontsize="small",
             fontweight="bold" if is_changed else "normal",
             **VERBATIM,
@@ -114,7 +114,7 @@ def draw_probabilities(
             xytext=(7, 0),
             textcoords="offset points",
             va="center",
-            color=DARK,
+            color=ink(),
             fontsize="small",
             fontweight="bold" if reading.changed[row, edit + 1] else "normal",
             **VERBATIM,

@@ -16,6 +16,7 @@ __all__ = [
     "balanced_grid",
     "figure_or",
     "find_axes",
+    "ink",
     "largest_of",
     "plain_axes",
     "pyplot",
@@ -182,14 +183,20 @@ def plain_axes(ax: "Axes", hidden: Sequence[str] = ("top", "right")) -> None:
     ax.tick_params(color=LIGHT, labelsize="small")
 
 
+def ink() -> str:
+    """Return the colour of the user's text, which is seen on their background."""
+    return str(pyplot("ink").rcParams["text.color"])
+
+
 def set_titles(ax: "Axes", title: str, subtitle: str) -> None:
     """Write a title above the axes and, smaller, what it needs to be read rightly."""
-    ax.set_title(as_label(title), loc="left", fontsize="medium", pad=18, **VERBATIM)
+    size = float(pyplot("set_titles").rcParams["font.size"])
+    ax.set_title(as_label(title), loc="left", fontsize="medium", pad=1.8 * size, **VERBATIM)
     text = ax.annotate(
         as_label(subtitle),
         (0, 1),
         xycoords="axes fraction",
-        xytext=(0, 5),
+        xytext=(0, 0.5 * size),
         textcoords="offset points",
         color=GREY,
         fontsize="small",

@@ -14,13 +14,13 @@ from skfairlatent.selection import MostAccurateWithin, pareto_front
 
 from ._drawing import (
     BLUE,
-    DARK,
     GREEN,
     GREY,
     LIGHT,
     VERBATIM,
     VERMILION,
     find_axes,
+    ink,
     plain_axes,
     pyplot,
     set_titles,
@@ -372,7 +372,7 @@ class FairnessAccuracyDisplay:
             textcoords="axes fraction",
             ha="right" if is_right else "left",
             va="top",
-            color=DARK,
+            color=ink(),
             fontsize="small",
             **VERBATIM,
             arrowprops={

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from ._drawing import BLUE, DARK, GREY, LIGHT, PALE_BLUE, VERBATIM
+from ._drawing import BLUE, GREY, LIGHT, PALE_BLUE, VERBATIM, ink
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -46,7 +46,7 @@ def write_share(ax: "Axes", group: int, share: float, count: int) -> None:
         xytext=(6, 0),
         textcoords="offset points",
         va="bottom",
-        color=DARK if count >= FEWEST_ROWS else GREY,
+        color=ink() if count >= FEWEST_ROWS else GREY,
         fontsize="small",
         **VERBATIM,
     )

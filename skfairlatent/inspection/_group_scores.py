@@ -14,10 +14,10 @@ from skfairlatent._containers import reject_container, reject_other_order
 from skfairlatent._groups import check_length, cross_columns
 
 from ._drawing import (
-    DARK,
     VERBATIM,
     balanced_grid,
     find_axes,
+    ink,
     plain_axes,
     pyplot,
     set_titles,
@@ -351,7 +351,7 @@ class GroupScoresDisplay:
         ax.set(xlim=(edges[0], edges[-1]), ylim=(len(self.group_names) - 0.5, -0.95))
         ax.set_xlabel(shortened(self.score_name, NAME_WIDTH, 2), fontsize="small", **VERBATIM)
         if self.threshold is not None:
-            ax.axvline(self.threshold, color=DARK, lw=1, zorder=4)
+            ax.axvline(self.threshold, color=ink(), lw=1, zorder=4)
             ax.annotate(
                 f"≥ {self.threshold:g}",
                 (self.threshold, 1),
@@ -359,7 +359,7 @@ class GroupScoresDisplay:
                 xytext=(3, 0),
                 textcoords="offset points",
                 va="top",
-                color=DARK,
+                color=ink(),
                 fontsize="small",
                 **VERBATIM,
             )

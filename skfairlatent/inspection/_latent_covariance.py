@@ -13,7 +13,7 @@ from sklearn.utils import check_array
 from skfairlatent._containers import reject_container
 from skfairlatent._latent_step import latent_step
 
-from ._drawing import DARK, GREY, PALE_GREY, find_axes, pyplot
+from ._drawing import DARK, GREY, PALE_GREY, find_axes, ink, pyplot
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -302,7 +302,7 @@ class LatentCovarianceDisplay:
     def _write_summary(self, border: float) -> None:
         if self.ax_.get_window_extent().width / self.figure_.dpi < CORNER_WIDTH:
             lines = "\n".join(self._lines(": ", ", "))
-            self.ax_.set_xlabel(lines, color=DARK, fontsize="small", linespacing=1.3)
+            self.ax_.set_xlabel(lines, color=ink(), fontsize="small", linespacing=1.3)
             return
         self.ax_.text(
             border - 0.02,
@@ -310,7 +310,7 @@ class LatentCovarianceDisplay:
             "\n\n".join(self._lines("\n", "\n")),
             ha="right",
             va="top",
-            color=DARK,
+            color=ink(),
             fontsize="small",
             linespacing=1.3,
         )

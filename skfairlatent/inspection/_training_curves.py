@@ -13,11 +13,11 @@ from skfairlatent._latent_step import latent_step
 
 from ._drawing import (
     BLUE,
-    DARK,
     GREY,
     VERMILION,
     balanced_grid,
     find_axes,
+    ink,
     plain_axes,
     pyplot,
     set_titles,
@@ -240,7 +240,7 @@ class TrainingCurvesDisplay:
             textcoords="offset points",
             ha="right" if is_late else "left",
             va="top",
-            color=DARK,
+            color=ink(),
             fontsize="small",
         )
 

@@ -22,10 +22,10 @@ from skfairlatent.inspection import (
 )
 from skfairlatent.inspection._drawing import (
     BLUE,
-    DARK,
     LIGHT,
     VERBATIM,
     figure_or,
+    ink,
     largest_of,
     plain_axes,
     set_titles,
@@ -138,7 +138,7 @@ def _draw_metric(ax: Any, metric: str, table: pd.DataFrame) -> None:
                 xytext=(6, 0),
                 textcoords="offset points",
                 va="center",
-                color=DARK,
+                color=ink(),
                 fontsize="small",
             )
         ax.axhline(line + 0.5, color=LIGHT, lw=0.8)

@@ -201,3 +201,23 @@ def test__plot__leaves_the_global_style_alone():
         [0, 1] * 25, rng.random(50), sensitive_features=[0, 1] * 25
     )
     assert dict(plt.rcParams) == before
+
+
+@pytest.mark.parametrize("style", ["dark_background", {"font.size": 20}])
+def test__text__is_seen_on_a_dark_background_and_titles_do_not_overlap(style):
+    y, groups = np.arange(80) % 2, np.arange(80) // 2 % 2
+    with plt.style.context(style):
+        display = GroupScoresDisplay(y, np.linspace(0, 1, 80), y == 1, groups, threshold=0.5)
+        display.plot()
+        figure = display.figure_
+        figure.draw_without_rendering()
+        ax = figure.axes[0]
+        texts = [text for text in ax.texts if text.get_text().startswith(("≥", "0%"))]
+        assert texts
+        assert all(text.get_color() == plt.rcParams["text.color"] for text in texts)
+        title, subtitle = (
+            next(each for each in ax.findobj(Text) if each.get_text().startswith(begin))
+            for begin in ("true label", "share selected")
+        )
+        assert title.get_window_extent().y0 >= subtitle.get_window_extent().y1 - 1
+    plt.close(figure)
