@@ -152,7 +152,7 @@ def test__small_cells__have_a_value_and_say_why_it_has_no_interval(n_rows, size)
     why = f"No interval: in some draws a (label, group) cell of {size} is empty."
     assert row["note"] == found.loc["worst_group_accuracy", "note"] == why
     assert found.loc["demographic_parity_difference", "note"] == ""
-    assert _verdict(row).endswith(f"is chance cannot be told. {why}")
+    assert _verdict(row).endswith(f"is due to chance cannot be said. {why}")
 
 
 def test__small_groups__say_why_there_is_no_interval():
