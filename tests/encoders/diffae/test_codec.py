@@ -17,7 +17,8 @@ def relative_move(found, exact):
 
 
 def test__bfloat16__moves_codes_a_little_and_decodes(trained, pictures):
-    exact = trained.transform(pictures)
+    # Not by the encoder: on a processor that multiplies bfloat16 it may take that by itself.
+    exact = Codec(trained.model_.network, 8, CPU, "float32").encode(pictures)
     half = Codec(trained.model_.network, 8, CPU, "bfloat16")
     assert half.precision == "bfloat16"
     codes = half.encode(pictures)
