@@ -22,9 +22,15 @@ import pandas as pd
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_array
 
-from ._confusion import same_labels
-from ._containers import reject_container, reject_other_order
-from ._groups import check_length, cross_columns, encode_columns, reject_ids, unique_name
+from skfairlatent._confusion import same_labels
+from skfairlatent._containers import reject_container, reject_other_order
+from skfairlatent._groups import (
+    check_length,
+    cross_columns,
+    encode_columns,
+    reject_ids,
+    unique_name,
+)
 
 Floats: TypeAlias = npt.NDArray[np.floating[Any]]
 Codes: TypeAlias = npt.NDArray[np.int64]

@@ -17,10 +17,9 @@ from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.validation import has_fit_parameter
 
 from skfairlatent._device import own_random_state
+from skfairlatent._probe_data import Codes, Coding, Floats, HeldOut, ProbeData, gather_rows, scaler
 from skfairlatent._user_warnings import warn_user
-
-from ._probe_data import Codes, Coding, Floats, HeldOut, ProbeData, gather_rows, scaler
-from .exceptions import UndefinedMetricWarning
+from skfairlatent.exceptions import UndefinedMetricWarning
 
 MIN_TRAIN_ROWS = 2  # of every group within a label, or the probe has nothing to learn from
 MIN_TEST_ROWS = 1  # of every group within a label, or its recall is undefined

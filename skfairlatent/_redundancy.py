@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.utils import check_array
 
-from ._containers import reject_container
-from ._probe_data import within_range
+from skfairlatent._containers import reject_container
+from skfairlatent._probe_data import within_range
 
 
 def effective_rank(Z: Any) -> float:

@@ -20,16 +20,15 @@ from sklearn.utils import _safe_indexing, check_array
 
 from skfairlatent._containers import reject_container, reject_other_order
 from skfairlatent._device import own_random_state
+from skfairlatent._foreign_rows import describe_far_rows, describe_foreign_data, far_rows
+from skfairlatent._groups import check_length, encode_columns
+from skfairlatent._latent_step import latent_step
+from skfairlatent._latent_warnings import collapse_warnings, leakage_warnings, plateau_warnings
+from skfairlatent._probe_data import Floats, HeldOut, check_held_out, scaler
+from skfairlatent._probes import ProbeSettings, group_leakage, probe_scores, undefined_message
+from skfairlatent._redundancy import effective_rank, off_diagonal_mass
 from skfairlatent._user_warnings import warn_user
-
-from ._foreign_rows import describe_far_rows, describe_foreign_data, far_rows
-from ._groups import check_length, encode_columns
-from ._latent_step import latent_step
-from ._latent_warnings import collapse_warnings, leakage_warnings, plateau_warnings
-from ._probe_data import Floats, HeldOut, check_held_out, scaler
-from ._probes import ProbeSettings, group_leakage, probe_scores, undefined_message
-from ._redundancy import effective_rank, off_diagonal_mass
-from .exceptions import UndefinedMetricWarning
+from skfairlatent.exceptions import UndefinedMetricWarning
 
 _NAMES = "X", "y", "sensitive_features"
 _HELD_OUT_NAMES = "held_out[0]", "held_out[1]", "held_out[2]"

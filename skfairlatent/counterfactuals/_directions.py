@@ -16,8 +16,7 @@ from skfairlatent._groups import (
     encode_columns,
     reject_ids,
 )
-
-from ._scores import Affine, Floats, fit_affine, softmax_of
+from skfairlatent.counterfactuals._scores import Affine, Floats, fit_affine, softmax_of
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,8 @@ import numpy.typing as npt
 from scipy.special import logit
 
 from skfairlatent._confusion import class_positions
-
-from ._scores import Floats, Scores, as_affine, fit_affine
-from ._search import Terrain, unit_rows
+from skfairlatent.counterfactuals._scores import Floats, Scores, as_affine, fit_affine
+from skfairlatent.counterfactuals._search import Terrain, unit_rows
 
 Flags = npt.NDArray[np.bool_]
 

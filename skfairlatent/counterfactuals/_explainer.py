@@ -15,9 +15,8 @@ from skfairlatent._containers import reject_container, reject_other_order
 from skfairlatent._groups import check_length
 from skfairlatent._image_forms import holds_images
 from skfairlatent._user_warnings import warn_user
-
-from ._directions import Attribute, find_attributes
-from ._edits import (
+from skfairlatent.counterfactuals._directions import Attribute, find_attributes
+from skfairlatent.counterfactuals._edits import (
     SURROGATE_ROWS,
     Edits,
     Start,
@@ -28,10 +27,18 @@ from ._edits import (
     single_edits,
     spread,
 )
-from ._result import Counterfactuals, Reader, repeated
-from ._scores import Affine, Floats
-from ._search import Goal, Terrain, along_line, gradients, smallest_move, unit_rows, ways
-from ._space import find_space
+from skfairlatent.counterfactuals._result import Counterfactuals, Reader, repeated
+from skfairlatent.counterfactuals._scores import Affine, Floats
+from skfairlatent.counterfactuals._search import (
+    Goal,
+    Terrain,
+    along_line,
+    gradients,
+    smallest_move,
+    unit_rows,
+    ways,
+)
+from skfairlatent.counterfactuals._space import find_space
 
 Array = npt.NDArray[Any]
 Codes = npt.NDArray[np.intp]

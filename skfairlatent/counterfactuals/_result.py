@@ -14,11 +14,10 @@ from sklearn.utils import _safe_indexing, check_scalar
 
 from skfairlatent._groups import unique_name
 from skfairlatent._image_forms import holds_images
-
-from ._directions import Attribute
-from ._fidelity import warn_if_far
-from ._scores import Floats, Scores
-from ._space import Space
+from skfairlatent.counterfactuals._directions import Attribute
+from skfairlatent.counterfactuals._fidelity import warn_if_far
+from skfairlatent.counterfactuals._scores import Floats, Scores
+from skfairlatent.counterfactuals._space import Space
 
 Array = npt.NDArray[Any]
 

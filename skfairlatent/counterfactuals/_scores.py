@@ -13,8 +13,7 @@ from sklearn.base import is_regressor
 from sklearn.linear_model import LogisticRegression
 
 from skfairlatent._user_warnings import warn_user
-
-from ._names import nameless
+from skfairlatent.counterfactuals._names import nameless
 
 Floats = npt.NDArray[np.float64]
 

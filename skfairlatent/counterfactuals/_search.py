@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import logsumexp, softmax
 
-from ._scores import Affine, Floats, Function
+from skfairlatent.counterfactuals._scores import Affine, Floats, Function
 
 Codes = npt.NDArray[np.intp]
 

@@ -15,10 +15,9 @@ from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 from skfairlatent._containers import reject_container
 from skfairlatent._embedding import image_encoder
 from skfairlatent._latent_step import UntracedError, chain, steps_of
-
-from ._codec import ImageCodec
-from ._names import nameless
-from ._scores import Scores
+from skfairlatent.counterfactuals._codec import ImageCodec
+from skfairlatent.counterfactuals._names import nameless
+from skfairlatent.counterfactuals._scores import Scores
 
 Array = npt.NDArray[Any]
 

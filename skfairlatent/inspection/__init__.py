@@ -1,10 +1,10 @@
 """Displays in scikit-learn's style; they need ``pip install "skfairlatent[plot]"``."""
 
-from ._counterfactuals import CounterfactualDisplay
-from ._fairness_accuracy import FairnessAccuracyDisplay
-from ._group_scores import GroupScoresDisplay
-from ._latent_covariance import LatentCovarianceDisplay
-from ._training_curves import TrainingCurvesDisplay
+from skfairlatent.inspection._counterfactuals import CounterfactualDisplay
+from skfairlatent.inspection._fairness_accuracy import FairnessAccuracyDisplay
+from skfairlatent.inspection._group_scores import GroupScoresDisplay
+from skfairlatent.inspection._latent_covariance import LatentCovarianceDisplay
+from skfairlatent.inspection._training_curves import TrainingCurvesDisplay
 
 __all__ = [
     "CounterfactualDisplay",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from ._drawing import (
+from skfairlatent.inspection._drawing import (
     BLUE,
     GREY,
     LETTER,
@@ -20,7 +20,7 @@ from ._drawing import (
     plain_axes,
     set_titles,
 )
-from ._readings import Reading
+from skfairlatent.inspection._readings import Reading
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

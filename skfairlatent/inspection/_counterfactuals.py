@@ -10,10 +10,14 @@ import numpy.typing as npt
 from sklearn.utils import _safe_indexing
 
 from skfairlatent._image_forms import holds_images
-
-from ._counterfactual_panels import draw_face, draw_probabilities, face_size, panel_width
-from ._drawing import VERBATIM, balanced_grid, find_axes, pyplot, shortened
-from ._readings import make_readings
+from skfairlatent.inspection._counterfactual_panels import (
+    draw_face,
+    draw_probabilities,
+    face_size,
+    panel_width,
+)
+from skfairlatent.inspection._drawing import VERBATIM, balanced_grid, find_axes, pyplot, shortened
+from skfairlatent.inspection._readings import make_readings
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -10,9 +10,7 @@ import numpy.typing as npt
 
 from skfairlatent._user_warnings import warn_user
 from skfairlatent.exceptions import UndefinedMetricWarning
-from skfairlatent.selection import MostAccurateWithin, pareto_front
-
-from ._drawing import (
+from skfairlatent.inspection._drawing import (
     BLUE,
     GREEN,
     GREY,
@@ -27,6 +25,7 @@ from ._drawing import (
     shortened,
     write_undefined,
 )
+from skfairlatent.selection import MostAccurateWithin, pareto_front
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

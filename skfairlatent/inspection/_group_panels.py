@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from ._drawing import BLUE, GREY, LIGHT, PALE_BLUE, VERBATIM, ink
+from skfairlatent.inspection._drawing import BLUE, GREY, LIGHT, PALE_BLUE, VERBATIM, ink
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

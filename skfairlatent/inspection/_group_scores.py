@@ -12,8 +12,7 @@ from sklearn.utils.validation import column_or_1d
 from skfairlatent._confusion import class_positions
 from skfairlatent._containers import reject_container, reject_other_order
 from skfairlatent._groups import check_length, cross_columns
-
-from ._drawing import (
+from skfairlatent.inspection._drawing import (
     VERBATIM,
     balanced_grid,
     find_axes,
@@ -23,7 +22,7 @@ from ._drawing import (
     set_titles,
     shortened,
 )
-from ._group_panels import FEWEST_ROWS, draw_scores, write_share
+from skfairlatent.inspection._group_panels import FEWEST_ROWS, draw_scores, write_share
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

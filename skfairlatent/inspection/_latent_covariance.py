@@ -12,8 +12,7 @@ from sklearn.utils import check_array
 
 from skfairlatent._containers import reject_container
 from skfairlatent._latent_step import latent_step
-
-from ._drawing import DARK, GREY, PALE_GREY, find_axes, ink, pyplot
+from skfairlatent.inspection._drawing import DARK, GREY, PALE_GREY, find_axes, ink, pyplot
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

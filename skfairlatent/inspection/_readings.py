@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ._drawing import UNDEFINED, figure_or, shortened
+from skfairlatent.inspection._drawing import UNDEFINED, figure_or, shortened
 
 # Two values of which the second means that the thing named is there.
 YES_NO = (("0", "1"), ("False", "True"), ("no", "yes"))

@@ -10,8 +10,7 @@ import numpy as np
 import pandas as pd
 
 from skfairlatent._latent_step import latent_step
-
-from ._drawing import (
+from skfairlatent.inspection._drawing import (
     BLUE,
     GREY,
     VERMILION,

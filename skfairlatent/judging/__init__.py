@@ -1,9 +1,9 @@
 """What classifiers that had no part in training say of counterfactuals."""
 
-from ._clip import ClipJudge
-from ._compare import compare_judgements
-from ._judge import judge_edits
-from ._judgement import EditJudgement, Estimate, Verdict
+from skfairlatent.judging._clip import ClipJudge
+from skfairlatent.judging._compare import compare_judgements
+from skfairlatent.judging._judge import judge_edits
+from skfairlatent.judging._judgement import EditJudgement, Estimate, Verdict
 
 __all__ = [
     "ClipJudge",

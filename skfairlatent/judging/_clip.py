@@ -19,8 +19,7 @@ from skfairlatent._device import neutral_torch_state, resolve_device
 from skfairlatent.encoders._borrowing import borrowed
 from skfairlatent.encoders._chunks import map_chunks
 from skfairlatent.encoders._images import ImageSource
-
-from ._clip_files import ClipParts, find_folder, load_parts
+from skfairlatent.judging._clip_files import ClipParts, find_folder, load_parts
 
 Floats = npt.NDArray[np.float32]
 

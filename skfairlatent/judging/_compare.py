@@ -11,8 +11,7 @@ import pandas as pd
 
 from skfairlatent._user_warnings import warn_user
 from skfairlatent.exceptions import UndefinedMetricWarning
-
-from ._bootstrap import (
+from skfairlatent.judging._bootstrap import (
     MIN_SHIFT,
     Floats,
     Resampling,
@@ -20,7 +19,7 @@ from ._bootstrap import (
     interval_of,
     ratio_of,
 )
-from ._judgement import EditJudgement, Estimate
+from skfairlatent.judging._judgement import EditJudgement, Estimate
 
 
 def compare_judgements(

@@ -10,8 +10,7 @@ import numpy.typing as npt
 
 from skfairlatent._user_warnings import warn_user
 from skfairlatent.exceptions import UndefinedMetricWarning
-
-from ._bootstrap import (
+from skfairlatent.judging._bootstrap import (
     MIN_SHIFT,
     Floats,
     Resampling,
@@ -19,10 +18,10 @@ from ._bootstrap import (
     interval_of,
     ratio_of,
 )
-from ._direction import direction_of
-from ._judgement import EditJudgement, Estimate, Verdict
-from ._probabilities import Answers, ask, index_of
-from ._realism import distances, structural_similarities, typical_distance
+from skfairlatent.judging._direction import direction_of
+from skfairlatent.judging._judgement import EditJudgement, Estimate, Verdict
+from skfairlatent.judging._probabilities import Answers, ask, index_of
+from skfairlatent.judging._realism import distances, structural_similarities, typical_distance
 
 if TYPE_CHECKING:
     from skfairlatent.counterfactuals import Counterfactuals

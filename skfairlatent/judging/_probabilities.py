@@ -14,8 +14,7 @@ from sklearn.exceptions import NotFittedError
 from skfairlatent._confusion import class_positions
 from skfairlatent._groups import as_text
 from skfairlatent.encoders._chunks import map_chunks
-
-from ._bootstrap import Floats
+from skfairlatent.judging._bootstrap import Floats
 
 # Images that a judge is shown at a time: few enough for what it computes between.
 CHUNK = 512

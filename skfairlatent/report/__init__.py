@@ -1,6 +1,6 @@
 """The audit report: what a fair pipeline does, group by group, on a page for others to read."""
 
-from ._audit import audit
-from ._report import AuditReport
+from skfairlatent.report._audit import audit
+from skfairlatent.report._report import AuditReport
 
 __all__ = ["AuditReport", "audit"]

@@ -27,11 +27,16 @@ from skfairlatent.diagnostics import LatentDiagnostics, diagnose
 from skfairlatent.exceptions import FairLatentWarning
 from skfairlatent.inspection._drawing import as_label, pyplot
 from skfairlatent.judging._bootstrap import check_bootstrap
-
-from ._edits import Noise, affected_table, explain_folds, explain_others, shown_people
-from ._facts import data_facts, model_facts, version_facts
-from ._figures import draw_comparison, draw_models, draw_search
-from ._models import (
+from skfairlatent.report._edits import (
+    Noise,
+    affected_table,
+    explain_folds,
+    explain_others,
+    shown_people,
+)
+from skfairlatent.report._facts import data_facts, model_facts, version_facts
+from skfairlatent.report._figures import draw_comparison, draw_models, draw_search
+from skfairlatent.report._models import (
     N_FOLDS,
     Side,
     after_side,
@@ -44,11 +49,11 @@ from ._models import (
     whole_side,
     whole_stand_in,
 )
-from ._rates import resample
-from ._report import AuditReport
-from ._rows import AuditedRows, check_rows
-from ._tables import rate_tables
-from ._words import limits, small_groups, summary, title_of
+from skfairlatent.report._rates import resample
+from skfairlatent.report._report import AuditReport
+from skfairlatent.report._rows import AuditedRows, check_rows
+from skfairlatent.report._tables import rate_tables
+from skfairlatent.report._words import limits, small_groups, summary, title_of
 
 UNCONVERGED = "A classifier that was trained for this audit did not converge within its max_iter."
 NOISES = ("inverted", "zero")

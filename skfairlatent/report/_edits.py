@@ -27,10 +27,9 @@ from skfairlatent.counterfactuals._codec import ImageCodec
 from skfairlatent.counterfactuals._names import nameless
 from skfairlatent.counterfactuals._result import N_CORRECTIONS
 from skfairlatent.judging._realism import typical_distance
-
-from ._models import Side
-from ._moves import merged, to_another
-from ._rows import AuditedRows
+from skfairlatent.report._models import Side
+from skfairlatent.report._moves import merged, to_another
+from skfairlatent.report._rows import AuditedRows
 
 Array = npt.NDArray[Any]
 Rows = npt.NDArray[np.intp]

@@ -13,8 +13,7 @@ import pandas as pd
 from skfairlatent._embedding import encoder_fingerprint
 from skfairlatent._latent_step import UntracedError, steps_of
 from skfairlatent.inspection._drawing import as_label
-
-from ._rows import AuditedRows
+from skfairlatent.report._rows import AuditedRows
 
 PACKAGES = ("skfairlatent", "scikit-learn", "torch", "fairlearn", "numpy", "pandas")
 

@@ -32,11 +32,10 @@ from skfairlatent.inspection._drawing import (
     shortened,
 )
 from skfairlatent.inspection._group_scores import MOST_LABELS
-
-from ._models import Side
-from ._pictures import plain_style
-from ._rows import AuditedRows, Grouping
-from ._words import METRICS
+from skfairlatent.report._models import Side
+from skfairlatent.report._pictures import plain_style
+from skfairlatent.report._rows import AuditedRows, Grouping
+from skfairlatent.report._words import METRICS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

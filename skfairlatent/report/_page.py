@@ -8,9 +8,8 @@ import jinja2
 from markupsafe import Markup
 
 from skfairlatent.inspection._drawing import as_label
-
-from ._page_tables import Table, affected, gaps, probes, rates
-from ._page_texts import (
+from skfairlatent.report._page_tables import Table, affected, gaps, probes, rates
+from skfairlatent.report._page_texts import (
     about,
     alt_of_counterfactuals,
     alt_of_covariance,
@@ -21,11 +20,11 @@ from ._page_texts import (
     fact_tables,
     rate_meanings,
 )
-from ._pictures import Picture, embed
-from ._words import METRICS, truth_of_edits
+from skfairlatent.report._pictures import Picture, embed
+from skfairlatent.report._words import METRICS, truth_of_edits
 
 if TYPE_CHECKING:
-    from ._report import AuditReport
+    from skfairlatent.report._report import AuditReport
 
 TEMPLATE = "audit.html.j2"
 MODELS = ("before", "after")

@@ -9,9 +9,8 @@ import numpy as np
 import pandas as pd
 
 from skfairlatent.diagnostics import LatentDiagnostics
-
-from ._edits import FAR
-from ._words import METRICS, RATES, estimate, percent
+from skfairlatent.report._edits import FAR
+from skfairlatent.report._words import METRICS, RATES, estimate, percent
 
 NOTHING = "\N{EN DASH}"
 MODELS = ("before", "after")

@@ -17,12 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 from skfairlatent.counterfactuals import Counterfactuals
 from skfairlatent.inspection._drawing import figure_or
-
-from ._page_tables import Block, Cell, Table
-from ._words import METRICS, RATES, Metric, estimate, joined
+from skfairlatent.report._page_tables import Block, Cell, Table
+from skfairlatent.report._words import METRICS, RATES, Metric, estimate, joined
 
 if TYPE_CHECKING:
-    from ._report import AuditReport
+    from skfairlatent.report._report import AuditReport
 
 
 def about(report: "AuditReport") -> list[tuple[str, str]]:

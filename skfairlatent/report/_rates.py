@@ -10,8 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from skfairlatent._confusion import GroupCounts
-
-from ._rows import Grouping
+from skfairlatent.report._rows import Grouping
 
 Codes = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]

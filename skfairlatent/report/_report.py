@@ -16,8 +16,7 @@ from skfairlatent._writing import replace_file
 from skfairlatent.counterfactuals import Counterfactuals
 from skfairlatent.diagnostics import LatentDiagnostics
 from skfairlatent.inspection._drawing import as_label
-
-from ._plain import as_plain
+from skfairlatent.report._plain import as_plain
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -134,7 +133,7 @@ class AuditReport:
 
     def to_html(self) -> str:
         """Return the page as text."""
-        from ._page import render  # noqa: PLC0415 - jinja2 is needed for pages only
+        from skfairlatent.report._page import render  # noqa: PLC0415 - jinja2 is needed for pages only
 
         return render(self)
 

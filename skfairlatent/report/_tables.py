@@ -9,9 +9,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from skfairlatent.judging._bootstrap import interval_of
-
-from ._rates import Decisions, difference_draws, group_draws, group_sources
-from ._rows import Grouping
+from skfairlatent.report._rates import Decisions, difference_draws, group_draws, group_sources
+from skfairlatent.report._rows import Grouping
 
 MODELS = ("before", "after")
 COLUMNS = ["before", "before_low", "before_high", "after", "after_low", "after_high"]

@@ -21,8 +21,7 @@ import numpy as np
 import pandas as pd
 
 from skfairlatent.inspection._drawing import UNDEFINED, figure_or
-
-from ._rows import FEWEST_ROWS
+from skfairlatent.report._rows import FEWEST_ROWS
 
 # What a diffusion autoencoder decodes from, and what follows from it.
 NOISES = {
