@@ -31,8 +31,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from skfairlatent._containers import reject_container
-from skfairlatent._features import detach
+from skfairlatent._validation.containers import reject_container
+from skfairlatent._validation.features import detach
 from skfairlatent.datasets import LazyImages
 from skfairlatent.datasets._store import IMAGE_SUFFIXES
 

@@ -20,8 +20,8 @@ from sklearn.exceptions import NotFittedError
 from torch import Tensor
 
 from skfairlatent._embedding import encoder_fingerprint, is_same_encoder, probe_codes
-from skfairlatent._tensor_files import digest_of, read_tensors
-from skfairlatent._writing import replace_file
+from skfairlatent._files.tensors import digest_of, read_tensors
+from skfairlatent._files.writing import replace_file
 from skfairlatent.exceptions import CheckpointError
 from skfairlatent.flows import Glow
 

@@ -18,9 +18,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from skfairlatent import _persistence
-from skfairlatent._containers import reject_container, reject_other_order
 from skfairlatent._device import neutral_torch_state, own_random_state, resolve_device
-from skfairlatent._distances import DISTANCES
 from skfairlatent._embedding import (
     check_encoder,
     decode_embeddings,
@@ -29,29 +27,31 @@ from skfairlatent._embedding import (
     encoder_twin,
     image_shape,
 )
-from skfairlatent._features import (
+from skfairlatent._files.writing import require_folder
+from skfairlatent._image_forms import holds_images, is_column
+from skfairlatent._inference import largest_round_trip_error, map_rows
+from skfairlatent._scaling import Standardizer, as_rows
+from skfairlatent._training.distances import DISTANCES
+from skfairlatent._training.fit import (
+    FitSettings,
+    auto_hidden_features,
+    auto_input_noise,
+    fit_flow,
+)
+from skfairlatent._training.objective import TERMS, LossWeights
+from skfairlatent._user_warnings import warn_user
+from skfairlatent._validation.annotations import (
+    Annotations,
+    encode_annotations,
+)
+from skfairlatent._validation.containers import reject_container, reject_other_order
+from skfairlatent._validation.features import (
     detach,
     reject_columns_without_numbers,
     reject_far_latents,
     reject_sparse,
     warn_about_many_columns,
 )
-from skfairlatent._fitting import (
-    FitSettings,
-    auto_hidden_features,
-    auto_input_noise,
-    fit_flow,
-)
-from skfairlatent._image_forms import holds_images, is_column
-from skfairlatent._inference import largest_round_trip_error, map_rows
-from skfairlatent._objective import TERMS, LossWeights
-from skfairlatent._scaling import Standardizer, as_rows
-from skfairlatent._user_warnings import warn_user
-from skfairlatent._validation import (
-    Annotations,
-    encode_annotations,
-)
-from skfairlatent._writing import require_folder
 from skfairlatent.flows import Glow
 
 # n_label_components="auto": so many features of the label block for each class boundary.

@@ -15,9 +15,9 @@ import pandas as pd
 from sklearn.model_selection import StratifiedKFold
 from sklearn.utils import check_scalar
 
-from skfairlatent._containers import reject_other_order
-from skfairlatent._groups import check_length, cross_columns, reject_ids
 from skfairlatent._user_warnings import warn_user
+from skfairlatent._validation.containers import reject_other_order
+from skfairlatent._validation.groups import check_length, cross_columns, reject_ids
 
 # A gap of exactly the bound must pass although 0.3 - 0.1 > 0.2 in floating point.
 _ROUNDING = 1e-9

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from skfairlatent._replay import Replayed
+from skfairlatent._training.cuda_graphs import Replayed
 
 # Triton asks for it on import: without a GPU its interpreter runs the kernels.
 if not torch.cuda.is_available():

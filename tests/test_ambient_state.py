@@ -10,8 +10,8 @@ from torch import nn
 from skfairlatent import FairLatentTransformer
 from skfairlatent.counterfactuals import CounterfactualExplainer
 from skfairlatent.encoders import DiffAEConfig, DiffAEEncoder, DiffAETraining, TorchEncoder
-from skfairlatent.encoders.diffae._first_weights import random_network
-from skfairlatent.encoders.diffae._write_weights import write_weights
+from skfairlatent.encoders.diffae._training.first_weights import random_network
+from skfairlatent.encoders.diffae._weights.write import write_weights
 
 N_ROWS, SIZE = 80, 8
 CONFIG = DiffAEConfig(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from skfairlatent._batches import CellSampler, rows_per_cell
+from skfairlatent._training.batches import CellSampler, rows_per_cell
 
 COUNTS = [40, 7, 3, 1]
 CELLS = np.random.default_rng(0).permutation(np.repeat(np.arange(4), COUNTS))

@@ -9,8 +9,8 @@ import sys
 import pytest
 import torch
 
-from skfairlatent._checkpoint import FORMAT, Checkpoint
-from skfairlatent._tensor_files import pack
+from skfairlatent._files.tensors import pack
+from skfairlatent._training.checkpoint import FORMAT, Checkpoint
 from skfairlatent.exceptions import CheckpointError, FairLatentError, FairLatentWarning
 
 STATE = {
@@ -120,7 +120,7 @@ def test__enter__equal_fits_at_the_same_time_have_files_of_their_own(tmp_path):
 
 def test__enter__a_killed_process_holds_nothing(tmp_path):
     code = (
-        "import os, sys; from skfairlatent._checkpoint import Checkpoint\n"
+        "import os, sys; from skfairlatent._training.checkpoint import Checkpoint\n"
         "with Checkpoint(sys.argv[1], 'a') as c: c.write({'seed': 3}); os._exit(9)"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)  # noqa: S603

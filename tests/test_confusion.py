@@ -5,8 +5,8 @@ import pandas as pd
 import polars as pl
 import pytest
 
-from skfairlatent._confusion import class_positions
-from skfairlatent._probe_data import gather_rows
+from skfairlatent.diagnostics._probe_rows import gather_rows
+from skfairlatent.metrics._group_counts import class_positions
 
 ZERO_ONE = [0, 1, 1]
 HOLDERS = {

@@ -11,8 +11,8 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from skfairlatent import FairLatentTransformer
-from skfairlatent._latent_warnings import plateau_warnings
 from skfairlatent.diagnostics import diagnose
+from skfairlatent.diagnostics._advice import plateau_warnings
 from skfairlatent.exceptions import FairLatentWarning, UndefinedMetricWarning
 
 CHANCE_TOLERANCE = 0.06  # three standard errors of the smallest scored cell, rounded up

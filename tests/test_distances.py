@@ -5,14 +5,14 @@ import math
 import pytest
 import torch
 
-from skfairlatent._distances import (
+from skfairlatent._training.distances import (
     DISTANCES,
     contrastive,
     energy,
     moment,
     sliced_wasserstein,
 )
-from skfairlatent._layout import CellLayout
+from skfairlatent._training.layout import CellLayout
 
 # Sums of a few dozen float32 numbers, and the small constant in each denominator.
 ROUNDING = 1e-5

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from skfairlatent import FairLatentTransformer, _fitting
-from skfairlatent._training import Trainer
+from skfairlatent import FairLatentTransformer
+from skfairlatent._training import fit as _fitting
+from skfairlatent._training.loop import Trainer
 from skfairlatent.flows import Glow
 
 PARAMETERS = {

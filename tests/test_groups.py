@@ -7,8 +7,8 @@ import pandas as pd
 import polars as pl
 import pytest
 
-from skfairlatent._containers import reject_other_order
-from skfairlatent._groups import cross_columns, encode_columns
+from skfairlatent._validation.containers import reject_other_order
+from skfairlatent._validation.groups import cross_columns, encode_columns
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skfairlatent import FairLatentTransformer
-from skfairlatent._latent_step import UntracedError, chain, latent_step, steps_of
+from skfairlatent._find_transformer import UntracedError, chain, latent_step, steps_of
 from skfairlatent.counterfactuals import CounterfactualExplainer
 from skfairlatent.diagnostics import diagnose
 from skfairlatent.report import audit

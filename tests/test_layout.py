@@ -2,7 +2,7 @@
 
 import torch
 
-from skfairlatent._layout import CellLayout
+from skfairlatent._training.layout import CellLayout
 
 # Labels 0, 0, 0, 1, 1, 2; the third cell has a single row, the last label a single group.
 LAYOUT = CellLayout(

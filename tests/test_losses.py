@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from skfairlatent._losses import (
+from skfairlatent._training.losses import (
     covariance,
     density_loss,
     equal_variance_loss,

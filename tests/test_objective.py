@@ -9,15 +9,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from skfairlatent._device import Generators
-from skfairlatent._distances import DISTANCES
-from skfairlatent._layout import CellLayout
-from skfairlatent._losses import (
+from skfairlatent._training.distances import DISTANCES
+from skfairlatent._training.layout import CellLayout
+from skfairlatent._training.losses import (
     covariance,
     density_loss,
     equal_variance_loss,
     redundancy_loss,
 )
-from skfairlatent._objective import TERMS, LossWeights, Objective
+from skfairlatent._training.objective import TERMS, LossWeights, Objective
 
 ROWS = 4
 LABELS = torch.tensor([[0], [0], [1], [1]])

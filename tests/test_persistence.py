@@ -21,7 +21,7 @@ from sklearn.base import clone
 from sklearn.decomposition import PCA
 
 from skfairlatent import FairLatentTransformer, _persistence
-from skfairlatent._tensor_files import digest_of
+from skfairlatent._files.tensors import digest_of
 from skfairlatent.exceptions import CheckpointError
 
 N_ROWS, N_FEATURES = 80, 6

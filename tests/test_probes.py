@@ -4,8 +4,8 @@ import pytest
 from sklearn.neighbors import KNeighborsClassifier
 from threadpoolctl import threadpool_limits
 
-from skfairlatent._probes import _fit_balanced
 from skfairlatent.diagnostics import group_leakage
+from skfairlatent.diagnostics._probes import _fit_balanced
 from skfairlatent.exceptions import UndefinedMetricWarning
 
 N_ROWS = 3_000

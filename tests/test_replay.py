@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from skfairlatent._replay import N_EAGER_CALLS, Recorded, Replayed
+from skfairlatent._training.cuda_graphs import N_EAGER_CALLS, Recorded, Replayed
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from skfairlatent._device import Generators
-from skfairlatent._layout import CellLayout
-from skfairlatent._objective import LossWeights, Objective
-from skfairlatent._optimizer import MAX_GRADIENT_NORM
-from skfairlatent._replay import N_EAGER_CALLS, Replayed
-from skfairlatent._step import TrainingStep
+from skfairlatent._training.cuda_graphs import N_EAGER_CALLS, Replayed
+from skfairlatent._training.layout import CellLayout
+from skfairlatent._training.objective import LossWeights, Objective
+from skfairlatent._training.optimizer import MAX_GRADIENT_NORM
+from skfairlatent._training.step import TrainingStep
 from skfairlatent.flows import Glow
 
 N_FEATURES = 4
@@ -77,7 +77,7 @@ class TestStep:
         assert losses[-1] < losses[0] - 0.5
 
     def test__step__returns_the_terms_before_its_update(self, monkeypatch):
-        monkeypatch.setattr("skfairlatent._step.autocast_dtype", lambda _: None)
+        monkeypatch.setattr("skfairlatent._training.step.autocast_dtype", lambda _: None)
         step = make_step()
         before = step.terms(all_rows(step), step.data)
         torch.testing.assert_close(step(all_rows(step)), before)
@@ -153,7 +153,7 @@ class TestStep:
 class TestMixedPrecision:
     @staticmethod
     def _losses(monkeypatch, dtype):
-        monkeypatch.setattr("skfairlatent._step.autocast_dtype", lambda _: dtype)
+        monkeypatch.setattr("skfairlatent._training.step.autocast_dtype", lambda _: dtype)
         step = make_step()
         losses = train(step, 40)
         assert weights(step).dtype == torch.float32
@@ -171,7 +171,9 @@ class TestMixedPrecision:
     def test__terms__are_always_in_full_precision(self, monkeypatch):
         terms = []
         for dtype in (None, torch.bfloat16):
-            monkeypatch.setattr("skfairlatent._step.autocast_dtype", lambda _, dtype=dtype: dtype)
+            monkeypatch.setattr(
+                "skfairlatent._training.step.autocast_dtype", lambda _, dtype=dtype: dtype
+            )
             step = make_step()
             terms.append(step.terms(all_rows(step), step.data))
         assert torch.equal(*terms)
@@ -282,7 +284,7 @@ class TestGraph:
 
     @pytest.mark.gpu
     def test__graph__on_a_gpu_trains_as_eager_steps_do(self, monkeypatch):
-        monkeypatch.setattr("skfairlatent._step.autocast_dtype", lambda _: None)
+        monkeypatch.setattr("skfairlatent._training.step.autocast_dtype", lambda _: None)
         recorded = make_step("cuda")
         found = train(recorded, 12)
         assert recorded._replayed.is_recorded

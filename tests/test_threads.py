@@ -15,9 +15,9 @@ from sklearn.pipeline import Pipeline
 from torch import nn
 
 from skfairlatent import FairLatentTransformer
-from skfairlatent._step import TrainingStep
+from skfairlatent._training.step import TrainingStep
 from skfairlatent.encoders import DiffAEConfig, DiffAEEncoder, DiffAETraining, TorchEncoder
-from skfairlatent.encoders.diffae._step import DiffusionStep
+from skfairlatent.encoders.diffae._training.step import DiffusionStep
 
 N_ROWS, SIZE = 120, 8
 # Threads, and how often each computes: without care, one time in two shows a difference.

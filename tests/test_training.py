@@ -14,12 +14,12 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline
 
 from skfairlatent import FairLatentTransformer
-from skfairlatent._batches import CellSampler
 from skfairlatent._device import Generators
-from skfairlatent._layout import CellLayout
-from skfairlatent._objective import TERMS, LossWeights, Objective
-from skfairlatent._step import TrainingStep
-from skfairlatent._training import RECOVERY_FACTOR, WARM_UP, Trainer, TrainingConfig
+from skfairlatent._training.batches import CellSampler
+from skfairlatent._training.layout import CellLayout
+from skfairlatent._training.loop import RECOVERY_FACTOR, WARM_UP, Trainer, TrainingConfig
+from skfairlatent._training.objective import TERMS, LossWeights, Objective
+from skfairlatent._training.step import TrainingStep
 from skfairlatent.exceptions import CheckpointError, FairLatentWarning, TrainingDivergedError
 from skfairlatent.flows import Glow
 
@@ -604,7 +604,7 @@ class TestGpu:
         assert torch.equal(torch.cuda.get_rng_state(), state)
 
     def test__fit__on_a_gpu_trains_about_as_on_a_cpu(self, data, monkeypatch):
-        monkeypatch.setattr("skfairlatent._step.autocast_dtype", lambda _: None)
+        monkeypatch.setattr("skfairlatent._training.step.autocast_dtype", lambda _: None)
         parameters = self.PARAMETERS | {"input_noise": 0.0}
         on_gpu = fitted(data, **parameters)
         on_cpu = fitted(data, **(parameters | {"device": "cpu"}))

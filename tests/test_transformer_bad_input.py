@@ -16,8 +16,9 @@ from scipy import sparse
 from sklearn import compose, pipeline, preprocessing
 from sklearn.exceptions import NotFittedError
 
-from skfairlatent import FairLatentTransformer, _features, _transformer
-from skfairlatent._validation import encode_annotations
+from skfairlatent import FairLatentTransformer, _transformer
+from skfairlatent._validation import features as _features
+from skfairlatent._validation.annotations import encode_annotations
 from skfairlatent.exceptions import FairLatentWarning
 
 N_ROWS, N_FEATURES = 96, 6

@@ -9,8 +9,8 @@ import threading
 
 import pytest
 
-from skfairlatent import _writing
-from skfairlatent._writing import replace_file, require_folder
+from skfairlatent._files import writing as _writing
+from skfairlatent._files.writing import replace_file, require_folder
 
 NOT_POSIX = os.name != "posix"
 

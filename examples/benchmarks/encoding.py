@@ -36,10 +36,10 @@ from torch import nn
 from train_faces64 import CONFIG
 
 from skfairlatent.encoders import OFFICIAL_CONFIGS, DiffAEEncoder
-from skfairlatent.encoders.diffae import _fused
 from skfairlatent.encoders.diffae._codec import Codec
 from skfairlatent.encoders.diffae._model import channels_last
-from skfairlatent.encoders.diffae._networks import SemanticEncoder
+from skfairlatent.encoders.diffae._networks import fused
+from skfairlatent.encoders.diffae._networks.networks import SemanticEncoder
 
 CONFIGS = {
     "faces64": CONFIG,
@@ -82,7 +82,7 @@ def convolution_inputs(encoder, images):
 
     hooks = [m.register_forward_hook(keep) for m in encoder.modules() if isinstance(m, nn.Conv2d)]
     # At inference on CUDA most are not called as layers.
-    with mock.patch.object(_fused, "inferring", return_value=False):
+    with mock.patch.object(fused, "inferring", return_value=False):
         encoder(images)
     for hook in hooks:
         hook.remove()

@@ -26,7 +26,7 @@ from sklearn.metrics import accuracy_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skfairlatent._tensor_files import pack
+from skfairlatent._files.tensors import pack
 from skfairlatent.datasets import load_embeddings, load_image_folder
 from skfairlatent.encoders import DiffAEEncoder
 

@@ -35,12 +35,12 @@ from flow_peers import PEERS
 
 from skfairlatent import FairLatentTransformer
 from skfairlatent._device import Generators, autocast_dtype
-from skfairlatent._fitting import WIDEST
-from skfairlatent._layout import CellLayout
-from skfairlatent._losses import density_loss
-from skfairlatent._objective import LossWeights, Objective
-from skfairlatent._optimizer import MAX_GRADIENT_NORM
-from skfairlatent._step import TrainingStep
+from skfairlatent._training.fit import WIDEST
+from skfairlatent._training.layout import CellLayout
+from skfairlatent._training.losses import density_loss
+from skfairlatent._training.objective import LossWeights, Objective
+from skfairlatent._training.optimizer import MAX_GRADIENT_NORM
+from skfairlatent._training.step import TrainingStep
 from skfairlatent.datasets import load_embeddings
 from skfairlatent.flows import Glow
 

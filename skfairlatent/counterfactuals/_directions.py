@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from skfairlatent._groups import (
+from skfairlatent._validation.groups import (
     SensitiveColumn,
     as_text,
     check_length,

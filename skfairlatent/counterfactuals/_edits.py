@@ -20,9 +20,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import logit
 
-from skfairlatent._confusion import class_positions
 from skfairlatent.counterfactuals._scores import Floats, Scores, as_affine, fit_affine
 from skfairlatent.counterfactuals._search import Terrain, unit_rows
+from skfairlatent.metrics._group_counts import class_positions
 
 Flags = npt.NDArray[np.bool_]
 

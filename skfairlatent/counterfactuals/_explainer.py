@@ -10,11 +10,10 @@ import numpy.typing as npt
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
-from skfairlatent._confusion import class_positions
-from skfairlatent._containers import reject_container, reject_other_order
-from skfairlatent._groups import check_length
 from skfairlatent._image_forms import holds_images
 from skfairlatent._user_warnings import warn_user
+from skfairlatent._validation.containers import reject_container, reject_other_order
+from skfairlatent._validation.groups import check_length
 from skfairlatent.counterfactuals._directions import Attribute, find_attributes
 from skfairlatent.counterfactuals._edits import (
     SURROGATE_ROWS,
@@ -39,6 +38,7 @@ from skfairlatent.counterfactuals._search import (
     ways,
 )
 from skfairlatent.counterfactuals._space import find_space
+from skfairlatent.metrics._group_counts import class_positions
 
 Array = npt.NDArray[Any]
 Codes = npt.NDArray[np.intp]

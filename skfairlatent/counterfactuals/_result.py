@@ -12,8 +12,8 @@ import numpy.typing as npt
 import pandas as pd
 from sklearn.utils import _safe_indexing, check_scalar
 
-from skfairlatent._groups import unique_name
 from skfairlatent._image_forms import holds_images
+from skfairlatent._validation.groups import unique_name
 from skfairlatent.counterfactuals._directions import Attribute
 from skfairlatent.counterfactuals._fidelity import warn_if_far
 from skfairlatent.counterfactuals._scores import Floats, Scores

@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from skfairlatent._containers import reject_container
 from skfairlatent._image_forms import (
     as_array,
     columns_of_objects,
@@ -27,6 +26,7 @@ from skfairlatent._image_forms import (
     paths_in,
     shape_of,
 )
+from skfairlatent._validation.containers import reject_container
 from skfairlatent.datasets import LazyImages
 from skfairlatent.encoders._pixels import check_shape, check_type
 

@@ -12,9 +12,9 @@ import joblib
 import numpy as np
 import numpy.typing as npt
 
-from skfairlatent._features import detach
 from skfairlatent._image_forms import is_picture, of_all
 from skfairlatent._user_warnings import UserLine
+from skfairlatent._validation.features import detach
 from skfairlatent.datasets import LazyImages
 from skfairlatent.datasets._pictures import open_pixels, pillow
 from skfairlatent.encoders._image_forms import as_images, check_items, describe, name_of

@@ -21,7 +21,6 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from skfairlatent._features import detach
 from skfairlatent._image_forms import (
     CHANNELS,
     first_of,
@@ -31,6 +30,7 @@ from skfairlatent._image_forms import (
     is_picture,
     of_all,
 )
+from skfairlatent._validation.features import detach
 from skfairlatent.datasets._pictures import Pixels, opened, orientation, pillow, upright
 
 # What computing in float32 may add to an image in [0, 1].

@@ -9,9 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.utils.validation import column_or_1d
 
-from skfairlatent._confusion import class_positions
-from skfairlatent._containers import reject_container, reject_other_order
-from skfairlatent._groups import check_length, cross_columns
+from skfairlatent._validation.containers import reject_container, reject_other_order
+from skfairlatent._validation.groups import check_length, cross_columns
 from skfairlatent.inspection._drawing import (
     VERBATIM,
     balanced_grid,
@@ -23,6 +22,7 @@ from skfairlatent.inspection._drawing import (
     shortened,
 )
 from skfairlatent.inspection._group_panels import FEWEST_ROWS, draw_scores, write_share
+from skfairlatent.metrics._group_counts import class_positions
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -10,8 +10,8 @@ import numpy.typing as npt
 import pandas as pd
 from sklearn.utils import check_array
 
-from skfairlatent._containers import reject_container
-from skfairlatent._latent_step import latent_step
+from skfairlatent._find_transformer import latent_step
+from skfairlatent._validation.containers import reject_container
 from skfairlatent.inspection._drawing import DARK, GREY, PALE_GREY, find_axes, ink, pyplot
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import pandas as pd
 
-from skfairlatent._latent_step import latent_step
+from skfairlatent._find_transformer import latent_step
 from skfairlatent.inspection._drawing import (
     BLUE,
     GREY,

@@ -9,9 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from skfairlatent._user_warnings import warn_user
-from skfairlatent.exceptions import UndefinedMetricWarning
-from skfairlatent.judging._bootstrap import (
+from skfairlatent._bootstrap import (
     MIN_SHIFT,
     Floats,
     Resampling,
@@ -19,6 +17,8 @@ from skfairlatent.judging._bootstrap import (
     interval_of,
     ratio_of,
 )
+from skfairlatent._user_warnings import warn_user
+from skfairlatent.exceptions import UndefinedMetricWarning
 from skfairlatent.judging._judgement import EditJudgement, Estimate
 
 

@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from skfairlatent._user_warnings import warn_user
-from skfairlatent.exceptions import UndefinedMetricWarning
-from skfairlatent.judging._bootstrap import (
+from skfairlatent._bootstrap import (
     MIN_SHIFT,
     Floats,
     Resampling,
@@ -18,6 +16,8 @@ from skfairlatent.judging._bootstrap import (
     interval_of,
     ratio_of,
 )
+from skfairlatent._user_warnings import warn_user
+from skfairlatent.exceptions import UndefinedMetricWarning
 from skfairlatent.judging._direction import direction_of
 from skfairlatent.judging._judgement import EditJudgement, Estimate, Verdict
 from skfairlatent.judging._probabilities import Answers, ask, index_of

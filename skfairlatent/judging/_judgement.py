@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from skfairlatent.judging._bootstrap import Floats
+from skfairlatent._bootstrap import Floats
 
 Flags = npt.NDArray[np.bool_]
 

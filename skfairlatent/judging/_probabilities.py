@@ -11,10 +11,10 @@ import numpy.typing as npt
 import torch
 from sklearn.exceptions import NotFittedError
 
-from skfairlatent._confusion import class_positions
-from skfairlatent._groups import as_text
+from skfairlatent._bootstrap import Floats
+from skfairlatent._validation.groups import as_text
 from skfairlatent.encoders._chunks import map_chunks
-from skfairlatent.judging._bootstrap import Floats
+from skfairlatent.metrics._group_counts import class_positions
 
 # Images that a judge is shown at a time: few enough for what it computes between.
 CHUNK = 512

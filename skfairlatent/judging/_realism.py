@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial.distance import pdist
 
-from skfairlatent.judging._bootstrap import Floats
+from skfairlatent._bootstrap import Floats
 
 # Rows between which distances are taken to find the typical one.
 MAX_ROWS = 500

@@ -14,10 +14,10 @@ import pandas as pd
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import _safe_indexing
 
-from skfairlatent._confusion import class_positions
+from skfairlatent._bootstrap import check_bootstrap
 from skfairlatent._device import own_random_state
+from skfairlatent._find_transformer import UntracedError, chain
 from skfairlatent._image_forms import holds_images
-from skfairlatent._latent_step import UntracedError, chain
 from skfairlatent._user_warnings import warn_user
 from skfairlatent.counterfactuals import Counterfactuals
 from skfairlatent.counterfactuals._names import nameless
@@ -26,7 +26,7 @@ from skfairlatent.counterfactuals._space import Space, find_space
 from skfairlatent.diagnostics import LatentDiagnostics, diagnose
 from skfairlatent.exceptions import FairLatentWarning
 from skfairlatent.inspection._drawing import as_label, pyplot
-from skfairlatent.judging._bootstrap import check_bootstrap
+from skfairlatent.metrics._group_counts import class_positions
 from skfairlatent.report._edits import (
     Noise,
     affected_table,

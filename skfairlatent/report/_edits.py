@@ -20,13 +20,13 @@ import pandas as pd
 from scipy.stats import binomtest
 from sklearn.utils import _safe_indexing
 
-from skfairlatent._confusion import class_positions
 from skfairlatent._image_forms import holds_images
 from skfairlatent.counterfactuals import CounterfactualExplainer, Counterfactuals
 from skfairlatent.counterfactuals._codec import ImageCodec
 from skfairlatent.counterfactuals._names import nameless
 from skfairlatent.counterfactuals._result import N_CORRECTIONS
 from skfairlatent.judging._realism import typical_distance
+from skfairlatent.metrics._group_counts import class_positions
 from skfairlatent.report._models import Side
 from skfairlatent.report._moves import merged, to_another
 from skfairlatent.report._rows import AuditedRows

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from skfairlatent._embedding import encoder_fingerprint
-from skfairlatent._latent_step import UntracedError, steps_of
+from skfairlatent._find_transformer import UntracedError, steps_of
 from skfairlatent.inspection._drawing import as_label
 from skfairlatent.report._rows import AuditedRows
 

@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from skfairlatent._confusion import class_positions
 from skfairlatent.counterfactuals import Counterfactuals
 from skfairlatent.counterfactuals._names import nameless
 from skfairlatent.inspection import (
@@ -32,6 +31,7 @@ from skfairlatent.inspection._drawing import (
     shortened,
 )
 from skfairlatent.inspection._group_scores import MOST_LABELS
+from skfairlatent.metrics._group_counts import class_positions
 from skfairlatent.report._models import Side
 from skfairlatent.report._pictures import plain_style
 from skfairlatent.report._rows import AuditedRows, Grouping

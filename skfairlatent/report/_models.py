@@ -33,13 +33,13 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import check_is_fitted
 
-from skfairlatent._confusion import class_positions
+from skfairlatent._find_transformer import transformers_of
 from skfairlatent._image_forms import holds_images
-from skfairlatent._latent_step import transformers_of
-from skfairlatent._probe_data import scaler
 from skfairlatent.counterfactuals._codec import ImageCodec
 from skfairlatent.counterfactuals._scores import Scores
 from skfairlatent.counterfactuals._space import Space, find_space
+from skfairlatent.diagnostics._probe_rows import scaler
+from skfairlatent.metrics._group_counts import class_positions
 
 Array = npt.NDArray[Any]
 Codes = npt.NDArray[np.int64]

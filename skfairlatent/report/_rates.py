@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from skfairlatent._confusion import GroupCounts
+from skfairlatent.metrics._group_counts import GroupCounts
 from skfairlatent.report._rows import Grouping
 
 Codes = npt.NDArray[np.int64]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from skfairlatent._writing import replace_file
+from skfairlatent._files.writing import replace_file
 from skfairlatent.counterfactuals import Counterfactuals
 from skfairlatent.diagnostics import LatentDiagnostics
 from skfairlatent.inspection._drawing import as_label

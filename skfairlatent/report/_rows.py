@@ -10,11 +10,11 @@ import numpy.typing as npt
 import pandas as pd
 from sklearn.utils.validation import column_or_1d
 
-from skfairlatent._confusion import class_positions
-from skfairlatent._containers import missing_rows, reject_container, reject_other_order
-from skfairlatent._groups import cross_columns, encode_columns, unique_name
 from skfairlatent._image_forms import holds_images
+from skfairlatent._validation.containers import missing_rows, reject_container, reject_other_order
+from skfairlatent._validation.groups import cross_columns, encode_columns, unique_name
 from skfairlatent.inspection._drawing import as_label
+from skfairlatent.metrics._group_counts import class_positions
 
 Array = npt.NDArray[Any]
 

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from skfairlatent.judging._bootstrap import interval_of
+from skfairlatent._bootstrap import interval_of
 from skfairlatent.report._rates import Decisions, difference_draws, group_draws, group_sources
 from skfairlatent.report._rows import Grouping
 

@@ -21,10 +21,10 @@ from skfairlatent.encoders._chunks import map_chunks
 from skfairlatent.encoders._images import ImageSource
 from skfairlatent.encoders.diffae._codec import PRECISIONS, Codec
 from skfairlatent.encoders.diffae._config import DiffAEConfig
-from skfairlatent.encoders.diffae._fitting import fit_network
 from skfairlatent.encoders.diffae._model import Model, load_model
-from skfairlatent.encoders.diffae._options import DiffAETraining
-from skfairlatent.encoders.diffae._solvers import SOLVERS, Solver, make_solver
+from skfairlatent.encoders.diffae._solvers.choose import SOLVERS, Solver, make_solver
+from skfairlatent.encoders.diffae._training.fit import fit_network
+from skfairlatent.encoders.diffae._training.options import DiffAETraining
 
 Array = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]

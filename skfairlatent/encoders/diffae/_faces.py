@@ -11,7 +11,7 @@ import pandas as pd
 from scipy.special import expit
 from sklearn.utils import Bunch
 
-from skfairlatent._tensor_files import read_tensors, verify
+from skfairlatent._files.tensors import read_tensors, verify
 from skfairlatent.encoders.diffae._model import load_model
 
 WEIGHTS = "faces64"

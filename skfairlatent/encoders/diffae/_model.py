@@ -17,10 +17,10 @@ import torch
 from sklearn.utils import check_array
 
 from skfairlatent.encoders.diffae._config import OFFICIAL_CONFIGS, DiffAEConfig
-from skfairlatent.encoders.diffae._download import STATISTICS, download_weights
-from skfairlatent.encoders.diffae._networks import DiffusionAutoencoder, SemanticEncoder
+from skfairlatent.encoders.diffae._networks.networks import DiffusionAutoencoder, SemanticEncoder
 from skfairlatent.encoders.diffae._statistics import LatentStatistics
-from skfairlatent.encoders.diffae._weights import (
+from skfairlatent.encoders.diffae._weights.download import STATISTICS, download_weights
+from skfairlatent.encoders.diffae._weights.read import (
     build,
     read_statistics,
     read_weights,

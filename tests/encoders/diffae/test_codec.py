@@ -5,7 +5,7 @@ import torch
 from skfairlatent.encoders import DiffAEEncoder, DiffAETraining
 from skfairlatent.encoders.diffae import _codec
 from skfairlatent.encoders.diffae._codec import Codec
-from skfairlatent.encoders.diffae._dpm_solver import DPMSolver
+from skfairlatent.encoders.diffae._solvers.dpm_solver import DPMSolver
 
 CPU = torch.device("cpu")
 # bfloat16 has 8 bits: a layer rounds by 0.4 %, and a code is the sum of many.

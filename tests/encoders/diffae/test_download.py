@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from skfairlatent.encoders.diffae import _transfer
-from skfairlatent.encoders.diffae._download import download_weights
+from skfairlatent.encoders.diffae._weights import http as _transfer
+from skfairlatent.encoders.diffae._weights.download import download_weights
 from skfairlatent.exceptions import CheckpointError
 
 NAME = "celeba64d2c_autoenc"

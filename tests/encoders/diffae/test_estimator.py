@@ -18,10 +18,10 @@ from skfairlatent.datasets import make_biased_embeddings
 from skfairlatent.encoders import OFFICIAL_CONFIGS, DiffAEConfig, DiffAEEncoder, DiffAETraining
 from skfairlatent.encoders.diffae._codec import Codec
 from skfairlatent.encoders.diffae._model import Model
-from skfairlatent.encoders.diffae._networks import DiffusionAutoencoder, SemanticEncoder
-from skfairlatent.encoders.diffae._solvers import SOLVERS
-from skfairlatent.encoders.diffae._weights import read_weights
-from skfairlatent.encoders.diffae._write_weights import write_weights
+from skfairlatent.encoders.diffae._networks.networks import DiffusionAutoencoder, SemanticEncoder
+from skfairlatent.encoders.diffae._solvers.choose import SOLVERS
+from skfairlatent.encoders.diffae._weights.read import read_weights
+from skfairlatent.encoders.diffae._weights.write import write_weights
 from skfairlatent.exceptions import CheckpointError, FairLatentWarning
 
 # Chunks of other sizes are computed by other kernels of the same precision, float32.

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from skfairlatent.encoders.diffae import _fused
-from skfairlatent.encoders.diffae._networks import DiffusionAutoencoder
+from skfairlatent.encoders.diffae._networks import fused as _fused
+from skfairlatent.encoders.diffae._networks.networks import DiffusionAutoencoder
 
 from . import plain_kernels
 
@@ -31,7 +31,7 @@ def interpreted_kernels():
     if torch.cuda.is_available():
         pytest.skip("run on the GPU instead")
     pytest.importorskip("triton")
-    return importlib.import_module("skfairlatent.encoders.diffae._fused_kernels")
+    return importlib.import_module("skfairlatent.encoders.diffae._networks.triton_kernels")
 
 
 @pytest.fixture(params=["formulas", "interpreted", pytest.param("cuda", marks=pytest.mark.gpu)])

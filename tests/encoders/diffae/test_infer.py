@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from skfairlatent.encoders.diffae._config import OFFICIAL_CONFIGS, DiffAEConfig
-from skfairlatent.encoders.diffae._infer import infer_sizes
-from skfairlatent.encoders.diffae._networks import DiffusionAutoencoder, SemanticEncoder
+from skfairlatent.encoders.diffae._networks.networks import DiffusionAutoencoder, SemanticEncoder
+from skfairlatent.encoders.diffae._weights.infer_sizes import infer_sizes
 
 CUSTOM = {
     "one block": DiffAEConfig(

@@ -8,12 +8,12 @@ import torch
 from torch import nn
 
 from skfairlatent.encoders import OFFICIAL_CONFIGS, DiffAEConfig
-from skfairlatent.encoders.diffae._blocks import Attention, ResBlock
-from skfairlatent.encoders.diffae._convolution import Conv3x3
-from skfairlatent.encoders.diffae._ddim import DDIM
-from skfairlatent.encoders.diffae._networks import DiffusionAutoencoder
-from skfairlatent.encoders.diffae._pieces import in_pieces
-from skfairlatent.encoders.diffae._weights import build, read_weights
+from skfairlatent.encoders.diffae._networks.blocks import Attention, ResBlock
+from skfairlatent.encoders.diffae._networks.networks import DiffusionAutoencoder
+from skfairlatent.encoders.diffae._networks.pieces import in_pieces
+from skfairlatent.encoders.diffae._networks.winograd import Conv3x3
+from skfairlatent.encoders.diffae._solvers.ddim import DDIM
+from skfairlatent.encoders.diffae._weights.read import build, read_weights
 
 # Largest differences from the official results, float32 on a CPU.
 CODE_TOLERANCE = 1e-5

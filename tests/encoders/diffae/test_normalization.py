@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from skfairlatent.encoders.diffae._normalization import GroupNorm
+from skfairlatent.encoders.diffae._networks.normalization import GroupNorm
 
 # Of values of order one, in float32; torch takes variances as differences of large numbers.
 ROUNDING, TORCH_ROUNDING = 1e-5, 2e-5

@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from skfairlatent._device import Generators
-from skfairlatent._optimizer import MAX_GRADIENT_NORM
-from skfairlatent._replay import N_EAGER_CALLS, Replayed
-from skfairlatent.encoders.diffae._batches import Batches, TrainingData
-from skfairlatent.encoders.diffae._label_head import LabelHead
-from skfairlatent.encoders.diffae._linear_head import LinearHead
-from skfairlatent.encoders.diffae._networks import DiffusionAutoencoder
-from skfairlatent.encoders.diffae._step import DiffusionStep, images_of
+from skfairlatent._training.cuda_graphs import N_EAGER_CALLS, Replayed
+from skfairlatent._training.optimizer import MAX_GRADIENT_NORM
+from skfairlatent.encoders.diffae._networks.networks import DiffusionAutoencoder
+from skfairlatent.encoders.diffae._training.batches import Batches, TrainingData
+from skfairlatent.encoders.diffae._training.label_head import LabelHead
+from skfairlatent.encoders.diffae._training.linear_head import LinearHead
+from skfairlatent.encoders.diffae._training.step import DiffusionStep, images_of
 
 CUDA = torch.device("cuda")
 # The same steps with the step size in float32 instead of float64.
@@ -92,7 +92,9 @@ def test__step__clips_gradients(make_step, pixels):
 
 def test__step__recorded_trains_as_eager_steps_do(make_step, pixels, graphs, monkeypatch):
     # A processor may multiply in half precision, and what stands for a GPU here cannot.
-    monkeypatch.setattr("skfairlatent.encoders.diffae._step.autocast_dtype", lambda _: None)
+    monkeypatch.setattr(
+        "skfairlatent.encoders.diffae._training.step.autocast_dtype", lambda _: None
+    )
     phases = [0] * 6 + [2] * 6 + [1] * 6
     expected = train(make_step(), pixels, phases)
     step = as_on_cuda(make_step())

@@ -11,7 +11,11 @@ from pathlib import PosixPath
 import pytest
 import torch
 
-from skfairlatent.encoders.diffae._torch_files import Inert, load_torch_file, require_weights_file
+from skfairlatent.encoders.diffae._weights.torch_files import (
+    Inert,
+    load_torch_file,
+    require_weights_file,
+)
 from skfairlatent.exceptions import CheckpointError
 
 MODEL_CHECKPOINT = "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint"

@@ -11,12 +11,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skfairlatent.encoders import DiffAEEncoder, DiffAETraining
-from skfairlatent.encoders.diffae._batches import TrainingData
-from skfairlatent.encoders.diffae._ddim import alphas_cumprod
-from skfairlatent.encoders.diffae._label_head import label_targets
-from skfairlatent.encoders.diffae._networks import DiffusionAutoencoder
-from skfairlatent.encoders.diffae._step import DiffusionLoss
-from skfairlatent.encoders.diffae._training import Trainer
+from skfairlatent.encoders.diffae._networks.networks import DiffusionAutoencoder
+from skfairlatent.encoders.diffae._solvers.ddim import alphas_cumprod
+from skfairlatent.encoders.diffae._training.batches import TrainingData
+from skfairlatent.encoders.diffae._training.label_head import label_targets
+from skfairlatent.encoders.diffae._training.loop import Trainer
+from skfairlatent.encoders.diffae._training.step import DiffusionLoss
 from skfairlatent.exceptions import CheckpointError, FairLatentWarning, TrainingDivergedError
 
 

@@ -15,11 +15,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from skfairlatent._tensor_files import read_tensors, verify
+from skfairlatent._files.tensors import read_tensors, verify
 from skfairlatent.encoders.diffae._config import OFFICIAL_CONFIGS, DiffAEConfig
-from skfairlatent.encoders.diffae._networks import DiffusionAutoencoder, SemanticEncoder
+from skfairlatent.encoders.diffae._networks.networks import DiffusionAutoencoder, SemanticEncoder
 from skfairlatent.encoders.diffae._statistics import LatentStatistics
-from skfairlatent.encoders.diffae._weights import (
+from skfairlatent.encoders.diffae._weights.read import (
     build,
     convert_weights,
     read_statistics,
@@ -597,7 +597,8 @@ def test__convert_weights__full_size_takes_little_memory(tmp_path):
     state = {n: noise[: v.numel()].view(v.shape) for n, v in names.items()}
     torch.save({"state_dict": _prefixed(state, "ema_model.")}, tmp_path / "last.ckpt")
     code = (
-        "import resource, sys; from skfairlatent.encoders.diffae._weights import convert_weights\n"
+        "import resource, sys\n"
+        "from skfairlatent.encoders.diffae._weights.read import convert_weights\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "convert_weights(sys.argv[1], sys.argv[2])\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"

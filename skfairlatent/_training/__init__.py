@@ -1,0 +1,1 @@
+"""Training of the flow: batches, losses, objective, optimizer, loop and checkpoints."""

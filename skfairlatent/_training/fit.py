@@ -1,0 +1,270 @@
+"""Puts data, flow, objective and loop together for one fit."""
+
+__all__ = ["FitResult", "FitSettings", "auto_hidden_features", "auto_input_noise", "fit_flow"]
+
+import contextlib
+import copy
+import json
+import logging
+import math
+import os
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from sklearn.model_selection import train_test_split
+from torch import Tensor
+
+from skfairlatent._device import EXACT_MATMUL, Generators
+from skfairlatent._files.tensors import digest_of
+from skfairlatent._training.batches import CellSampler, rows_per_cell
+from skfairlatent._training.checkpoint import Checkpoint
+from skfairlatent._training.layout import CellLayout
+from skfairlatent._training.loop import Trainer, TrainingConfig
+from skfairlatent._training.objective import LossWeights, Objective
+from skfairlatent._training.step import TrainingStep
+from skfairlatent._validation.annotations import Annotations
+from skfairlatent.flows import Glow
+
+_logger = logging.getLogger(__name__)
+
+# max_iter="auto" means at least so many steps and at least so many epochs.
+AUTO_STEPS = 400
+AUTO_EPOCHS = 10
+# Features for each row up to which little is memorised; above it "auto" takes a narrower
+# network and more noise.
+CROWDED = 0.025
+# Width of the conditioners where rows abound, and the least.
+WIDEST, NARROWEST = 256, 16
+LARGEST_NOISE = 3.0
+# ActNorm's scales are started from at most so many rows.
+INITIAL_ROWS = 8192
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """The estimator's parameters that matter for training; names and meanings are its own.
+
+    `seed_is_new` tells that nobody asked for this seed: a fit that is gone on with has its own.
+    """
+
+    n_label_components: int
+    n_blocks: int
+    hidden_features: int
+    weights: LossWeights
+    distance: str
+    input_noise: float
+    max_iter: int | None
+    batch_size: int
+    learning_rate: float
+    early_stopping: bool
+    validation_fraction: float
+    n_iter_no_change: int
+    tol: float
+    verbose: bool
+    checkpoint_dir: str | os.PathLike[str] | None
+    seed: int
+    seed_is_new: bool = False
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """The trained flow, on the CPU, and the record of its training."""
+
+    flow: Glow
+    history: list[dict[str, float]]
+
+
+def auto_hidden_features(n_samples: int, n_features: int) -> int:
+    """Return the width of the conditioners: a power of two, smaller where rows are few."""
+    wanted = WIDEST / max(1.0, n_features / n_samples / CROWDED)
+    return int(min(max(2 ** round(math.log2(wanted)), NARROWEST), WIDEST))
+
+
+def auto_input_noise(n_samples: int, n_features: int) -> float:
+    """Return the noise of training, in standard deviations: more where rows are few."""
+    return min(max(1.0, math.sqrt(n_features / n_samples / CROWDED)), LARGEST_NOISE)
+
+
+@EXACT_MATMUL
+def fit_flow(
+    x: Tensor,
+    annotations: Annotations,
+    settings: FitSettings,
+    device: torch.device,
+    start: Glow | None,
+) -> FitResult:
+    """Train a flow on standardised rows.
+
+    Parameters
+    ----------
+    x : Tensor of shape (n_samples, d), float32
+        Standardised embeddings.
+    annotations : Annotations
+        Labels, groups and cells of the rows.
+    settings : FitSettings
+    device : torch.device
+    start : Glow or None
+        A flow to go on from, as with ``warm_start``; it is left as it is.
+
+    Returns
+    -------
+    FitResult
+    """
+    with _checkpoint(x, annotations, settings, start) as checkpoint:
+        if checkpoint is not None and settings.seed_is_new:
+            settings = replace(settings, seed=_seed_of(checkpoint, settings.seed))
+        result = _train(x, annotations, settings, device, start, checkpoint)
+        if checkpoint is not None:
+            checkpoint.remove()
+    return result
+
+
+def _seed_of(checkpoint: Checkpoint, otherwise: int) -> int:
+    if (saved := checkpoint.read()) is None:
+        return otherwise
+    with checkpoint.explained():
+        return int(saved["seed"])
+
+
+def _train(
+    x: Tensor,
+    annotations: Annotations,
+    settings: FitSettings,
+    device: torch.device,
+    start: Glow | None,
+    checkpoint: Checkpoint | None,
+) -> FitResult:
+    generators = Generators(settings.seed, device)
+    training, held_out = _split(annotations.cells, settings)
+    layout = _layout(annotations, training, settings.batch_size)
+    flow = _first_flow(x, settings, generators.on_cpu) if start is None else copy.deepcopy(start)
+    objective = _objective(layout, annotations, x.shape[1], settings, generators)
+    flow, objective = flow.to(device), objective.to(device)
+    objective.layout = layout.to(device)
+    step = TrainingStep(
+        flow,
+        objective,
+        x[training].to(device),
+        learning_rate=settings.learning_rate,
+        input_noise=settings.input_noise,
+        generators=generators,
+    )
+    sampler = CellSampler(annotations.cells[training], layout.rows_per_cell)
+    validation = None
+    if held_out is not None:
+        cells = annotations.cells[held_out]
+        validation = x[held_out].to(device), CellSampler(cells, layout.rows_per_cell)
+    config = _config(settings, sampler.n_batches)
+    history = Trainer(step, sampler, validation, config, checkpoint).run()
+    return FitResult(flow.to("cpu"), history)
+
+
+def _first_flow(x: Tensor, settings: FitSettings, generator: torch.Generator) -> Glow:
+    flow = Glow(
+        x.shape[1],
+        settings.n_blocks,
+        settings.hidden_features,
+        generator=generator,
+        device="cpu",
+        dtype=torch.float32,
+    )
+    # With the noise of training: a constant feature would otherwise be scaled up without bound,
+    # and then the noise with it.
+    rows = x[torch.randperm(len(x), generator=generator)[:INITIAL_ROWS]]
+    noise = torch.empty_like(rows).normal_(generator=generator)
+    flow.initialize(rows + settings.input_noise * noise)
+    return flow
+
+
+def _split(
+    cells: npt.NDArray[np.int64], settings: FitSettings
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64] | None]:
+    """Hold out a share of every cell for early stopping, if that is asked for."""
+    rows = np.arange(len(cells))
+    if not settings.early_stopping:
+        return rows, None
+    counts = np.bincount(cells)
+    share = settings.validation_fraction
+    if counts.min() < math.ceil(2.0 / min(share, 1.0 - share)):
+        # A cell of fewer rows would leave one or none for validation, and the validation loss
+        # would then say nothing of it; or for training.
+        change = "a larger" if share < 0.5 else "a smaller"
+        raise ValueError(
+            f"early_stopping=True and validation_fraction={share:g} hold out that share of every "
+            f"(label, group) cell and train on the rest, two rows at least on either side, but "
+            f"the smallest cell has {counts.min()} rows: set early_stopping=False, or {change} "
+            "validation_fraction."
+        )
+    training, held_out = train_test_split(
+        rows, test_size=settings.validation_fraction, stratify=cells, random_state=settings.seed
+    )
+    return training, held_out
+
+
+def _layout(
+    annotations: Annotations, training: npt.NDArray[np.int64], batch_size: int
+) -> CellLayout:
+    counts = np.bincount(annotations.cells[training])
+    return CellLayout(
+        labels=torch.from_numpy(annotations.cell_labels),
+        groups=torch.from_numpy(annotations.cell_groups),
+        rows_per_cell=rows_per_cell(batch_size, counts),
+        comparable=torch.from_numpy(counts >= 2),
+    )
+
+
+def _objective(
+    layout: CellLayout,
+    annotations: Annotations,
+    n_features: int,
+    settings: FitSettings,
+    generators: Generators,
+) -> Objective:
+    _, first_rows = np.unique(annotations.cells, return_index=True)
+    return Objective(
+        layout,
+        torch.from_numpy(annotations.label_codes[first_rows]),
+        torch.from_numpy(annotations.attribute_codes[first_rows]),
+        n_features=n_features,
+        n_label_components=settings.n_label_components,
+        weights=settings.weights,
+        distance=settings.distance,
+        generators=generators,
+    )
+
+
+def _config(settings: FitSettings, n_batches: int) -> TrainingConfig:
+    automatic = max(AUTO_EPOCHS, math.ceil(AUTO_STEPS / n_batches))
+    return TrainingConfig(
+        max_iter=automatic if settings.max_iter is None else settings.max_iter,
+        learning_rate=settings.learning_rate,
+        early_stopping=settings.early_stopping,
+        n_iter_no_change=settings.n_iter_no_change,
+        tol=settings.tol,
+        verbose=settings.verbose,
+        seed=settings.seed,
+    )
+
+
+def _checkpoint(
+    x: Tensor, annotations: Annotations, settings: FitSettings, start: Glow | None
+) -> AbstractContextManager[Checkpoint | None]:
+    if settings.checkpoint_dir is None:
+        return contextlib.nullcontext()
+    codes = {
+        name: torch.from_numpy(getattr(annotations, name))
+        for name in ("cells", "label_codes", "attribute_codes")
+    }
+    weights = {} if start is None else start.state_dict()
+    fingerprint = digest_of(_what_defines(settings), {"x": x, **codes, **weights})
+    return Checkpoint(settings.checkpoint_dir, fingerprint[:32])
+
+
+def _what_defines(settings: FitSettings) -> str:
+    """Return the settings that define a fit: where its state lies and what it shows do not."""
+    left_out = {"checkpoint_dir", "verbose", *(("seed",) if settings.seed_is_new else ())}
+    defining = {k: v for k, v in asdict(settings).items() if k not in left_out}
+    return json.dumps(defining, default=float)  # numpy's numbers are none to JSON

@@ -1,0 +1,103 @@
+"""One optimisation step: eager on the CPU, a captured graph on CUDA."""
+
+__all__ = ["TrainingStep"]
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from skfairlatent._device import Generators, autocast_dtype
+from skfairlatent._training.cuda_graphs import Replayed
+from skfairlatent._training.objective import TERMS, Objective
+from skfairlatent._training.optimizer import RecordableAdam
+from skfairlatent.flows import Glow
+
+
+class TrainingStep:
+    """Forward, backward, clipping and update for one batch of resident rows.
+
+    Inputs and outputs live in fixed tensors, so that on CUDA the whole step can be replayed as
+    one graph: the step is launched once instead of as hundreds of small kernels.
+
+    Parameters
+    ----------
+    flow : Glow
+    objective : Objective
+    data : Tensor of shape (n_samples, d), float32
+        Standardised rows, on the device of the flow.
+    learning_rate : float
+        Step size before any schedule.
+    input_noise : float
+        Standard deviation of the Gaussian noise added to each batch.
+    generators : Generators
+        Of the fit: what the noise is drawn from.
+    """
+
+    def __init__(
+        self,
+        flow: Glow,
+        objective: Objective,
+        data: Tensor,
+        *,
+        learning_rate: float,
+        input_noise: float,
+        generators: Generators,
+    ) -> None:
+        self.flow, self.objective, self.data = flow, objective, data
+        self.input_noise, self.generators = input_noise, generators
+        self.parameters = [*flow.parameters(), *objective.parameters()]
+        self._half = autocast_dtype(data.device)
+        self._rows = torch.zeros(
+            objective.layout.batch_size, dtype=torch.int64, device=data.device
+        )
+        self._terms = torch.zeros(len(TERMS), dtype=torch.float32, device=data.device)
+        self.optimizer = RecordableAdam(self.parameters, learning_rate, data.device)
+        self._replayed = self._anew()
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        """Train on the batch of row numbers `rows` and return its loss terms, shape (5,).
+
+        The returned tensor is overwritten by the next call.
+        """
+        self._rows.copy_(rows, non_blocking=True)
+        self._replayed()
+        return self._terms
+
+    def set_learning_rate(self, value: float) -> None:
+        """Set the step size of the next calls."""
+        self.optimizer.set_learning_rate(value)
+
+    def terms(self, rows: Tensor, data: Tensor) -> Tensor:
+        """Return the loss terms of rows of `data` without noise and without training."""
+        with torch.no_grad():
+            terms: Tensor = self.objective(*self.flow.fused(data[rows]))
+            return terms
+
+    def restore_optimizer(self, saved: dict[str, Any]) -> None:
+        """Take over the moments of a saved optimizer, which may have run on another device."""
+        self.optimizer.restore_moments(saved["state"])
+        self._replayed = self._anew()
+
+    def reset_optimizer(self) -> None:
+        """Forget the optimizer's moments, which non-finite gradients have spoilt."""
+        for state in self.optimizer.state.values():
+            for value in state.values():
+                value.zero_()
+
+    def _anew(self) -> Replayed:
+        return Replayed(self._compute, self.data.device, self.generators.on_device)
+
+    def _compute(self) -> None:
+        x = self.data[self._rows]
+        if self.input_noise:
+            noise = torch.empty_like(x).normal_(generator=self.generators.on_device)
+            x = torch.add(x, noise, alpha=self.input_noise)
+        half = self._half
+        with torch.autocast(
+            x.device.type, dtype=half, enabled=half is not None, cache_enabled=False
+        ):
+            z, log_det = self.flow.fused(x)
+        terms = self.objective(z, log_det)
+        self.optimizer.minimize(self.objective.total(terms))
+        self._terms.copy_(terms.detach())

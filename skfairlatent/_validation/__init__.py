@@ -1,0 +1,1 @@
+"""Checks of what the user passes as X, y and sensitive features."""

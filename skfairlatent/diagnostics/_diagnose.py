@@ -1,0 +1,409 @@
+"""Is the latent space what it should be? Leakage, effective rank, redundancy, and advice."""
+
+__all__ = ["LatentDiagnostics", "diagnose"]
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from numbers import Real
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from sklearn.utils import _safe_indexing, check_array
+
+from skfairlatent._device import own_random_state
+from skfairlatent._find_transformer import latent_step
+from skfairlatent._user_warnings import warn_user
+from skfairlatent._validation.containers import reject_container, reject_other_order
+from skfairlatent._validation.groups import check_length, encode_columns
+from skfairlatent.diagnostics._advice import collapse_warnings, leakage_warnings, plateau_warnings
+from skfairlatent.diagnostics._foreign_rows import (
+    describe_far_rows,
+    describe_foreign_data,
+    far_rows,
+)
+from skfairlatent.diagnostics._probe_rows import Floats, HeldOut, check_held_out, scaler
+from skfairlatent.diagnostics._probes import (
+    ProbeSettings,
+    probe_scores,
+    undefined_message,
+)
+from skfairlatent.diagnostics._redundancy import effective_rank, off_diagonal_mass
+from skfairlatent.exceptions import UndefinedMetricWarning
+
+_NAMES = "X", "y", "sensitive_features"
+_HELD_OUT_NAMES = "held_out[0]", "held_out[1]", "held_out[2]"
+
+
+class FittedLatent(Protocol):
+    """What `diagnose` needs of a transformer; `history_` is read when it is there."""
+
+    label_slice_: slice
+    sensitive_slice_: slice
+
+    def latent(self, X: Any) -> npt.NDArray[Any]:
+        """Return all of Z, of shape (n_samples, n_components)."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class LatentDiagnostics:
+    """What `diagnose` found. Printing it shows everything.
+
+    Parameters
+    ----------
+    leakage : pandas.DataFrame
+        The group read from the label block, within label, as `group_leakage` returns it.
+
+    sensitive_readability : pandas.DataFrame
+        The group read from the sensitive block, within label, by a linear probe: high when
+        the information was moved there rather than destroyed. Empty without such a block.
+
+    label_readability : pandas.DataFrame
+        The label read from the label block: one row per (label, probe).
+
+    blocks : pandas.DataFrame
+        One row for each of ``label``, ``sensitive`` and ``full``, with the columns ``width``,
+        ``effective_rank`` and ``variance`` (mean over the components). If X is a table of
+        numbers, a row ``input`` for its standardised columns, to compare with.
+
+    off_diagonal : dict
+        Redundancy in Z, as `off_diagonal_mass` returns it.
+
+    warnings : tuple of str
+        What is wrong and what to try; empty if nothing was found.
+
+    far_rows : ndarray of int
+        Positions in X of the rows that lie far outside the data of fit, such as those with a
+        code for missing values. If they are fewer than half, no figure counts them.
+    """
+
+    leakage: pd.DataFrame
+    sensitive_readability: pd.DataFrame
+    label_readability: pd.DataFrame
+    blocks: pd.DataFrame
+    off_diagonal: dict[str, float]
+    warnings: tuple[str, ...]
+    far_rows: npt.NDArray[np.intp] = field(default_factory=lambda: np.empty(0, dtype=np.intp))
+
+    def to_frame(self) -> pd.DataFrame:
+        """Put every figure into one table.
+
+        Returns
+        -------
+        pandas.DataFrame
+            The columns ``quantity``, ``subject`` (what it was measured on), ``value`` and
+            ``reference`` (chance level of a probe, width of a rank, NaN where there is none).
+        """
+        rows: list[tuple[str, str, float, float]] = []
+        for quantity in ("leakage", "sensitive_readability", "label_readability"):
+            table = getattr(self, quantity)
+            for (subject, probe), row in table.iterrows():
+                values = row["balanced_accuracy"], row["chance"]
+                rows.append((quantity, f"{subject}, {probe} probe", *values))
+        for block, row in self.blocks.iterrows():
+            rows.append(("effective_rank", block, row["effective_rank"], row["width"]))
+            rows.append(("variance", block, row["variance"], np.nan))
+        for part, mass in self.off_diagonal.items():
+            rows.append(("off_diagonal_mass", part, mass, np.nan))
+        return pd.DataFrame(rows, columns=["quantity", "subject", "value", "reference"])
+
+    def summary(self) -> str:
+        """Describe the findings in plain text.
+
+        Returns
+        -------
+        str
+        """
+        tables = {
+            "Group read from the label block, within label": self.leakage,
+            "Group read from the sensitive block, within label": self.sensitive_readability,
+            "Label read from the label block": self.label_readability,
+            "Blocks of Z": self.blocks,
+        }
+        parts = [
+            f"{title}\n{table.round(3).to_string()}"
+            for title, table in tables.items()
+            if len(table)
+        ]
+        masses = ", ".join(f"{part} {mass:.3f}" for part, mass in self.off_diagonal.items())
+        parts.append(f"Off-diagonal mass of the correlations\n{masses}")
+        found = [f"- {text}" for text in self.warnings] or ["none"]
+        return "\n\n".join([*parts, "\n".join(["Warnings", *found])])
+
+    def __repr__(self) -> str:
+        return self.summary()
+
+
+def diagnose(
+    transformer: FittedLatent,
+    X: Any,
+    y: Any,
+    *,
+    sensitive_features: Any,
+    held_out: float | HeldOut = 0.3,
+    leakage_margin: float = 0.05,
+    random_state: Any = None,
+) -> LatentDiagnostics:
+    """Judge the latent space of a fitted transformer, and say what to try.
+
+    Parameters
+    ----------
+    transformer : FairLatentTransformer, or Pipeline with one
+        Fitted; of a search over such, its ``best_estimator_`` is taken.
+
+    X : array-like
+        What it takes: of a Pipeline what its first step takes, of a transformer what the steps
+        before it have made. Rows that it was not fitted on give the fairer judgement.
+
+    y : array-like of shape (n_samples,) or (n_samples, n_labels)
+        The label.
+
+    sensitive_features : array-like of shape (n_samples,) or (n_samples, n_attributes)
+        The group of each sample.
+
+    held_out : float or tuple (X, y, sensitive_features), default=0.3
+        The rows that the probes are scored on: a share in (0, 1), or rows of their own.
+
+    leakage_margin : float, default=0.05
+        How far above chance a probe's balanced accuracy may lie, beyond three standard errors,
+        before leakage is warned of.
+
+    random_state : int, RandomState instance or None, default=None
+        Draws the held-out rows and seeds the probes.
+
+    Returns
+    -------
+    LatentDiagnostics
+        Tables, and the warnings as text.
+
+    Warns
+    -----
+    FairLatentWarning
+        On far rows (a few that are unlike those of fit: they are named with their columns, and
+        left out), on foreign rows (most are unlike, as if they were not scaled), on collapse
+        (little variance or few directions left, or a label that can no longer be predicted), on
+        plateau (training stopped too soon, or never improved), and on leakage of the group into
+        the label block.
+
+    UndefinedMetricWarning
+        If a group has too few rows within a label to measure its leakage.
+
+    See Also
+    --------
+    group_leakage : The leakage of any representation.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pandas as pd
+    >>> from skfairlatent.diagnostics import diagnose
+    >>> class Identity:
+    ...     label_slice_, sensitive_slice_ = slice(0, 1), slice(1, 3)
+    ...     def latent(self, X):
+    ...         return X
+    >>> rng = np.random.default_rng(0)
+    >>> y, group = rng.integers(2, size=(2, 2000))
+    >>> X = rng.normal(size=(2000, 3)) + np.column_stack([y, group, 0 * y])
+    >>> found = diagnose(Identity(), X, y, sensitive_features=group, random_state=0)
+    >>> found.leakage["balanced_accuracy"].round(1).tolist(), found.warnings
+    ([0.5, 0.5, 0.5], ())
+    """
+    check_held_out(held_out)
+    _check_margin(leakage_margin)
+    _check_labels("y", y)
+    if isinstance(held_out, tuple):
+        _check_labels("held_out[1]", held_out[1])
+        n_given, n_expected = (len(encode_columns(each, "y")) for each in (held_out[1], y))
+        if n_given != n_expected:
+            raise ValueError(
+                f"held_out[1] has {n_given} label columns, and y has {n_expected}: give the same."
+            )
+    reject_container("X", X)
+    reject_other_order(X=X, y=y, sensitive_features=sensitive_features)
+    transformer, prepare = latent_step(transformer)
+    judged = _judged_rows(transformer, prepare, (X, y, sensitive_features), _NAMES)
+    test, foreign = held_out, judged.advice
+    if isinstance(held_out, tuple):
+        judged_test = _judged_rows(transformer, prepare, held_out, _HELD_OUT_NAMES)
+        test, foreign = judged_test.rows, (*foreign, *judged_test.advice)
+    found, skipped = _measure(transformer, judged.rows, test, random_state)
+    found = replace(
+        found,
+        blocks=pd.concat([found.blocks, _describe_input(judged.prepared)]),
+        far_rows=judged.far,
+    )
+    advice = (
+        *foreign,
+        *collapse_warnings(found.blocks, len(judged.rows[0]), found.label_readability),
+        *plateau_warnings(getattr(transformer, "history_", None)),
+        *leakage_warnings(found.leakage, leakage_margin),
+    )
+    if skipped:
+        warn_user(undefined_message(skipped), UndefinedMetricWarning)
+    for text in advice:
+        warn_user(text)
+    return replace(found, warnings=advice)
+
+
+class _Judged(NamedTuple):
+    """Rows to judge: of Z, with labels and groups; what was made of X; and what is far in it."""
+
+    rows: HeldOut
+    prepared: Any
+    far: npt.NDArray[np.intp]
+    advice: tuple[str, ...]
+
+
+def _judged_rows(
+    transformer: FittedLatent,
+    prepare: Callable[[Any], Any],
+    rows: HeldOut,
+    names: tuple[str, str, str],
+) -> _Judged:
+    """Return the latents of rows, without those that lie far from all rows of fit."""
+    X, y, sensitive = rows
+    prepared = prepare(X)
+    Z = _latent(transformer, prepared)
+    _check_lengths(names, (Z, y, sensitive))
+    far = far_rows(Z)
+    positions = np.flatnonzero(far)
+    if not len(positions):
+        return _Judged((Z, y, sensitive), prepared, positions, ())
+    if 2 * len(positions) >= len(far):
+        text = describe_foreign_data(transformer, X, prepare, len(positions) / len(far))
+        if not np.isfinite(Z).all():
+            raise ValueError(text)
+        return _Judged((Z, y, sensitive), prepared, positions, (text,))
+    left_out = _keeps_every_group(y, sensitive, ~far)
+    text = describe_far_rows(X, far, names[0], left_out=left_out)
+    if left_out:
+        kept = np.flatnonzero(~far)
+        Z, y, sensitive, prepared = (
+            _safe_indexing(each, kept) for each in (Z, y, sensitive, prepared)
+        )
+    elif not np.isfinite(Z).all():
+        raise ValueError(text)
+    return _Judged((Z, y, sensitive), prepared, positions, (text,))
+
+
+def _keeps_every_group(y: Any, sensitive_features: Any, kept: npt.NDArray[np.bool_]) -> bool:
+    columns = encode_columns(y, "y") + encode_columns(sensitive_features)
+    return all(len(np.unique(each.codes[kept])) == len(each.values) for each in columns)
+
+
+def _latent(transformer: FittedLatent, X: Any) -> Floats:
+    Z: Floats = check_array(
+        transformer.latent(X),
+        dtype=[np.float32, np.float64],
+        ensure_all_finite=False,  # rows that are not finite are named
+        input_name="Z",
+    )
+    return Z
+
+
+def _check_lengths(names: tuple[str, str, str], rows: HeldOut) -> None:
+    """Refuse labels or groups that are not one for each row, under the user's names for them."""
+    expected = len(rows[0])
+    labels = encode_columns(rows[1], "y")
+    check_length(names[1], len(labels[0].codes), expected, names[0])
+    check_length(names[2], len(encode_columns(rows[2])[0].codes), expected, names[0])
+
+
+def _check_margin(leakage_margin: Any) -> None:
+    if not (isinstance(leakage_margin, Real) and 0.0 <= float(leakage_margin) <= 1.0):
+        raise ValueError(
+            f"leakage_margin={leakage_margin!r}: expected a difference of balanced accuracies, "
+            "within [0, 1], such as 0.05."
+        )
+
+
+def _check_labels(name: str, y: Any) -> None:
+    """Refuse labels of which one column has one class: nothing can be read then."""
+    for column in encode_columns(y, "y"):
+        if len(column.values) < 2:
+            where = name if column.name is None else f"column {column.name!r} of {name}"
+            raise ValueError(
+                f"{where} has one class only ({column.values[0]!r}): give rows of at least two "
+                "classes, or measure the leakage alone, by group_leakage(transformer.latent(X), "
+                "y, sensitive_features=...)."
+            )
+
+
+def _measure(
+    transformer: FittedLatent, rows: HeldOut, held_out: float | HeldOut, random_state: Any
+) -> tuple[LatentDiagnostics, list[str]]:
+    """Return the figures without warnings, and what has no leakage; `rows` are of Z."""
+    Z, label, sensitive = rows[0], transformer.label_slice_, transformer.sensitive_slice_
+    # One seed for all the tables, so that they score the same rows.
+    seed = int(own_random_state(random_state).randint(np.iinfo(np.int32).max))
+    settings = ProbeSettings(random_state=seed)
+    leakage, skipped = probe_scores(*_block(rows, label), _held_out(held_out, label), settings)
+    moved = leakage.iloc[:0]
+    if Z[:, sensitive].shape[1]:
+        # Linear: the heads of the fit are, and boosting hundreds of components takes minutes.
+        settings = settings._replace(probes=["linear"])
+        test = _held_out(held_out, sensitive)
+        moved, _ = probe_scores(*_block(rows, sensitive), test, settings)
+    found = LatentDiagnostics(
+        leakage=leakage,
+        sensitive_readability=moved,
+        label_readability=_label_readability(
+            _block(rows, label), _held_out(held_out, label), seed
+        ),
+        blocks=_describe({"label": Z[:, label], "sensitive": Z[:, sensitive], "full": Z}),
+        off_diagonal=off_diagonal_mass(Z, label),
+        warnings=(),
+    )
+    return found, skipped
+
+
+def _block(rows: HeldOut, block: slice) -> HeldOut:
+    return rows[0][:, block], rows[1], rows[2]
+
+
+def _held_out(held_out: float | HeldOut, block: slice) -> float | HeldOut:
+    return _block(held_out, block) if isinstance(held_out, tuple) else held_out
+
+
+def _describe_input(X: Any) -> pd.DataFrame:
+    """Describe X as the flow saw it, standardised; nothing can be said of images here."""
+    table = np.asarray(X)
+    if table.ndim != 2 or table.dtype.kind not in "biuf":
+        return pd.DataFrame()
+    return _describe({"input": scaler().fit_transform(table)})
+
+
+def _describe(parts: dict[str, Floats]) -> pd.DataFrame:
+    figures = {
+        name: {
+            "width": part.shape[1],
+            "effective_rank": effective_rank(part),
+            "variance": part.var(axis=0).mean(),
+        }
+        for name, part in parts.items()
+        if part.shape[1]
+    }
+    return pd.DataFrame.from_dict(figures, orient="index")
+
+
+def _label_readability(rows: HeldOut, held_out: float | HeldOut, seed: int) -> pd.DataFrame:
+    """Read each label from Z_Y by the probes of the group, over all the samples at once."""
+    settings = ProbeSettings(("linear", "boosting"), random_state=seed)
+    targets = _label_columns(rows[1])
+    test_targets = _label_columns(held_out[1]) if isinstance(held_out, tuple) else None
+    tables = []
+    for name, target in targets.items():
+        test = held_out
+        if isinstance(held_out, tuple) and test_targets is not None:
+            test_target = test_targets[name]
+            test = held_out[0], np.zeros(len(test_target)), test_target
+        table, _ = probe_scores(rows[0], np.zeros(len(target)), target, test, settings)
+        tables.append(table.drop(columns="label 0"))
+    return pd.concat(tables).rename_axis(index={"sensitive_feature": "label"})
+
+
+def _label_columns(y: Any) -> dict[str, pd.Series]:
+    table = pd.DataFrame(y) if hasattr(y, "columns") else pd.DataFrame(np.asarray(y))
+    names = ["label"] if table.shape[1] == 1 else [f"label_{i}" for i in range(table.shape[1])]
+    return {name: table.iloc[:, i].rename(name) for i, name in enumerate(names)}

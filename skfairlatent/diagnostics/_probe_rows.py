@@ -1,0 +1,184 @@
+"""Rows for the probes: labels and groups as integers, some held out to score on."""
+
+__all__ = [
+    "Codes",
+    "Coding",
+    "Floats",
+    "HeldOut",
+    "Mask",
+    "ProbeData",
+    "check_held_out",
+    "gather_rows",
+    "scaler",
+    "within_range",
+]
+
+from numbers import Real
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils import check_array
+
+from skfairlatent._validation.containers import reject_container, reject_other_order
+from skfairlatent._validation.groups import (
+    check_length,
+    cross_columns,
+    encode_columns,
+    reject_ids,
+    unique_name,
+)
+from skfairlatent.metrics._group_counts import same_labels
+
+Floats: TypeAlias = npt.NDArray[np.floating[Any]]
+Codes: TypeAlias = npt.NDArray[np.int64]
+Mask: TypeAlias = npt.NDArray[np.bool_]
+HeldOut: TypeAlias = tuple[Any, Any, Any]  # Z (or X), y, sensitive_features
+
+
+class Coding(NamedTuple):
+    """A column as integers: its name, each row's code, and the text of each code."""
+
+    name: str
+    codes: Codes
+    values: list[str]
+
+
+class ProbeData(NamedTuple):
+    """Rows to train on and rows to score on, stacked, and told apart by `is_test`."""
+
+    Z: Floats
+    labels: Coding
+    features: list[Coding]
+    is_test: Mask
+
+
+def gather_rows(
+    Z: Any,
+    y: Any,
+    sensitive_features: Any,
+    held_out: float | HeldOut,
+    rng: np.random.RandomState,
+) -> ProbeData:
+    """Check the rows, encode their labels and groups, and say which are to be scored on.
+
+    Parameters
+    ----------
+    Z, y, sensitive_features, held_out
+        As in `group_leakage`.
+
+    rng : numpy.random.RandomState
+        Draws the held-out rows if `held_out` is a share.
+
+    Returns
+    -------
+    ProbeData
+    """
+    check_held_out(held_out)
+    Z, labels, features = _encode(Z, y, sensitive_features)
+    if not isinstance(held_out, tuple):
+        is_test = _draw_held_out(labels.codes, features[0].codes, held_out, rng)
+        return ProbeData(Z, labels, features, is_test)
+    test_y, test_groups = (
+        _as_in(*pair) for pair in ((held_out[1], y), (held_out[2], sensitive_features))
+    )
+    test_Z, test_labels, test_features = _encode(held_out[0], test_y, test_groups)
+    if test_Z.shape[1] != Z.shape[1] or len(test_features) != len(features):
+        raise ValueError(
+            f"held_out has {test_Z.shape[1]} components, but Z has {Z.shape[1]}, or another "
+            "number of sensitive columns: give both in the same form."
+        )
+    pairs = zip(features, test_features, strict=True)
+    return ProbeData(
+        np.concatenate([Z, test_Z]),
+        _stack(labels, test_labels),
+        [_stack(*pair) for pair in pairs],
+        np.repeat([False, True], [len(Z), len(test_Z)]),
+    )
+
+
+def scaler() -> StandardScaler:
+    """Return a scaler of our own, whose output is an array whatever the user's configuration."""
+    return StandardScaler().set_output(transform="default")
+
+
+def _encode(Z: Any, y: Any, sensitive_features: Any) -> tuple[Floats, Coding, list[Coding]]:
+    """Return Z checked, the crossed label, and the sensitive features: crossed, then each."""
+    reject_container("Z", Z)
+    given, Z = Z, within_range(check_array(Z, dtype=[np.float32, np.float64], input_name="Z"))
+    reject_other_order(Z=given, y=y, sensitive_features=sensitive_features)
+    labels = Coding("label", *cross_columns(y, "y"))
+    columns = encode_columns(sensitive_features)
+    check_length("y", len(labels.codes), len(Z), "Z")
+    check_length("sensitive_features", len(columns[0].codes), len(Z), "Z")
+    for column in columns:
+        if len(column.values) < 2:
+            raise ValueError(
+                f"sensitive feature {column.label!r} has one group ({column.values[0]!r}): "
+                "expected two or more to tell apart; leave it out."
+            )
+        reject_ids(f"sensitive feature {column.label!r}", len(column.values), len(Z))
+    each = [Coding(column.label, column.codes, column.values) for column in columns]
+    if len(each) > 1:
+        names = [column.name for column in each]
+        crossed = unique_name(" x ".join(names), names)
+        each.insert(0, Coding(crossed, *cross_columns(sensitive_features)))
+    reject_ids("y", len(labels.values), len(Z))
+    return Z, labels, each
+
+
+def _as_in(given: Any, reference: Any) -> Any:
+    """Return columns of labels with each as the reference has it, where it has an equal one."""
+    columns, others = (
+        np.atleast_1d(np.asarray(each, dtype=object)) for each in (given, reference)
+    )
+    if columns.ndim > 2 or columns.shape[1:] != others.shape[1:]:
+        return given  # refused where it is encoded
+    columns, others = (each.reshape(len(each), -1) for each in (columns, others))
+    names = getattr(given, "columns", range(columns.shape[1]))
+    found = [pd.Series(same_labels(*pair)) for pair in zip(columns.T, others.T, strict=True)]
+    return pd.concat(found, axis=1).set_axis(names, axis=1)
+
+
+def within_range(Z: Floats) -> Floats:
+    """Return Z as it is, or, where squares would overflow or vanish, divided by its largest."""
+    largest = float(np.abs(Z).max())  # 1e100 is no float32
+    return Z if 1e-30 < largest < 1e100 or largest == 0.0 else Z / largest
+
+
+def _stack(first: Coding, second: Coding) -> Coding:
+    """Put two columns on one list of values: those of the first, then what is new."""
+    values = first.values + [value for value in second.values if value not in first.values]
+    position = {value: code for code, value in enumerate(values)}
+    recoded = np.array([position[value] for value in second.values])[second.codes]
+    return Coding(first.name, np.concatenate([first.codes, recoded]), values)
+
+
+def _draw_held_out(labels: Codes, groups: Codes, share: float, rng: np.random.RandomState) -> Mask:
+    """Draw a share of the rows of every (label, group) cell, at least one and never all."""
+    is_test = np.zeros(len(labels), dtype=bool)
+    for cell in np.unique(np.column_stack([labels, groups]), axis=0):
+        members = rng.permutation(np.flatnonzero((labels == cell[0]) & (groups == cell[1])))
+        n_test = int(np.clip(round(share * len(members)), 1, max(len(members) - 1, 1)))
+        if len(members) > 1:
+            is_test[members[:n_test]] = True
+    return is_test
+
+
+def check_held_out(held_out: Any) -> None:
+    """Refuse what is neither a share nor three arrays.
+
+    Parameters
+    ----------
+    held_out : object
+        As the user gave it.
+    """
+    is_share = isinstance(held_out, Real) and 0 < float(held_out) < 1
+    if not is_share and not (isinstance(held_out, tuple) and len(held_out) == 3):
+        given = f"{held_out!r}" if isinstance(held_out, Real) else f"a {type(held_out).__name__}"
+        raise ValueError(
+            f"held_out is {given}: expected a share between 0 and 1, or a tuple "
+            "(features, y, sensitive_features) of rows to score on."
+        )

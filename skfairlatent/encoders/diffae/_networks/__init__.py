@@ -1,0 +1,1 @@
+"""Networks of the diffusion autoencoder, and their faster kernels."""

@@ -1,0 +1,1 @@
+"""Weights of the diffusion autoencoder: finding, downloading, checking, reading, writing."""

@@ -1,0 +1,235 @@
+"""Reading and writing the weights of diffusion autoencoders."""
+
+__all__ = [
+    "Weights",
+    "build",
+    "convert_weights",
+    "read_statistics",
+    "read_weights",
+    "write_weights",
+]
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from skfairlatent._device import neutral_torch_state
+from skfairlatent.encoders.diffae._config import DiffAEConfig
+from skfairlatent.encoders.diffae._networks.networks import DiffusionAutoencoder, SemanticEncoder
+from skfairlatent.encoders.diffae._statistics import LatentStatistics
+from skfairlatent.encoders.diffae._weights.files import (
+    FileContent,
+    is_finite,
+    read_content,
+    read_statistics,
+    select_network,
+)
+from skfairlatent.encoders.diffae._weights.find_config import find_config, tell_differences
+from skfairlatent.encoders.diffae._weights.write import write_weights
+from skfairlatent.exceptions import CheckpointError
+
+PathLike = str | os.PathLike[str]
+Network = DiffusionAutoencoder | SemanticEncoder
+
+_READABLE = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+_N_NAMED = 8
+# Whoever writes a file can put anything into it, and each thing fails in its own way.
+_NOT_OURS = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Weights of a diffusion autoencoder or of its semantic encoder, checked against its sizes.
+
+    Parameters
+    ----------
+    config : DiffAEConfig
+        For an encoder alone, sizes of the U-Net may be made up.
+    tensors : dict
+        float32, by the names of `DiffusionAutoencoder`, or of `SemanticEncoder` if
+        `encoder_only`.
+    statistics : LatentStatistics or None
+        Of the codes, if the file has them.
+    encoder_only : bool
+    metadata : dict of str
+        Notes of whoever wrote the file.
+    is_ours : bool
+        Whether this package wrote the file.
+    """
+
+    config: DiffAEConfig
+    tensors: dict[str, Tensor]
+    statistics: LatentStatistics | None
+    encoder_only: bool
+    metadata: dict[str, str]
+    is_ours: bool
+
+
+def read_weights(
+    path: PathLike, config: DiffAEConfig | None = None, *, encoder_only: bool = False
+) -> Weights:
+    """Read weights; nothing in the file is executed.
+
+    Parameters
+    ----------
+    path : path-like
+        A Lightning checkpoint of the official code (averaged weights are taken), a state dict,
+        or a safetensors file, of the whole model or of the semantic encoder.
+    config : DiffAEConfig, optional
+        Sizes. Otherwise the file's own, or what the shapes tell.
+    encoder_only : bool, default=False
+        Read the semantic encoder alone, which takes a fifth of the memory.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is damaged, hostile, or does not hold such a model.
+    FileNotFoundError, IsADirectoryError
+        If there is no file.
+    """
+    content = read_content(path)
+    tensors, encoder_only = select_network(content.tensors, encoder_only)
+    try:
+        with _differences_told(path, config, content, tensors, encoder_only):
+            config = config or find_config(content, tensors, encoder_only)
+            _check_depth(config, len(tensors), encoder_only)
+            expected = _make(config, encoder_only).state_dict()
+            _check_names(tensors, expected)
+        statistics = content.statistics
+        if statistics is not None and len(statistics.mean) != config.embed_channels:
+            raise ValueError(
+                f"its statistics are of {len(statistics.mean)} features, not "
+                f"{config.embed_channels}"
+            )
+        taken = {name: _taken(name, tensors[name], content) for name in expected}
+    except CheckpointError:
+        raise
+    except _NOT_OURS as error:
+        reason = str(error).removesuffix(".")
+        raise CheckpointError(
+            f"{path} does not hold what is needed: {reason}. Give the weights of a diffusion "
+            "autoencoder; tell its sizes by config=DiffAEConfig(...) if the file does not."
+        ) from error
+    return Weights(config, taken, statistics, encoder_only, content.metadata, content.is_ours)
+
+
+def build(weights: Weights) -> Network:
+    """Return the network, in eval mode and without gradients.
+
+    It shares the memory of `weights`: nothing is initialised and then overwritten.
+    """
+    network = _make(weights.config, weights.encoder_only)
+    network.load_state_dict(weights.tensors, assign=True)
+    return network.requires_grad_(False).eval()
+
+
+@neutral_torch_state()
+def convert_weights(
+    source: PathLike,
+    target: PathLike,
+    *,
+    config: DiffAEConfig | None = None,
+    statistics: PathLike | None = None,
+    dtype: torch.dtype = torch.float32,
+    encoder_only: bool = True,
+) -> None:
+    """Turn weights of any kind into a small safetensors file of ours.
+
+    The official ffhq256 ``last.ckpt`` of 2.7 GB becomes one of 121 MB with the semantic encoder.
+
+    Parameters
+    ----------
+    source, target : path-like
+    config : DiffAEConfig, optional
+        As for `read_weights`.
+    statistics : path-like, optional
+        The official ``latent.pkl`` or ``latent.ckpt``; otherwise those that `source` has.
+    dtype : torch.dtype, default=torch.float32
+        Or float16.
+    encoder_only : bool, default=True
+        Leave the U-Net out.
+    """
+    weights = read_weights(source, config, encoder_only=encoder_only)
+    write_weights(
+        target,
+        build(weights),
+        config=weights.config,
+        statistics=read_statistics(statistics) if statistics else weights.statistics,
+        dtype=dtype,
+        metadata=weights.metadata,
+    )
+
+
+@contextmanager
+def _differences_told(
+    path: PathLike,
+    config: DiffAEConfig | None,
+    content: FileContent,
+    tensors: Mapping[str, Tensor],
+    encoder_only: bool,
+) -> Iterator[None]:
+    """Say of tensors that do not fit in which sizes `config`, if it was given, is another."""
+    try:
+        yield
+    except ValueError as error:
+        differences = ""
+        if config is not None:
+            with suppress(*_NOT_OURS):
+                differences = tell_differences(config, content, tensors, encoder_only)
+        if not differences:
+            raise
+        raise CheckpointError(
+            f"{path} is of other sizes than config, or the official name, says ({differences}): "
+            "give the weights that it is for, or correct config, or leave it out."
+        ) from error
+
+
+def _make(config: DiffAEConfig, encoder_only: bool) -> Network:
+    """Make a network without memory and without random numbers."""
+    with torch.device("meta"):
+        return SemanticEncoder(config) if encoder_only else DiffusionAutoencoder(config)
+
+
+def _check_depth(config: DiffAEConfig, n_tensors: int, encoder_only: bool) -> None:
+    """Refuse a file that asks for more blocks than it has tensors, before they are made."""
+    n_blocks = len(config.enc_channel_mult) * config.enc_num_res_blocks
+    if not encoder_only:
+        n_blocks += len(config.channel_mult) * config.num_res_blocks
+    if n_blocks > n_tensors:
+        raise ValueError(f"{n_tensors} tensors are not enough for {n_blocks} blocks")
+
+
+def _check_names(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    missing = [name for name in expected if name not in tensors]
+    others = [name for name in tensors if name not in expected]
+    misshapen = [
+        f"{name} {tuple(tensors[name].shape)} instead of {tuple(value.shape)}"
+        for name, value in expected.items()
+        if name in tensors and tensors[name].shape != value.shape
+    ]
+    kinds = {"missing": missing, "not known": others, "of another shape": misshapen}
+    found = [
+        f"{len(names)} tensors are {kind}: {', '.join(names[:_N_NAMED])}"
+        + (f" and {len(names) - _N_NAMED} more" if len(names) > _N_NAMED else "")
+        for kind, names in kinds.items()
+        if names
+    ]
+    if found:
+        raise ValueError("; ".join(found))
+
+
+def _taken(name: str, value: Tensor, content: FileContent) -> Tensor:
+    """Copy: a tensor of a file may stay a view of it, which can change or go away."""
+    if value.dtype not in _READABLE or value.device.type != "cpu" or value.is_sparse:
+        raise ValueError(
+            f"{name} is {value.dtype}, {value.layout}, on {value.device}: expected floating point"
+        )
+    content.require_whole(name, value)
+    copied = value.to(torch.float32, copy=True, memory_format=torch.contiguous_format)
+    if not is_finite(copied):
+        raise ValueError(f"{name} holds NaN or infinity")
+    return copied
