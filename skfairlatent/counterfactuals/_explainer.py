@@ -386,9 +386,10 @@ class CounterfactualExplainer(BaseEstimator):
         if name is None and len(self.attributes_) == 1:
             return next(iter(self.attributes_.values()))
         if name not in list(self.attributes_):  # a list has no hash
+            names = list(self.attributes_)
             raise ValueError(
-                f"attribute={name!r}: expected one of {list(self.attributes_)}, as fit was given "
-                "them."
+                f"attribute={name!r}: expected one of {names}, the sensitive attributes that fit "
+                f"was given. Name one, as explain_sensitive(X, {names[0]!r})."
             )
         return self.attributes_[name]
 

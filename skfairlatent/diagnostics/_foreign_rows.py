@@ -49,15 +49,16 @@ def describe_far_rows(X: Any, far: Mask, name: str, *, left_out: bool) -> str:
     reasons = _reasons(X, far, name)
     why = ", in " + " and ".join(text for text, _ in reasons) if reasons else ""
     counted = (
-        f"{are} left out of all figures"
+        f"{are} left out of the figures of diagnose"
         if left_out
-        else f"all figures count {these} nevertheless, because a label or group has no other rows"
+        else f"the figures of diagnose count {these} nevertheless, because a label or group has no "
+        "other rows"
     )
     clip = f", or clip what is far, as by {', '.join(by for _, by in reasons)}" if reasons else ""
     return (
         f"Far rows: {len(rows)} of {len(far)} rows of {name} ({shown}) {lie} far outside the data "
-        f"of fit{why}; {counted}. If that is a mistake or stands for missing values, drop {rest}, "
-        f"of y and sensitive_features as well{drop}{clip}."
+        f"of fit{why}; {counted}. If that is a mistake or stands for missing values, drop {rest} "
+        f"from {name}, y and sensitive_features{drop}{clip}."
     )
 
 
