@@ -51,8 +51,8 @@ def describe_far_rows(X: Any, far: Mask, name: str, *, left_out: bool) -> str:
     counted = (
         f"{are} left out of the figures of diagnose"
         if left_out
-        else f"the figures of diagnose count {these} nevertheless, because a label or group has no "
-        "other rows"
+        else f"the figures of diagnose count {these} nevertheless, because a label or group has "
+        "no other rows"
     )
     clip = f", or clip what is far, as by {', '.join(by for _, by in reasons)}" if reasons else ""
     return (
