@@ -32,13 +32,9 @@ from skfairlatent._image_forms import holds_images, is_column
 from skfairlatent._inference import largest_round_trip_error, map_rows
 from skfairlatent._scaling import Standardizer, as_rows
 from skfairlatent._training.distances import DISTANCES
-from skfairlatent._training.fit import (
-    FitSettings,
-    auto_hidden_features,
-    auto_input_noise,
-    fit_flow,
-)
-from skfairlatent._training.objective import TERMS, LossWeights
+from skfairlatent._training.fit import fit_flow
+from skfairlatent._training.objective import TERMS
+from skfairlatent._training.settings import FitSettings, auto_hidden_features, auto_input_noise
 from skfairlatent._user_warnings import warn_user
 from skfairlatent._validation.annotations import (
     Annotations,
@@ -688,7 +684,7 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
             n_label_components=width,
             n_blocks=self.n_blocks,
             hidden_features=int(hidden),
-            weights=LossWeights(**{t: float(getattr(self, f"lambda_{t}")) for t in TERMS}),
+            weights={name: float(getattr(self, f"lambda_{name}")) for name in TERMS},
             distance=self.distance,
             input_noise=float(noise),
             max_iter=None if self.max_iter == "auto" else int(self.max_iter),

@@ -7,7 +7,7 @@ from sklearn.metrics import log_loss
 from sklearn.utils import shuffle
 
 from skfairlatent import FairLatentTransformer
-from skfairlatent._training.fit import auto_hidden_features, auto_input_noise
+from skfairlatent._training.settings import auto_hidden_features, auto_input_noise
 
 N_NEW = 2000
 

@@ -8,6 +8,7 @@ import torch
 
 from skfairlatent import FairLatentTransformer
 from skfairlatent._training import fit as _fitting
+from skfairlatent._training import settings as _settings
 from skfairlatent._training.loop import Trainer
 from skfairlatent.flows import Glow
 
@@ -96,8 +97,8 @@ def test__layout__a_cell_of_one_row_is_not_comparable(trainers):
 def test__max_iter__auto_makes_enough_steps_and_enough_epochs(
     monkeypatch, steps, epochs, expected
 ):
-    monkeypatch.setattr(_fitting, "AUTO_STEPS", steps)
-    monkeypatch.setattr(_fitting, "AUTO_EPOCHS", epochs)
+    monkeypatch.setattr(_settings, "AUTO_STEPS", steps)
+    monkeypatch.setattr(_settings, "AUTO_EPOCHS", epochs)
     # Five batches of 20 rows an epoch.
     assert fit(make_data(), max_iter="auto").n_iter_ == expected
 

@@ -1,5 +1,7 @@
 """Which cells of a batch are compared with which."""
 
+import copy
+
 import torch
 
 from skfairlatent._training.layout import CellLayout
@@ -39,9 +41,9 @@ def test__by_cell__keeps_the_rows_of_a_cell_together():
     assert torch.equal(LAYOUT.by_cell(z)[4], z[12:15])
 
 
-def test__to__keeps_everything():
-    moved = LAYOUT.to(torch.device("meta"))
-    assert moved.labels.device.type == moved.comparable.device.type == "meta"
-    same = LAYOUT.to(torch.device("cpu"))
-    assert torch.equal(same.group_pairs, LAYOUT.group_pairs)
-    assert same.rows_per_cell == 3
+def test__to__takes_everything_along():
+    moved = copy.deepcopy(LAYOUT).to("meta")
+    tensors = [moved.labels, moved.groups, moved.comparable, moved.group_pairs]
+    tensors += moved.cells_of_each_label
+    assert {each.device.type for each in tensors} == {"meta"}
+    assert not LAYOUT.state_dict()

@@ -9,7 +9,7 @@ import torch
 from skfairlatent._device import Generators
 from skfairlatent._training.cuda_graphs import N_EAGER_CALLS, Replayed
 from skfairlatent._training.layout import CellLayout
-from skfairlatent._training.objective import LossWeights, Objective
+from skfairlatent._training.objective import TERMS, Objective
 from skfairlatent._training.optimizer import MAX_GRADIENT_NORM
 from skfairlatent._training.step import TrainingStep
 from skfairlatent.flows import Glow
@@ -41,12 +41,11 @@ def make_step(device="cpu", *, learning_rate=1e-2, input_noise=0.0, weight=1.0):
         groups[:, None],
         n_features=N_FEATURES,
         n_label_components=2,
-        weights=LossWeights(dg=weight, eq=weight, di=weight, g=weight, cls=weight),
+        weights=dict.fromkeys(TERMS, weight),
         distance="energy",
         generators=generators,
     )
     flow, objective = flow.to(device), objective.to(device)
-    objective.layout = layout.to(device)
     return TrainingStep(
         flow,
         objective,

@@ -17,8 +17,9 @@ from skfairlatent import FairLatentTransformer
 from skfairlatent._device import Generators
 from skfairlatent._training.batches import CellSampler
 from skfairlatent._training.layout import CellLayout
-from skfairlatent._training.loop import RECOVERY_FACTOR, WARM_UP, Trainer, TrainingConfig
-from skfairlatent._training.objective import TERMS, LossWeights, Objective
+from skfairlatent._training.loop import RECOVERY_FACTOR, WARM_UP, Trainer
+from skfairlatent._training.objective import TERMS, Objective
+from skfairlatent._training.settings import FitSettings
 from skfairlatent._training.step import TrainingStep
 from skfairlatent.exceptions import CheckpointError, FairLatentWarning, TrainingDivergedError
 from skfairlatent.flows import Glow
@@ -103,7 +104,7 @@ def make_trainer(*, learning_rate=1e-2, validation=False, cls=1.0, **config):
         groups[:, None],
         n_features=N_FEATURES,
         n_label_components=2,
-        weights=LossWeights(dg=1.0, eq=1.0, di=1.0, g=1.0, cls=cls),
+        weights=dict.fromkeys(TERMS, 1.0) | {"cls": cls},
         distance="energy",
         generators=generators,
     )
@@ -117,6 +118,15 @@ def make_trainer(*, learning_rate=1e-2, validation=False, cls=1.0, **config):
     )
     sampler = CellSampler(cells, 8)
     settings = {
+        "n_label_components": 2,
+        "n_blocks": 2,
+        "hidden_features": 8,
+        "weights": {},
+        "distance": "energy",
+        "input_noise": 0.1,
+        "batch_size": 32,
+        "validation_fraction": 0.5,
+        "checkpoint_dir": None,
         "max_iter": 6,
         "early_stopping": validation,
         "n_iter_no_change": 10,
@@ -128,7 +138,7 @@ def make_trainer(*, learning_rate=1e-2, validation=False, cls=1.0, **config):
         step,
         sampler,
         (rows[1], CellSampler(cells, 8)) if validation else None,
-        TrainingConfig(learning_rate=learning_rate, **(settings | config)),
+        FitSettings(learning_rate=learning_rate, **(settings | config)),
         None,
     )
 
@@ -244,7 +254,7 @@ class TestEarlyStopping:
     @staticmethod
     def _validation_loss(trainer):
         rows, sampler = trainer.validation
-        batches = sampler.draw(Generators(trainer.config.seed, rows.device).on_cpu)
+        batches = sampler.draw(Generators(trainer.settings.seed, rows.device).on_cpu)
         terms = torch.stack([trainer.step.terms(batch, rows) for batch in batches])
         return float(trainer.step.objective.total(terms.mean(dim=0)))
 
@@ -338,7 +348,7 @@ class TestResume:
         seeds, schedule = [], Trainer.run
 
         def seen(self):
-            seeds.append(self.config.seed)
+            seeds.append(self.settings.seed)
             return schedule(self)
 
         monkeypatch.setattr(Trainer, "run", seen)

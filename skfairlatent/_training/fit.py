@@ -1,13 +1,11 @@
-"""Puts data, flow, objective and loop together for one fit."""
+"""One fit: data, flow, objective and loop put together."""
 
-__all__ = ["FitResult", "FitSettings", "auto_hidden_features", "auto_input_noise", "fit_flow"]
+__all__ = ["FitResult", "fit_flow"]
 
 import contextlib
 import copy
 import json
-import logging
 import math
-import os
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 
@@ -22,51 +20,15 @@ from skfairlatent._files.tensors import digest_of
 from skfairlatent._training.batches import CellSampler, rows_per_cell
 from skfairlatent._training.checkpoint import Checkpoint
 from skfairlatent._training.layout import CellLayout
-from skfairlatent._training.loop import Trainer, TrainingConfig
-from skfairlatent._training.objective import LossWeights, Objective
+from skfairlatent._training.loop import Trainer
+from skfairlatent._training.objective import Objective
+from skfairlatent._training.settings import FitSettings
 from skfairlatent._training.step import TrainingStep
 from skfairlatent._validation.annotations import Annotations
 from skfairlatent.flows import Glow
 
-_logger = logging.getLogger(__name__)
-
-# max_iter="auto" means at least so many steps and at least so many epochs.
-AUTO_STEPS = 400
-AUTO_EPOCHS = 10
-# Features for each row up to which little is memorised; above it "auto" takes a narrower
-# network and more noise.
-CROWDED = 0.025
-# Width of the conditioners where rows abound, and the least.
-WIDEST, NARROWEST = 256, 16
-LARGEST_NOISE = 3.0
 # ActNorm's scales are started from at most so many rows.
 INITIAL_ROWS = 8192
-
-
-@dataclass(frozen=True)
-class FitSettings:
-    """The estimator's parameters that matter for training; names and meanings are its own.
-
-    `seed_is_new` tells that nobody asked for this seed: a fit that is gone on with has its own.
-    """
-
-    n_label_components: int
-    n_blocks: int
-    hidden_features: int
-    weights: LossWeights
-    distance: str
-    input_noise: float
-    max_iter: int | None
-    batch_size: int
-    learning_rate: float
-    early_stopping: bool
-    validation_fraction: float
-    n_iter_no_change: int
-    tol: float
-    verbose: bool
-    checkpoint_dir: str | os.PathLike[str] | None
-    seed: int
-    seed_is_new: bool = False
 
 
 @dataclass(frozen=True)
@@ -75,17 +37,6 @@ class FitResult:
 
     flow: Glow
     history: list[dict[str, float]]
-
-
-def auto_hidden_features(n_samples: int, n_features: int) -> int:
-    """Return the width of the conditioners: a power of two, smaller where rows are few."""
-    wanted = WIDEST / max(1.0, n_features / n_samples / CROWDED)
-    return int(min(max(2 ** round(math.log2(wanted)), NARROWEST), WIDEST))
-
-
-def auto_input_noise(n_samples: int, n_features: int) -> float:
-    """Return the noise of training, in standard deviations: more where rows are few."""
-    return min(max(1.0, math.sqrt(n_features / n_samples / CROWDED)), LARGEST_NOISE)
 
 
 @EXACT_MATMUL
@@ -143,7 +94,6 @@ def _train(
     flow = _first_flow(x, settings, generators.on_cpu) if start is None else copy.deepcopy(start)
     objective = _objective(layout, annotations, x.shape[1], settings, generators)
     flow, objective = flow.to(device), objective.to(device)
-    objective.layout = layout.to(device)
     step = TrainingStep(
         flow,
         objective,
@@ -157,8 +107,7 @@ def _train(
     if held_out is not None:
         cells = annotations.cells[held_out]
         validation = x[held_out].to(device), CellSampler(cells, layout.rows_per_cell)
-    config = _config(settings, sampler.n_batches)
-    history = Trainer(step, sampler, validation, config, checkpoint).run()
+    history = Trainer(step, sampler, validation, settings, checkpoint).run()
     return FitResult(flow.to("cpu"), history)
 
 
@@ -233,19 +182,6 @@ def _objective(
         weights=settings.weights,
         distance=settings.distance,
         generators=generators,
-    )
-
-
-def _config(settings: FitSettings, n_batches: int) -> TrainingConfig:
-    automatic = max(AUTO_EPOCHS, math.ceil(AUTO_STEPS / n_batches))
-    return TrainingConfig(
-        max_iter=automatic if settings.max_iter is None else settings.max_iter,
-        learning_rate=settings.learning_rate,
-        early_stopping=settings.early_stopping,
-        n_iter_no_change=settings.n_iter_no_change,
-        tol=settings.tol,
-        verbose=settings.verbose,
-        seed=settings.seed,
     )
 
 

@@ -2,18 +2,15 @@
 
 __all__ = ["CellLayout"]
 
-from dataclasses import dataclass
-from functools import cached_property
-
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
-@dataclass(frozen=True)
-class CellLayout:
+class CellLayout(nn.Module):
     """The fixed order of a cell-balanced batch: cell after cell, `rows_per_cell` rows each.
 
     A cell is a combination of joint label and joint group that occurs in the training data.
+    A module without parameters, so that an objective moves it to its own device.
 
     Parameters
     ----------
@@ -27,13 +24,42 @@ class CellLayout:
         Rows of each cell in a batch, at least 2.
 
     comparable : Tensor of shape (n_cells,), bool
-        Whether the cell has a distribution to speak of: at least two rows in the data.
+        Whether the cell has at least two rows in the data, so that its distribution can be
+        compared with others.
+
+    Attributes
+    ----------
+    group_pairs : Tensor of shape (2, n_pairs), int64
+        Pairs of comparable cells with one label and two groups.
     """
 
     labels: Tensor
     groups: Tensor
-    rows_per_cell: int
     comparable: Tensor
+    group_pairs: Tensor
+    _compared: Tensor
+
+    def __init__(
+        self, labels: Tensor, groups: Tensor, rows_per_cell: int, comparable: Tensor
+    ) -> None:
+        super().__init__()
+        self.rows_per_cell = rows_per_cell
+        # Computed once: looking them up in every step would make a GPU wait.
+        same_label = labels[:, None] == labels[None, :]
+        usable = comparable[:, None] & comparable[None, :]
+        pairs = torch.triu(same_label & usable, diagonal=1).nonzero().T.contiguous()
+        cells = [((labels == label) & comparable).nonzero()[:, 0] for label in labels.unique()]
+        cells = [each for each in cells if len(each) > 1]
+        self._sizes = [len(each) for each in cells]
+        buffers = {
+            "labels": labels,
+            "groups": groups,
+            "comparable": comparable,
+            "group_pairs": pairs,
+            "_compared": torch.cat(cells) if cells else labels.new_empty(0),
+        }
+        for name, value in buffers.items():
+            self.register_buffer(name, value, persistent=False)
 
     @property
     def n_cells(self) -> int:
@@ -45,34 +71,12 @@ class CellLayout:
         """Rows in a batch."""
         return self.n_cells * self.rows_per_cell
 
-    @cached_property
-    def group_pairs(self) -> Tensor:
-        """Pairs of comparable cells with one label and two groups, shape (2, p).
-
-        Computed once: looking them up in every step would make a GPU wait.
-        """
-        same_label = self.labels[:, None] == self.labels[None, :]
-        usable = self.comparable[:, None] & self.comparable[None, :]
-        return torch.triu(same_label & usable, diagonal=1).nonzero().T.contiguous()
-
-    @cached_property
-    def cells_of_each_label(self) -> list[Tensor]:
+    @property
+    def cells_of_each_label(self) -> tuple[Tensor, ...]:
         """For each label with two comparable groups or more, the numbers of its cells."""
-        return [
-            cells
-            for label in self.labels.unique().tolist()
-            if len(cells := ((self.labels == label) & self.comparable).nonzero()[:, 0]) > 1
-        ]
+        cells: tuple[Tensor, ...] = self._compared.split(self._sizes)
+        return cells
 
     def by_cell(self, z: Tensor) -> Tensor:
         """View a batch of shape (batch_size, k) as (n_cells, rows_per_cell, k)."""
         return z.reshape(self.n_cells, self.rows_per_cell, z.shape[1])
-
-    def to(self, device: torch.device) -> "CellLayout":
-        """Return the layout with its tensors on `device`."""
-        return CellLayout(
-            self.labels.to(device),
-            self.groups.to(device),
-            self.rows_per_cell,
-            self.comparable.to(device),
-        )

@@ -1,6 +1,6 @@
 """The training loop: epochs, schedule, early stopping, recovery, resuming."""
 
-__all__ = ["Trainer", "TrainingConfig"]
+__all__ = ["Trainer"]
 
 import copy
 import math
@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 from skfairlatent._training.batches import CellSampler
 from skfairlatent._training.checkpoint import Checkpoint
 from skfairlatent._training.objective import TERMS
+from skfairlatent._training.settings import FitSettings
 from skfairlatent._training.step import TrainingStep
 from skfairlatent.exceptions import TrainingDivergedError
 
@@ -21,19 +22,6 @@ from skfairlatent.exceptions import TrainingDivergedError
 WARM_UP = 0.1
 # What the step size is multiplied by after a non-finite loss.
 RECOVERY_FACTOR = 0.1
-
-
-@dataclass(frozen=True)
-class TrainingConfig:
-    """What the loop needs to know; names and meanings are the estimator's."""
-
-    max_iter: int
-    learning_rate: float
-    early_stopping: bool
-    n_iter_no_change: int
-    tol: float
-    verbose: bool
-    seed: int
 
 
 @dataclass
@@ -59,7 +47,7 @@ class Trainer:
         Draws the training batches.
     validation : tuple of (Tensor, CellSampler) or None
         Rows held out, and how to draw batches of them.
-    config : TrainingConfig
+    settings : FitSettings
     checkpoint : Checkpoint or None
         Where to keep the state between epochs.
     """
@@ -69,11 +57,12 @@ class Trainer:
         step: TrainingStep,
         sampler: CellSampler,
         validation: tuple[Tensor, CellSampler] | None,
-        config: TrainingConfig,
+        settings: FitSettings,
         checkpoint: Checkpoint | None,
     ) -> None:
         self.step, self.sampler, self.validation = step, sampler, validation
-        self.config, self.checkpoint = config, checkpoint
+        self.settings, self.checkpoint = settings, checkpoint
+        self.n_epochs = settings.n_epochs(sampler.n_batches)
         self.state = _State()
         if checkpoint is not None and (saved := checkpoint.read()) is not None:
             with checkpoint.explained():
@@ -82,12 +71,12 @@ class Trainer:
     def run(self) -> list[dict[str, float]]:
         """Train, leave the best weights in the flow, and return the history."""
         epochs = tqdm(
-            range(self.state.epoch, self.config.max_iter),
+            range(self.state.epoch, self.n_epochs),
             initial=self.state.epoch,
-            total=self.config.max_iter,
+            total=self.n_epochs,
             desc="FairLatentTransformer",
             unit="epoch",
-            disable=not self.config.verbose,
+            disable=not self.settings.verbose,
         )
         with epochs:
             for epoch in epochs:
@@ -101,7 +90,7 @@ class Trainer:
 
     def _run_epoch(self, epoch: int) -> None:
         # Seeding every epoch makes an interrupted fit go on exactly as it would have.
-        self.step.generators.seed(self.config.seed + epoch)
+        self.step.generators.seed(self.settings.seed + epoch)
         record = self._epoch_until_finite(epoch)
         record |= self._validate()
         self.state.history.append({"epoch": epoch + 1.0, **record})
@@ -126,7 +115,7 @@ class Trainer:
         raise TrainingDivergedError(
             f"The loss is not finite in epoch {epoch + 1}, also after restoring the last good "
             f"weights and lowering the learning rate to "
-            f"{self.config.learning_rate * self.state.factor:.2g}. Its terms: "
+            f"{self.settings.learning_rate * self.state.factor:.2g}. Its terms: "
             + ", ".join(f"{name}={record[f'loss_{name}']:.3g}" for name in TERMS)
             + ". Set a smaller learning_rate_init, or smaller weights for the terms that are "
             "large, and look for extreme values in X."
@@ -135,12 +124,12 @@ class Trainer:
     def _train(self, epoch: int) -> dict[str, float]:
         batches = self.sampler.draw(self.step.generators.on_cpu).to(self.step.data.device)
         total = torch.zeros(len(TERMS), dtype=torch.float32, device=self.step.data.device)
-        n_steps = self.config.max_iter * len(batches)
-        rate = self.config.learning_rate
+        n_steps = self.n_epochs * len(batches)
+        rate = self.settings.learning_rate
         for i, rows in enumerate(batches):
             # The middle of the step: at its end the rate of a fit's only step would be 0.
             progress = (epoch * len(batches) + i + 0.5) / n_steps
-            rate = self.config.learning_rate * self.state.factor * _schedule(progress)
+            rate = self.settings.learning_rate * self.state.factor * _schedule(progress)
             self.step.set_learning_rate(rate)
             total += self.step(rows)
         # Reading the numbers waits for the GPU: once an epoch, not once a step. A step that
@@ -156,21 +145,21 @@ class Trainer:
             return {"validation_loss": math.nan}
         rows, sampler = self.validation
         # The same draw every time: epochs are compared with each other.
-        self.step.generators.seed(self.config.seed)
+        self.step.generators.seed(self.settings.seed)
         batches = sampler.draw(self.step.generators.on_cpu).to(rows.device)
         terms = torch.stack([self.step.terms(batch, rows) for batch in batches]).mean(dim=0)
         return {"validation_loss": float(self.step.objective.total(terms))}
 
     def _keep_if_best(self, validation_loss: float) -> None:
-        if validation_loss < self.state.best_loss - self.config.tol:
+        if validation_loss < self.state.best_loss - self.settings.tol:
             self.state.best_loss = validation_loss
             self.state.best_epoch = self.state.epoch
             self.state.best_flow = copy.deepcopy(self.step.flow.state_dict())
 
     def _stopped_early(self) -> bool:
-        if not self.config.early_stopping:
+        if not self.settings.early_stopping:
             return False
-        return self.state.epoch - self.state.best_epoch >= self.config.n_iter_no_change
+        return self.state.epoch - self.state.best_epoch >= self.settings.n_iter_no_change
 
     def _latest(self) -> dict[str, str]:
         latest = self.state.history[-1]
@@ -192,7 +181,7 @@ class Trainer:
             "objective": self.step.objective.state_dict(),
             "optimizer": self.step.optimizer.state_dict(),
             "state": dict(vars(self.state)),
-            "seed": self.config.seed,
+            "seed": self.settings.seed,
         }
 
     def _restore(self, saved: dict[str, Any]) -> None:

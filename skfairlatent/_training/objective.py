@@ -1,10 +1,10 @@
-"""The weighted sum of the loss terms over one cell-balanced batch."""
+"""The loss: a table of terms, and their weighted sum over one cell-balanced batch."""
 
-__all__ = ["TERMS", "LossWeights", "Objective"]
+__all__ = ["TERMS", "Objective", "Term"]
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import cast
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -20,23 +20,6 @@ from skfairlatent._training.losses import (
 )
 from skfairlatent.flows._linear import make_linear
 
-TERMS = ("dg", "eq", "di", "g", "cls")
-
-
-@dataclass(frozen=True)
-class LossWeights:
-    """Weight of each term; the names are those of the estimator's ``lambda_`` parameters."""
-
-    dg: float
-    eq: float
-    di: float
-    g: float
-    cls: float
-
-    def tensor(self) -> Tensor:
-        """Return the weights in the order of `TERMS`."""
-        return torch.tensor([getattr(self, term) for term in TERMS], dtype=torch.float32)
-
 
 class Objective(nn.Module):
     """Loss of a batch whose rows are ordered by a `CellLayout`.
@@ -51,12 +34,13 @@ class Objective(nn.Module):
         Value of each cell in each sensitive attribute; no columns when there is none.
     n_features, n_label_components : int
         Width of the latent and of its label block.
-    weights : LossWeights
-        Weight of each term.
+    weights : mapping of str to float
+        Weight of each term, by the names in `TERMS`.
     distance : str
         Form of the group-distance term, a key of `DISTANCES`.
     generators : Generators
-        Of the fit: what first weights and directions are drawn from.
+        Random generators of the fit, for the initial weights of the heads and for the directions
+        of the group distance.
     """
 
     weights: Tensor
@@ -69,7 +53,7 @@ class Objective(nn.Module):
         *,
         n_features: int,
         n_label_components: int,
-        weights: LossWeights,
+        weights: Mapping[str, float],
         distance: str,
         generators: Generators,
     ) -> None:
@@ -77,7 +61,8 @@ class Objective(nn.Module):
         self.layout, self.generators = layout, generators
         self.distance = DISTANCES[distance]
         self.n_label_components = n_label_components
-        self.register_buffer("weights", weights.tensor(), persistent=False)
+        ordered = torch.tensor([weights[name] for name in TERMS], dtype=torch.float32)
+        self.register_buffer("weights", ordered, persistent=False)
         n_sensitive = n_features - n_label_components
         self.label_heads = _heads(label_codes, n_label_components, generators)
         self.attribute_heads = _heads(attribute_codes, n_sensitive, generators)
@@ -87,25 +72,16 @@ class Objective(nn.Module):
             "_attributes", attribute_codes.repeat_interleave(rows, 0), persistent=False
         )
 
-    def forward(self, z: Tensor, log_det: Tensor) -> Tensor:
-        """Return the terms of a batch, unweighted, in the order of `TERMS`, shape (5,)."""
-        label_block = z[:, : self.n_label_components]
-        cov = covariance(z)
-        return torch.stack(
-            (
-                redundancy_loss(cov, self.n_label_components),
-                equal_variance_loss(cov, self.n_label_components),
-                self.distance(label_block, self.layout, self.generators.on_device),
-                density_loss(z, log_det),
-                self._classification_loss(z),
-            )
-        )
+    def forward(self, z: Tensor, log_det: Tensor) -> dict[str, Tensor]:
+        """Return the terms of a batch, unweighted scalars, by the names in `TERMS`."""
+        latent = Latent(z, log_det, z[:, : self.n_label_components], covariance(z))
+        return {name: term.loss(self, latent) for name, term in TERMS.items()}
 
     def total(self, terms: Tensor) -> Tensor:
-        """Return the weighted sum of the terms."""
+        """Return the weighted sum of the terms, a vector in the order of `TERMS`."""
         return self.weights @ terms
 
-    def _classification_loss(self, z: Tensor) -> Tensor:
+    def classification_loss(self, z: Tensor) -> Tensor:
         r"""L_cls: cross-entropy of the label heads plus that of the attribute heads.
 
         .. math:: L_{cls} = \overline{CE(y_j, W_j Z_Y)}\,_j + \overline{CE(s_a, V_a Z_S)}\,_a
@@ -118,8 +94,53 @@ class Objective(nn.Module):
         return labels + attributes
 
 
+class Latent(NamedTuple):
+    """The latent of a batch, as the terms read it: z is (n, d), the covariance (d, d)."""
+
+    z: Tensor
+    log_det: Tensor
+    label_block: Tensor
+    covariance: Tensor
+
+
+class Term(NamedTuple):
+    """One term of the loss.
+
+    Parameters
+    ----------
+    loss : callable
+        Computes the term, a scalar, from the objective and the latent of a batch.
+    title : str
+        Short description, as training curves show it.
+    unit : str, default=""
+        Unit of the values; empty if they have none.
+    """
+
+    loss: Callable[[Objective, Latent], Tensor]
+    title: str
+    unit: str = ""
+
+
+# The name of a term is also that of its parameter, lambda_<name>, and of its column of history_,
+# loss_<name>.
+TERMS: dict[str, Term] = {
+    "dg": Term(lambda o, b: redundancy_loss(b.covariance, o.n_label_components), "correlations"),
+    "eq": Term(
+        lambda o, b: equal_variance_loss(b.covariance, o.n_label_components), "unequal variances"
+    ),
+    "di": Term(
+        lambda o, b: o.distance(b.label_block, o.layout, o.generators.on_device),
+        "distance between groups",
+    ),
+    "g": Term(
+        lambda _, b: density_loss(b.z, b.log_det), "negative log-likelihood", "nats per dimension"
+    ),
+    "cls": Term(lambda o, b: o.classification_loss(b.z), "cross-entropy of the heads", "nats"),
+}
+
+
 def _heads(codes: Tensor, n_inputs: int, generators: Generators) -> nn.ModuleList:
-    """One linear head a column of codes."""
+    """Return one linear head for each column of codes."""
     widths = [int(column.max()) + 1 for column in codes.T]
     linear = partial(make_linear, generator=generators.on_cpu, device="cpu", dtype=torch.float32)
     return nn.ModuleList(linear(n_inputs, width) for width in widths)

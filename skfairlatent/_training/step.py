@@ -31,7 +31,7 @@ class TrainingStep:
     input_noise : float
         Standard deviation of the Gaussian noise added to each batch.
     generators : Generators
-        Of the fit: what the noise is drawn from.
+        Random generators of the fit, for the noise.
     """
 
     def __init__(
@@ -56,9 +56,9 @@ class TrainingStep:
         self._replayed = self._anew()
 
     def __call__(self, rows: Tensor) -> Tensor:
-        """Train on the batch of row numbers `rows` and return its loss terms, shape (5,).
+        """Train on the batch of row numbers `rows` and return its loss terms.
 
-        The returned tensor is overwritten by the next call.
+        A vector in the order of `TERMS`, which the next call overwrites.
         """
         self._rows.copy_(rows, non_blocking=True)
         self._replayed()
@@ -71,8 +71,7 @@ class TrainingStep:
     def terms(self, rows: Tensor, data: Tensor) -> Tensor:
         """Return the loss terms of rows of `data` without noise and without training."""
         with torch.no_grad():
-            terms: Tensor = self.objective(*self.flow.fused(data[rows]))
-            return terms
+            return self._stacked(*self.flow.fused(data[rows]))
 
     def restore_optimizer(self, saved: dict[str, Any]) -> None:
         """Take over the moments of a saved optimizer, which may have run on another device."""
@@ -84,6 +83,9 @@ class TrainingStep:
         for state in self.optimizer.state.values():
             for value in state.values():
                 value.zero_()
+
+    def _stacked(self, z: Tensor, log_det: Tensor) -> Tensor:
+        return torch.stack([*self.objective(z, log_det).values()])
 
     def _anew(self) -> Replayed:
         return Replayed(self._compute, self.data.device, self.generators.on_device)
@@ -98,6 +100,6 @@ class TrainingStep:
             x.device.type, dtype=half, enabled=half is not None, cache_enabled=False
         ):
             z, log_det = self.flow.fused(x)
-        terms = self.objective(z, log_det)
+        terms = self._stacked(z, log_det)
         self.optimizer.minimize(self.objective.total(terms))
         self._terms.copy_(terms.detach())

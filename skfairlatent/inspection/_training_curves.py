@@ -1,4 +1,4 @@
-"""How the loss and its terms went, epoch by epoch."""
+"""The curves of the loss and of its terms over the epochs."""
 
 __all__ = ["TrainingCurvesDisplay"]
 
@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from skfairlatent._find_transformer import latent_step
+from skfairlatent._training.objective import TERMS
 from skfairlatent.inspection._drawing import (
     BLUE,
     GREY,
@@ -29,16 +30,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# What each column of history_ stands for, in the order it is drawn.
-TITLES = {
-    "loss": "weighted sum",
-    "loss_di": "distance between groups",
-    "loss_cls": "cross-entropy of the heads",
-    "loss_g": "negative log-likelihood",
-    "loss_dg": "correlations",
-    "loss_eq": "unequal variances",
-}
-UNITS = {"loss_cls": "nats", "loss_g": "nats per dimension"}
+# Titles and units of the columns of history_, in the order in which they are drawn.
+TITLES = {"loss": "weighted sum"} | {f"loss_{name}": term.title for name, term in TERMS.items()}
+UNITS = {f"loss_{name}": term.unit for name, term in TERMS.items()}
 # With so many epochs or fewer, each is marked.
 FEW_EPOCHS = 15
 # Beyond this ratio of the largest to the smallest value, a linear scale hides the small ones.

@@ -1,0 +1,62 @@
+"""The settings of a fit, and the values that ``"auto"`` stands for."""
+
+__all__ = ["FitSettings", "auto_hidden_features", "auto_input_noise"]
+
+import math
+import os
+from dataclasses import dataclass
+
+# max_iter="auto" means at least so many steps and at least so many epochs.
+AUTO_STEPS = 400
+AUTO_EPOCHS = 10
+# Features for each row up to which little is memorised; above it "auto" takes a narrower
+# network and more noise.
+CROWDED = 0.025
+# Width of the conditioners where rows abound, and the least.
+WIDEST, NARROWEST = 256, 16
+LARGEST_NOISE = 3.0
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """The estimator's parameters that matter for training; names and meanings are its own.
+
+    `weights` holds its ``lambda_`` parameters by the names of the loss terms; ``max_iter=None``
+    stands for ``"auto"``. `seed_is_new` says that the user did not set the seed: a resumed fit
+    then takes the seed of its checkpoint.
+    """
+
+    n_label_components: int
+    n_blocks: int
+    hidden_features: int
+    weights: dict[str, float]
+    distance: str
+    input_noise: float
+    max_iter: int | None
+    batch_size: int
+    learning_rate: float
+    early_stopping: bool
+    validation_fraction: float
+    n_iter_no_change: int
+    tol: float
+    verbose: bool
+    checkpoint_dir: str | os.PathLike[str] | None
+    seed: int
+    seed_is_new: bool = False
+
+    def n_epochs(self, n_batches: int) -> int:
+        """Return the number of epochs, given the batches of one."""
+        if self.max_iter is None:
+            return max(AUTO_EPOCHS, math.ceil(AUTO_STEPS / n_batches))
+        return self.max_iter
+
+
+def auto_hidden_features(n_samples: int, n_features: int) -> int:
+    """Return the width of the conditioners: a power of two, smaller where rows are few."""
+    wanted = WIDEST / max(1.0, n_features / n_samples / CROWDED)
+    return int(min(max(2 ** round(math.log2(wanted)), NARROWEST), WIDEST))
+
+
+def auto_input_noise(n_samples: int, n_features: int) -> float:
+    """Return the noise of training, in standard deviations: more where rows are few."""
+    return min(max(1.0, math.sqrt(n_features / n_samples / CROWDED)), LARGEST_NOISE)
