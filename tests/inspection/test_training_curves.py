@@ -23,7 +23,7 @@ class TestFromEstimator:
         assert len(display.axes_) == len(terms)
         assert all(name in written for name in terms)
         assert "loss_di, weight 20" in written
-        for ax, name in zip(display.axes_[:2], ("loss", "loss_di"), strict=True):
+        for ax, name in zip(display.axes_, terms, strict=True):
             np.testing.assert_array_equal(ax.lines[0].get_ydata(), fair.history_[name])
 
     def test__from_estimator__draws_the_validation_loss_and_what_was_kept(self, pipe, texts):
