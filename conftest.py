@@ -12,14 +12,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+import sklearn.linear_model  # noqa: F401 - brings BLAS and OpenMP
 import torch
+from threadpoolctl import threadpool_limits
 
 SEED = 0
 
 
 def pytest_configure() -> None:
-    """Keep torch to one thread: on a busy machine several spend their time waiting."""
+    """Keep torch, BLAS and OpenMP to one thread: on a busy machine several only wait."""
     torch.set_num_threads(1)
+    threadpool_limits(1)  # holds for the libraries that are loaded by now
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

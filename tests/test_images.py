@@ -165,11 +165,11 @@ def test__save__keeps_a_fingerprint_of_the_weights(faces, tmp_path):
 def test__real_faces__fewer_gaps_than_without(data_dir):
     """A thousand faces and a short fit, so only the order of the results is asked for."""
     faces = load_image_folder(
-        data_dir / "celeba64", split="valid", max_images=2400, random_state=0
+        data_dir / "celeba64", split="valid", max_images=1200, random_state=0
     )
     y, s = faces.frame["Attractive"].to_numpy(), faces.frame["Male"].to_numpy()
     codes = DiffAEEncoder(device="cpu").transform(faces.images)
-    train, test = slice(0, 1600), slice(1600, None)
+    train, test = slice(0, 800), slice(800, None)
 
     def gap(pipe, **given):
         predicted = pipe.fit(codes[train], y[train], **given).predict(codes[test])

@@ -12,7 +12,7 @@ from skfairlatent.datasets import load_embeddings, load_image_folder
 from skfairlatent.encoders import DiffAEEncoder
 
 MAX_BYTES = 16 * 2**20
-N_TRAIN, N_VALID = 3000, 1500
+N_TRAIN, N_VALID = 1500, 1000
 
 
 def test__weights__of_each_model_fit_into_sixteen_mebibytes():
@@ -25,7 +25,7 @@ def test__weights__of_each_model_fit_into_sixteen_mebibytes():
 
 
 def test__sample__faces_differ_and_are_pictures():
-    faces = DiffAEEncoder(n_steps=10, device="cpu").sample(4).astype(float)
+    faces = DiffAEEncoder(n_steps=10, device="cpu").sample(2).astype(float)
     assert np.abs(faces[0] - faces[1]).mean() > 5  # of 255 levels
     # Neighbouring pixels of a picture are alike, those of noise are not.
     steps = np.abs(np.diff(faces, axis=2)).mean()
@@ -33,11 +33,11 @@ def test__sample__faces_differ_and_are_pictures():
 
 
 def test__unsupervised__ships_as_well_with_codes_of_its_own():
-    faces = DiffAEEncoder(n_steps=4, device="cpu").sample(4)
+    faces = DiffAEEncoder(n_steps=4, device="cpu").sample(2)
     codes = DiffAEEncoder(device="cpu").transform(faces)
     other = DiffAEEncoder("faces64_unsupervised", n_steps=10, device="cpu")
     assert np.linalg.norm(other.transform(faces) - codes) > 0.1 * np.linalg.norm(codes)
-    faces = other.sample(4)
+    faces = other.sample(2)
     assert psnr(other.reconstruct(faces), faces) > 40
 
 
@@ -72,7 +72,7 @@ def psnr(images, others):
 @pytest.mark.data
 @pytest.mark.slow
 def test__reconstruction__is_close_with_inverted_noise_and_of_the_code_alone_a_likeness(data_dir):
-    faces = load_image_folder(data_dir / "celeba64", split="valid", max_images=8).images
+    faces = load_image_folder(data_dir / "celeba64", split="valid", max_images=2).images
     encoder = DiffAEEncoder(device="cpu")
     codes = encoder.transform(faces)
     closely = psnr(encoder.reconstruct(faces), faces)

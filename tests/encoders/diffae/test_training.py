@@ -119,6 +119,7 @@ def test__fit__stops_after_max_seconds_and_goes_on_next_time(tiny_config, pictur
 
 
 def test__fit__other_settings_or_images_have_a_file_of_their_own(tiny_config, pictures, tmp_path):
+    pictures = pictures[:32]
     others = pictures.copy()
     others[-1] = 255 - others[-1]
     for images, changed in ((pictures, {}), (pictures, {"max_iter": 3}), (others, {})):
