@@ -8,6 +8,7 @@ import skfairlatent
 
 PAGE = Path(__file__).parents[1] / "docs" / "api.rst"
 MODULES = (
+    "certification",
     "counterfactuals", "datasets", "diagnostics", "encoders", "exceptions", "flows", "inspection",
     "judging", "metrics", "report", "selection",
 )  # fmt: skip
