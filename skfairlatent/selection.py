@@ -18,11 +18,11 @@ from sklearn.utils import check_scalar
 from skfairlatent._user_warnings import warn_user
 from skfairlatent._validation.containers import reject_other_order
 from skfairlatent._validation.groups import check_length, cross_columns, reject_ids
+from skfairlatent._wording import some_of
 
 # A gap of exactly the bound must pass although 0.3 - 0.1 > 0.2 in floating point.
 _ROUNDING = 1e-9
 _PREFIX = "mean_test_"
-_MAX_NAMED = 8
 
 Positions = npt.NDArray[np.intp]
 FloatArray = npt.NDArray[np.float64]
@@ -283,15 +283,11 @@ def _check_cells(counts: Positions, classes: list[str], groups: list[str], n_spl
     thin = np.argwhere(counts < n_splits)
     if not len(thin):
         return
-    named = [
-        f"(label {classes[y]}, group {groups[g]!r}) has {counts[y, g]}"
-        for y, g in thin[:_MAX_NAMED]
-    ]
-    more = f", and {len(thin) - _MAX_NAMED} more" if len(thin) > _MAX_NAMED else ""
+    named = [f"(label {classes[y]}, group {groups[g]!r}) has {counts[y, g]}" for y, g in thin]
     fewer = f"use n_splits={counts.min()}, " if counts.min() >= 2 else ""
     raise ValueError(
         f"{len(thin)} (label, group) cell(s) have fewer rows than the {n_splits} folds: "
-        f"{', '.join(named)}{more}. Scores of folds without their rows would be "
+        f"{', '.join(some_of(named))}. Scores of folds without their rows would be "
         f"NaN: {fewer}merge these groups with others, or leave their rows out."
     )
 

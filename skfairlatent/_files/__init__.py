@@ -1,1 +1,1 @@
-"""Files: tensors with a digest, and writing that never leaves half a file."""
+"""Files: tensors with a digest, plain JSON, and writing that never leaves half a file."""

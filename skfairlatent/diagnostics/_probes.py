@@ -18,6 +18,7 @@ from sklearn.utils.validation import has_fit_parameter
 
 from skfairlatent._device import own_random_state
 from skfairlatent._user_warnings import warn_user
+from skfairlatent._wording import some_of
 from skfairlatent.diagnostics._probe_rows import (
     Codes,
     Coding,
@@ -31,7 +32,6 @@ from skfairlatent.exceptions import UndefinedMetricWarning
 
 MIN_TRAIN_ROWS = 2  # of every group within a label, or the probe has nothing to learn from
 MIN_TEST_ROWS = 1  # of every group within a label, or its recall is undefined
-MAX_NAMED = 5  # undefined cells that a warning spells out
 MIN_EARLY_STOPPING_ROWS = 20  # of every group: a tenth of them is held back to stop early
 
 
@@ -137,8 +137,7 @@ def undefined_message(skipped: list[str]) -> str:
     -------
     str
     """
-    rest = len(skipped) - MAX_NAMED
-    named = "; ".join(skipped[:MAX_NAMED]) + (f"; and {rest} more" if rest > 0 else "")
+    named = "; ".join(some_of(skipped))
     return (
         f"The leakage is NaN where a group has fewer than {MIN_TRAIN_ROWS} rows to train on or "
         f"{MIN_TEST_ROWS} to score: {named}. Give more rows, or merge the small groups."

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from skfairlatent._user_warnings import warn_user
+from skfairlatent._wording import some_of
 from skfairlatent.exceptions import UndefinedMetricWarning
 from skfairlatent.inspection._drawing import (
     BLUE,
@@ -412,10 +413,9 @@ def _varying(params: Sequence[Mapping[str, Any]] | None, best: int) -> list[str]
     ]
     texts = [
         shortened(f"{name.rsplit('__', 1)[-1]} = {_as_text(chosen[name])}", TEXT_WIDTH)
-        for name in names[:MOST_PARAMS]
+        for name in names
     ]
-    more = len(names) - MOST_PARAMS
-    return texts + ([f"and {more} more"] if more > 0 else [])
+    return some_of(texts, MOST_PARAMS)
 
 
 def _as_text(value: Any) -> str:

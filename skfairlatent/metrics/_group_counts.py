@@ -1,14 +1,16 @@
-"""Who was predicted what: counts by true label, predicted label and group, from checked input."""
+"""Counts by true label, predicted label and group, from checked input, and fairlearn's view."""
 
 __all__ = ["GroupCounts", "class_positions", "count_by_group", "same_labels"]
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from fairlearn.metrics import MetricFrame, selection_rate
 from numpy.typing import ArrayLike
+from sklearn.metrics import accuracy_score
 
 from skfairlatent._validation.containers import (
     missing_rows,
@@ -17,9 +19,9 @@ from skfairlatent._validation.containers import (
     reject_other_order,
 )
 from skfairlatent._validation.groups import as_numbers_or_text, cross_columns
+from skfairlatent._wording import some_of
 
 _MAX_LABELS_SHOWN = 5
-_MAX_CELLS_NAMED = 10
 # Counts of (label, prediction, group), of 8 bytes each: more come of identifiers.
 _MAX_TABLE = 10_000_000
 
@@ -59,13 +61,74 @@ class GroupCounts(NamedTuple):
         """Name the groups without weight, if any."""
         empty = np.flatnonzero(self.table.sum(axis=(0, 1)) == 0)
         groups = [repr(self.groups[g]) for g in empty]
-        return f"no weight in group(s) {_listed(groups)}" if groups else None
+        return f"no weight in group(s) {', '.join(some_of(groups))}" if groups else None
 
     def empty_cells(self) -> str | None:
         """Name the (label, group) cells without rows or without weight, if any."""
         empty = np.argwhere(self.table.sum(axis=1) == 0)
         cells = [f"(label {self.labels[y]}, group {self.groups[g]!r})" for y, g in empty]
-        return f"no rows, or none with weight, in cell(s) {_listed(cells)}" if cells else None
+        if not cells:
+            return None
+        return f"no rows, or none with weight, in cell(s) {', '.join(some_of(cells))}"
+
+    def frame(
+        self, metrics: Mapping[str, Callable[..., float]], *, given_label: bool = False
+    ) -> Any:
+        """Return fairlearn's ``MetricFrame`` of the counts.
+
+        A row stands for all rows of one true label, prediction and group, and their total is its
+        weight, so that the time does not depend on how many there are.
+
+        Parameters
+        ----------
+        metrics : dict of str to callable
+            Each takes `y_true` and `y_pred`, as positions in `labels`, and `sample_weight`.
+
+        given_label : bool, default=False
+            Measure within each true label, as a control feature.
+
+        Returns
+        -------
+        MetricFrame
+            Its groups are positions in `groups`. Groups without rows are left out.
+        """
+        true, predicted, groups = np.nonzero(self.table)
+        weights = {"sample_weight": self.table[true, predicted, groups]}
+        return MetricFrame(
+            metrics=dict(metrics),
+            y_true=true,
+            y_pred=predicted,
+            sensitive_features=groups,
+            control_features=true if given_label else None,
+            sample_params=dict.fromkeys(metrics, weights),
+        )
+
+    def equalized_odds_gaps(self) -> npt.NDArray[np.float64]:
+        """Return for each true label the largest gap between groups in a decision's rate."""
+        gaps = self.frame(self._decisions(), given_label=True).difference().max(axis=1)
+        return np.asarray(gaps, dtype=np.float64)
+
+    def demographic_parity_gap(self) -> float:
+        """Return the largest gap between groups in a decision's rate."""
+        return float(self.frame(self._decisions()).difference().max())
+
+    def worst_group_accuracy(self) -> float:
+        """Return the smallest accuracy of a (label, group) cell."""
+        frame = self.frame({"accuracy": accuracy_score}, given_label=True)
+        return float(frame.by_group["accuracy"].min())
+
+    def _decisions(self) -> dict[str, Callable[..., float]]:
+        """Return the rate of each decision; of two they add up to 1, and one is enough."""
+        n_labels = len(self.labels)
+        return {str(k): _rate_of(k) for k in range(n_labels == 2, n_labels)}
+
+
+def _rate_of(position: int) -> Callable[..., float]:
+    def rate(y_true: Any, y_pred: Any, *, sample_weight: Any) -> float:
+        found = selection_rate(y_true, y_pred, pos_label=position, sample_weight=sample_weight)
+        return float(found)
+
+    return rate
 
 
 def class_positions(labels: Any, classes: Any) -> npt.NDArray[np.intp]:
@@ -200,9 +263,3 @@ def _as_weights(sample_weight: ArrayLike) -> npt.NDArray[np.float64]:
             f"{weights.max()}."
         )
     return weights
-
-
-def _listed(items: list[str]) -> str:
-    more = len(items) - _MAX_CELLS_NAMED
-    tail = f" and {more} more" if more > 0 else ""
-    return ", ".join(items[:_MAX_CELLS_NAMED]) + tail

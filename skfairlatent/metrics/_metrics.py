@@ -12,7 +12,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
 import sklearn
 from numpy.typing import ArrayLike
 from sklearn.metrics import accuracy_score, make_scorer
@@ -81,8 +80,7 @@ def worst_group_accuracy_score(
     counts = count_by_group(y_true, y_pred, sensitive_features, sample_weight)
     if reason := counts.empty_cells():
         return _undefined("worst_group_accuracy_score", reason)
-    hits = np.einsum("yyg->yg", counts.table)
-    return float((hits / counts.table.sum(axis=1)).min())
+    return counts.worst_group_accuracy()
 
 
 def equalized_odds_difference(
@@ -156,8 +154,7 @@ def equalized_odds_difference(
     counts = count_by_group(y_true, y_pred, sensitive_features, sample_weight)
     if reason := counts.one_group() or counts.one_label() or counts.empty_cells():
         return _undefined("equalized_odds_difference", reason)
-    rates = counts.table / counts.table.sum(axis=1, keepdims=True)
-    gaps = np.ptp(rates, axis=2).max(axis=1)
+    gaps = counts.equalized_odds_gaps()
     return float(gaps.max() if agg == "worst_case" else gaps.mean())
 
 
@@ -212,8 +209,7 @@ def demographic_parity_difference(
     counts = count_by_group(y_true, y_pred, sensitive_features, sample_weight)
     if reason := counts.one_group() or counts.empty_groups():
         return _undefined("demographic_parity_difference", reason)
-    selected = counts.table.sum(axis=0)
-    return float(np.ptp(selected / selected.sum(axis=0), axis=1).max())
+    return counts.demographic_parity_gap()
 
 
 @dataclass(frozen=True)

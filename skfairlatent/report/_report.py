@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from skfairlatent._files.plain_json import as_plain
 from skfairlatent._files.writing import replace_file
 from skfairlatent.counterfactuals import Counterfactuals
 from skfairlatent.diagnostics import LatentDiagnostics
 from skfairlatent.inspection._drawing import as_label
-from skfairlatent.report._plain import as_plain
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from skfairlatent._device import neutral_torch_state
+from skfairlatent._wording import some_of
 from skfairlatent.encoders.diffae._config import DiffAEConfig
 from skfairlatent.encoders.diffae._networks.networks import DiffusionAutoencoder, SemanticEncoder
 from skfairlatent.encoders.diffae._statistics import LatentStatistics
@@ -36,7 +37,6 @@ PathLike = str | os.PathLike[str]
 Network = DiffusionAutoencoder | SemanticEncoder
 
 _READABLE = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-_N_NAMED = 8
 # Whoever writes a file can put anything into it, and each thing fails in its own way.
 _NOT_OURS = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
@@ -213,8 +213,7 @@ def _check_names(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) 
     ]
     kinds = {"missing": missing, "not known": others, "of another shape": misshapen}
     found = [
-        f"{len(names)} tensors are {kind}: {', '.join(names[:_N_NAMED])}"
-        + (f" and {len(names) - _N_NAMED} more" if len(names) > _N_NAMED else "")
+        f"{len(names)} tensors are {kind}: {', '.join(some_of(names))}"
         for kind, names in kinds.items()
         if names
     ]
