@@ -33,9 +33,8 @@ from skfairlatent._identity import (
     same_codes,
 )
 from skfairlatent._image_forms import first_of, is_column, shape_of
+from skfairlatent.encoders._registry import ENCODERS, check_name
 
-# The name of the encoder that ships with the package.
-DIFFAE = "diffae"
 # Before the digest in a fingerprint.
 _NAME = re.compile(r"\S+:(?=[0-9a-f]{32})")
 
@@ -57,12 +56,8 @@ def image_shape(X: Any) -> tuple[int, ...] | None:
 def check_encoder(encoder: Any) -> None:
     """Raise ValueError or TypeError unless `encoder` is a known name, None or an encoder."""
     if isinstance(encoder, str):
-        if encoder == DIFFAE:
-            return
-        raise ValueError(
-            f"encoder={encoder!r} is not known: use 'diffae', None for embeddings, or any object "
-            f"with a transform method. For weights of that name pass DiffAEEncoder({encoder!r})."
-        )
+        check_name(encoder)
+        return
     if encoder is not None and (isinstance(encoder, type) or not isinstance(encoder, Encoder)):
         raise TypeError(
             f"encoder={_shown(encoder)} has no usable transform method: use 'diffae', None for "
@@ -83,7 +78,8 @@ def encoder_twin(encoder: Any) -> Any:
         If it has no parameters, as the name of an encoder has none.
     """
     if isinstance(encoder, type) or not hasattr(encoder, "set_params"):
-        remedy = "; pass encoder=DiffAEEncoder() in its place" if encoder == DIFFAE else ""
+        is_name = isinstance(encoder, str)
+        remedy = "; pass encoder=DiffAEEncoder() or another object" if is_name else ""
         raise TypeError(
             f"Parameters encoder__... cannot be set, as encoder={_shown(encoder)} has no "
             f"set_params{remedy}."
@@ -165,7 +161,7 @@ def encoder_fingerprint(encoder: Any, *, used: bool = True) -> str | None:
     if encoder is None or (isinstance(encoder, str) and not used):
         return encoder
     if isinstance(encoder, str):
-        return str(image_encoder(encoder, "cpu").fingerprint())
+        return encoder_fingerprint(image_encoder(encoder, "cpu"))
     if hasattr(encoder, "fingerprint"):
         with _trained(encoder):
             return str(encoder.fingerprint())
@@ -259,8 +255,6 @@ def image_encoder(encoder: Any, device: str | torch.device) -> Any:
             "FairLatentTransformer(encoder=...) an object with transform, or encode X first."
         )
     if isinstance(encoder, str):
-        # Heavy, and of no use to those who bring embeddings.
-        from skfairlatent.encoders import DiffAEEncoder  # noqa: PLC0415
-
-        return DiffAEEncoder(device=device)
+        check_name(encoder)
+        return ENCODERS[encoder](device=device)
     return encoder

@@ -1,6 +1,8 @@
 """Encoders: from images to embeddings and, where they can decode, back."""
 
+from skfairlatent.encoders._base import ImageEncoder
 from skfairlatent.encoders._flatten import PixelFlattener
+from skfairlatent.encoders._registry import ENCODERS, register_encoder
 from skfairlatent.encoders._torch import TorchEncoder
 from skfairlatent.encoders.diffae import (
     OFFICIAL_CONFIGS,
@@ -13,13 +15,16 @@ from skfairlatent.encoders.diffae import (
 )
 
 __all__ = [
+    "ENCODERS",
     "OFFICIAL_CONFIGS",
     "DiffAEConfig",
     "DiffAEEncoder",
     "DiffAETraining",
+    "ImageEncoder",
     "PixelFlattener",
     "TorchEncoder",
     "convert_weights",
     "download_weights",
     "make_faces",
+    "register_encoder",
 ]

@@ -3,23 +3,15 @@
 __all__ = ["PixelFlattener"]
 
 import math
-from numbers import Integral
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
-import numpy.typing as npt
-from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils._param_validation import Interval
-from sklearn.utils.validation import check_array, check_is_fitted
 
-from skfairlatent.encoders._chunks import map_chunks
+from skfairlatent.encoders._base import Array, ImageEncoder, Pixels
 from skfairlatent.encoders._images import ImageSource
 
-# Images at a time: what lies between input and result stays small.
-CHUNK = 256
 
-
-class PixelFlattener(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class PixelFlattener(ImageEncoder):
     """Images to rows of pixels and back, so that PCA and its like become encoders.
 
     Parameters
@@ -60,14 +52,12 @@ class PixelFlattener(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     Trained, it is what ``FairLatentTransformer(encoder=encoder)`` asks for.
     """
 
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "image_size": [Interval(Integral, 1, None, closed="left"), None],
-    }
+    batch_size = 256
 
     def __init__(self, image_size: int | None = None) -> None:
         self.image_size = image_size
 
-    def fit(self, X: Any, y: Any = None) -> Self:  # noqa: ARG002 - scikit-learn's signature
+    def fit(self, X: Any, y: Any = None) -> Self:  # type: ignore[override] # noqa: ARG002 - it needs X
         """Learn the size of the images.
 
         Parameters
@@ -83,90 +73,31 @@ class PixelFlattener(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         PixelFlattener
             The fitted object.
         """
-        self._validate_params()
+        self._check()
         self.image_shape_ = (*ImageSource(X, self.image_size).image_size, 3)
         return self
 
-    def transform(self, X: Any) -> npt.NDArray[np.float32]:
-        """Turn images into rows.
+    def encode_batch(self, images: Pixels) -> Array:
+        """Turn images into rows, float32 from 0 to 1.
 
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, height, width, 3), or list of images or of paths
-            uint8 from 0 to 255, float from 0 to 1, PIL images, or files.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, height * width * 3), float32
-            From 0 to 1: row by row of the image, the three colours of a pixel side by side.
-
-        Raises
-        ------
-        ValueError
-            If the images are of another size than those given to `fit`, and `image_size` is None.
+        The order is row by row of the image, the three colours of a pixel side by side.
         """
-        check_is_fitted(self)
-        source = ImageSource(X, self.image_size)
+        return np.divide(images.reshape(len(images), -1), 255, dtype=np.float32)
+
+    def decode_batch(self, embeddings: Array) -> Array:
+        """Turn rows back into images, from 0 to 1."""
+        return embeddings.reshape(-1, *self.image_shape_)
+
+    def _source(self, X: Any) -> ImageSource:
+        source = super()._source(X)
         shape = (*source.image_size, 3)
         if shape != self.image_shape_:
             raise ValueError(
                 f"X holds images of shape {shape}, but fit was given {self.image_shape_}: pass "
                 "images of that shape, or set PixelFlattener(image_size=...) to have all resized."
             )
-        white = np.float32(255)
-        return map_chunks(
-            len(source),
-            CHUNK,
-            lambda pixels: pixels.reshape(len(pixels), -1) / white,
-            read=source.read,
-            desc="flattening",
-        )
-
-    def inverse_transform(self, X: Any) -> npt.NDArray[np.uint8]:
-        """Turn rows back into images.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, height * width * 3)
-            Pixels from 0 to 1; what lies outside is clipped.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, height, width, 3), uint8
-            Images, RGB.
-
-        Raises
-        ------
-        ValueError
-            If X holds NaN, or its rows are no images of the shape that `fit` was given.
-        """
-        check_is_fitted(self)
-        rows = check_array(X, dtype=[np.float32, np.float64], input_name="X")
-        if rows.shape[1] != self._n_features_out:
-            raise ValueError(
-                f"X has {rows.shape[1]} features, but images of shape {self.image_shape_} have "
-                f"{self._n_features_out}: pass what transform returned, or rows of that width."
-            )
-        return map_chunks(
-            len(rows),
-            CHUNK,
-            lambda chunk: _pixels(rows[chunk]).reshape(-1, *self.image_shape_),
-            desc="unflattening",
-        )
+        return source
 
     @property
     def _n_features_out(self) -> int:
         return math.prod(self.image_shape_)
-
-    def __sklearn_tags__(self) -> Any:
-        """Declare that X is images."""
-        tags = super().__sklearn_tags__()
-        tags.input_tags.two_d_array = False
-        tags.transformer_tags.preserves_dtype = []
-        return tags
-
-
-def _pixels(values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
-    levels = values * 255
-    np.clip(np.rint(levels, out=levels), 0, 255, out=levels)
-    return levels.astype(np.uint8)

@@ -1,6 +1,6 @@
 """Between numpy's arrays and a user's torch callables: conversion, and checks of what returns."""
 
-__all__ = ["ValueRange", "as_embeddings", "as_tensor"]
+__all__ = ["ValueRange", "as_tensor", "checked"]
 
 import math
 from numbers import Real
@@ -29,8 +29,8 @@ class ValueRange(NamedTuple):
         numbers = len(given) == 2 and all(isinstance(value, Real) for value in given)
         if not (numbers and all(map(math.isfinite, given)) and given[0] < given[1]):
             raise ValueError(
-                f"value_range={given!r} is no range: pass what black and white are to the "
-                "modules, as (-1.0, 1.0) or (0.0, 1.0)."
+                f"value_range={given!r} is not a valid range: pass what black and white are "
+                "to the modules, as (-1.0, 1.0) or (0.0, 1.0)."
             )
 
     def to_tensor(self, pixels: npt.NDArray[np.uint8], place: Place) -> Tensor:
@@ -40,12 +40,10 @@ class ValueRange(NamedTuple):
         images = levels.to(torch.float32, memory_format=torch.contiguous_format)
         return images.mul_((self.white - self.black) / 255).add_(self.black).to(place.dtype)
 
-    def to_pixels(self, output: Any, rows: slice) -> npt.NDArray[np.uint8]:
-        """Turn what a decoder made of some rows into uint8 of shape (n, height, width, 3)."""
-        images = _checked(output, rows, "decoder", ("n", "3", "height", "width"))
-        levels = images.sub_(self.black).mul_(255 / (self.white - self.black))
-        pixels = levels.round_().clamp_(0, 255).to(torch.uint8)
-        return pixels.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+    def to_shares(self, images: Tensor) -> Tensor:
+        """Turn (n, 3, height, width) into (n, height, width, 3), from 0 (black) to 1 (white)."""
+        shares = images.sub(self.black).div_(self.white - self.black)
+        return shares.permute(0, 2, 3, 1)
 
 
 def as_tensor(values: npt.NDArray[Any], place: Place) -> Tensor:
@@ -54,14 +52,9 @@ def as_tensor(values: npt.NDArray[Any], place: Place) -> Tensor:
     return torch.from_numpy(writable).to(place.device, place.dtype)
 
 
-def as_embeddings(output: Any, rows: slice) -> npt.NDArray[np.float32]:
-    """Turn what an encoder made of some rows into float32 of shape (n, n_features)."""
-    return _checked(output, rows, "encoder", ("n", "n_features")).cpu().numpy()
-
-
-def _checked(output: Any, rows: slice, name: str, axes: tuple[str, ...]) -> Tensor:
-    """Return a float32 copy of what a callable returned, or say what is wrong with it."""
-    n_rows, expected = rows.stop - rows.start, f"({', '.join(axes)})"
+def checked(output: Any, n_rows: int, name: str, axes: tuple[str, ...]) -> Tensor:
+    """Return in float32 what a callable returned, or say what is wrong with it."""
+    expected = f"({', '.join(axes)})"
     if not isinstance(output, Tensor):
         raise TypeError(
             f"{name} returned {type(output).__name__}: expected a tensor of shape {expected}. "
@@ -78,12 +71,4 @@ def _checked(output: Any, rows: slice, name: str, axes: tuple[str, ...]) -> Tens
             f"{expected}. Pass a function that brings it to this shape, as {name}=lambda x: "
             f"model(x).{_RESHAPE[name]}."
         )
-    values = output.to(torch.float32, copy=True)
-    finite = values.isfinite().flatten(1).all(dim=1)
-    if not finite.all():
-        row = rows.start + int((~finite).nonzero()[0, 0])
-        raise ValueError(
-            f"{name} returned NaN or infinity, first for row {row}. Check that value_range is the "
-            "one it was trained with; if its weights are in half precision, try model.float()."
-        )
-    return values
+    return output.to(torch.float32)

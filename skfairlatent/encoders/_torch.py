@@ -7,34 +7,21 @@ from collections.abc import Callable, Mapping
 from numbers import Integral
 from typing import Any, ClassVar, Self
 
-import numpy as np
-import numpy.typing as npt
 import torch
-from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils._param_validation import Interval, InvalidParameterError
-from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_array
 from torch import Tensor
 
-from skfairlatent._device import neutral_torch_state, resolve_device
+from skfairlatent._device import resolve_device
+from skfairlatent.encoders._base import Array, ImageEncoder, Pixels
 from skfairlatent.encoders._borrowing import borrowed, digest_of, name_of
-from skfairlatent.encoders._chunks import is_out_of_memory, map_chunks
+from skfairlatent.encoders._chunks import is_out_of_memory
 from skfairlatent.encoders._images import ImageSource
-from skfairlatent.encoders._tensors import ValueRange, as_embeddings, as_tensor
+from skfairlatent.encoders._tensors import ValueRange, as_tensor, checked
 
 TorchCallable = Callable[[Tensor], Tensor]
 
 # How networks say that images are of a size that they were not made for.
 _MISFITS = (AssertionError, IndexError, RuntimeError, ValueError)
-
-
-def _can_decode(self: "TorchEncoder") -> bool:
-    if self.decoder is None:
-        raise AttributeError(
-            "This TorchEncoder has no inverse_transform, because decoder=None: give a module that "
-            "turns embeddings of shape (n, d) into images of shape (n, 3, height, width)."
-        )
-    return True
 
 
 class _Name(str):
@@ -44,7 +31,7 @@ class _Name(str):
     __repr__ = str.__str__
 
 
-class TorchEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class TorchEncoder(ImageEncoder):
     """Images to embeddings and back by trained torch modules: a VAE, a GAN with its inverter.
 
     The modules are trained already, and `fit` leaves them as they are; clones share them. For
@@ -106,14 +93,16 @@ class TorchEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **ImageEncoder._parameter_constraints,
         "encoder": [callable],
         "decoder": [callable, None],
         "image_size": [Interval(Integral, 1, None, closed="left")],
         "value_range": [tuple, list],
-        "batch_size": [Interval(Integral, 1, None, closed="left")],
-        "device": [str, torch.device],
-        "verbose": ["verbose"],
     }
+    _remedy_for_nan = (
+        " Check that value_range is the one it was trained with; if its weights are in half "
+        "precision, try model.float()."
+    )
 
     # The same weights can be used otherwise: codes of made-up images are compared as well.
     _tells_weights_only = True
@@ -137,85 +126,53 @@ class TorchEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         self.device = device
         self.verbose = verbose
 
-    def fit(self, X: Any = None, y: Any = None) -> Self:  # noqa: ARG002 - scikit-learn's signature
-        """Check the parameters; the modules are trained already.
+    def encode_batch(self, images: Pixels) -> Tensor:
+        """Encode some images.
 
         Parameters
         ----------
-        X, y : Ignored
-            Here for scikit-learn's sake.
+        images : ndarray of shape (n, image_size, image_size, 3), uint8
 
         Returns
         -------
-        TorchEncoder
-            This object, unchanged.
-        """
-        self._check()
-        return self
-
-    @neutral_torch_state()
-    def transform(self, X: Any) -> npt.NDArray[np.float32]:
-        """Encode images.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, height, width, 3), or list of images or of paths
-            uint8 from 0 to 255, float from 0 to 1, PIL images, or files.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_features), float32
+        Tensor of shape (n, n_features)
 
         Raises
         ------
         RuntimeError
             If the encoder fails on images of this size.
-        ValueError
-            If the encoder returns anything but finite numbers of shape (n_samples, n_features).
+        TypeError, ValueError
+            If it returns anything but a tensor of this shape.
         """
-        self._check()
-        source = ImageSource(X, self.image_size)
-        return self._encode(len(source), source.read, verbose=bool(self.verbose))
+        values = ValueRange(*self.value_range)
+        with borrowed(self.encoder, resolve_device(self.device)) as place:
+            embeddings = self._embed(values.to_tensor(images, place))
+        return checked(embeddings, len(images), "encoder", ("n", "n_features"))
 
-    @available_if(_can_decode)  # type: ignore[untyped-decorator]
-    @neutral_torch_state()
-    def inverse_transform(self, X: Any) -> npt.NDArray[np.uint8]:
-        """Decode embeddings.
+    def decode_batch(self, embeddings: Array) -> Tensor:
+        """Decode some embeddings.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
-            Embeddings.
+        embeddings : ndarray of shape (n, n_features), float32
 
         Returns
         -------
-        ndarray of shape (n_samples, height, width, 3), uint8
-            Images, RGB. Values of the decoder outside `value_range` are clipped.
+        Tensor of shape (n, height, width, 3), float32
+            From 0 to 1.
 
         Raises
         ------
-        ValueError
-            If X holds NaN or has another width than `transform` returns, or if the decoder
-            returns anything but finite numbers of shape (n_samples, 3, height, width).
+        TypeError, ValueError
+            If the decoder returns anything but a tensor of shape (n, 3, height, width).
         """
-        self._check()
-        E: npt.NDArray[np.float32] = check_array(X, dtype=np.float32, input_name="X")
-        width = self._n_features_out
-        if E.shape[1] != width:
-            raise ValueError(
-                f"X has {E.shape[1]} features, but the encoder makes {width}: pass what transform "
-                "returned, or rows of that width."
-            )
-        values = ValueRange(*self.value_range)
-        decoder: Any = self.decoder  # not None: see _can_decode
+        decoder: Any = self.decoder  # not None: see _require_decoder
         with borrowed(decoder, resolve_device(self.device)) as place:
-            return map_chunks(
-                len(E),
-                self.batch_size,
-                lambda rows: values.to_pixels(decoder(as_tensor(E[rows], place)), rows),
-                desc="decoding",
-                verbose=bool(self.verbose),
-            )
+            images = decoder(as_tensor(embeddings, place))
+        shape = ("n", "3", "height", "width")
+        return ValueRange(*self.value_range).to_shares(
+            checked(images, len(embeddings), "decoder", shape)
+        )
 
     def fingerprint(self) -> str:
         """Tell these weights and their use from others.
@@ -229,24 +186,14 @@ class TorchEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         use = f"{type(self).__name__}: {self.image_size} {tuple(map(float, self.value_range))}"
         return f"{use} {digest_of(self.encoder)} {digest_of(self.decoder)}"
 
-    def _encode(
-        self, n_rows: int, read: Callable[[slice], npt.NDArray[np.uint8]], *, verbose: bool = False
-    ) -> npt.NDArray[np.float32]:
-        values = ValueRange(*self.value_range)
-        with borrowed(self.encoder, resolve_device(self.device)) as place:
+    def _encode(self, source: ImageSource) -> Array:
+        with borrowed(self.encoder, resolve_device(self.device)):  # once for all batches
+            return super()._encode(source)
 
-            def encode(chunk: tuple[slice, npt.NDArray[np.uint8]]) -> npt.NDArray[np.float32]:
-                rows, pixels = chunk
-                return as_embeddings(self._embed(values.to_tensor(pixels, place)), rows)
-
-            return map_chunks(
-                n_rows,
-                self.batch_size,
-                encode,
-                read=lambda rows: (rows, read(rows)),
-                desc="encoding",
-                verbose=verbose,
-            )
+    def _decode(self, embeddings: Array) -> Pixels:
+        decoder: Any = self.decoder
+        with borrowed(decoder, resolve_device(self.device)):
+            return super()._decode(embeddings)
 
     def _embed(self, images: Tensor) -> Tensor:
         try:
@@ -274,15 +221,15 @@ class TorchEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
                     f"{type(given).__name__}: pass a trained module, or another callable. A state "
                     "dict is weights alone: put them into a module by its load_state_dict."
                 )
-        self._validate_params()
+        super()._check()
         ValueRange.check(self.value_range)
 
-    @property
-    @neutral_torch_state()
-    def _n_features_out(self) -> int:
-        """Width of the embeddings, found by encoding one black image."""
-        black = np.zeros((1, self.image_size, self.image_size, 3), dtype=np.uint8)
-        return int(self._encode(1, lambda rows: black[rows]).shape[1])
+    def _require_decoder(self) -> None:
+        if self.decoder is None:
+            raise AttributeError(
+                "This TorchEncoder has no inverse_transform, because decoder=None: give a module "
+                "that turns embeddings of shape (n, d) into images of shape (n, 3, height, width)."
+            )
 
     def __repr__(self, N_CHAR_MAX: int = 700) -> str:
         """Name the modules: all their layers would hide the rest, in error messages too."""
@@ -298,15 +245,3 @@ class TorchEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         twin: Self = super(TorchEncoder, bare).__sklearn_clone__()
         twin.encoder, twin.decoder = self.encoder, self.decoder
         return twin
-
-    def __sklearn_is_fitted__(self) -> bool:
-        """Tell ``check_is_fitted`` that nothing is left to fit."""
-        return True
-
-    def __sklearn_tags__(self) -> Any:
-        """Declare that X is images and that no fit is needed."""
-        tags = super().__sklearn_tags__()
-        tags.requires_fit = False
-        tags.input_tags.two_d_array = False
-        tags.transformer_tags.preserves_dtype = []
-        return tags

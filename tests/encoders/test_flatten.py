@@ -19,7 +19,7 @@ def _images(n=20, height=HEIGHT, width=WIDTH):
 
 
 def test__pixel_flattener__keeps_every_grey_level(monkeypatch):
-    monkeypatch.setattr(_flatten, "CHUNK", 3)
+    monkeypatch.setattr(_flatten.PixelFlattener, "batch_size", 3)
     levels = np.arange(256, dtype=np.uint8).reshape(-1, 1, 1, 1)
     images = np.broadcast_to(levels, (256, 2, 2, 3))
     flattener = PixelFlattener()
@@ -107,7 +107,7 @@ def test__transform__refuses_images_of_another_size():
 @pytest.mark.parametrize(
     ("rows", "match"),
     [
-        (np.zeros((1, 89)), r"X has 89 features, but images of shape \(6, 5, 3\) have 90"),
+        (np.zeros((1, 89)), r"X has 89 features, but the encoder makes 90"),
         (np.full((1, 90), np.nan), "X contains NaN"),
         (np.zeros(90), "Expected 2D array"),
     ],

@@ -192,9 +192,9 @@ def test__torch_encoder__has_no_inverse_without_a_decoder():
         ({"decoder": 3}, ValueError, "'decoder' parameter"),
         ({"image_size": 0}, ValueError, "'image_size' parameter"),
         ({"batch_size": 0}, ValueError, "'batch_size' parameter"),
-        ({"value_range": (1, -1)}, ValueError, r"value_range=\(1, -1\) is no range"),
-        ({"value_range": (0, 1, 2)}, ValueError, "is no range"),
-        ({"value_range": (0, np.inf)}, ValueError, "is no range"),
+        ({"value_range": (1, -1)}, ValueError, r"value_range=\(1, -1\) is not a valid range"),
+        ({"value_range": (0, 1, 2)}, ValueError, "is not a valid range"),
+        ({"value_range": (0, np.inf)}, ValueError, "is not a valid range"),
         ({"device": "nowhere"}, ValueError, "is not a device"),
     ],
 )

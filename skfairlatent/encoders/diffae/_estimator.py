@@ -8,16 +8,14 @@ from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
 import numpy as np
-import numpy.typing as npt
 import torch
-from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_scalar
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from skfairlatent._device import neutral_torch_state, resolve_device
+from skfairlatent.encoders._base import Array, ImageEncoder, Pixels
 from skfairlatent.encoders._cache import EmbeddingCache
-from skfairlatent.encoders._chunks import map_chunks
 from skfairlatent.encoders._images import ImageSource
 from skfairlatent.encoders.diffae._codec import PRECISIONS, Codec
 from skfairlatent.encoders.diffae._config import DiffAEConfig
@@ -26,11 +24,8 @@ from skfairlatent.encoders.diffae._solvers.choose import SOLVERS, Solver, make_s
 from skfairlatent.encoders.diffae._training.fit import fit_network
 from skfairlatent.encoders.diffae._training.options import DiffAETraining
 
-Array = npt.NDArray[np.float32]
-Pixels = npt.NDArray[np.uint8]
 
-
-class DiffAEEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class DiffAEEncoder(ImageEncoder):
     r"""Images to the semantic codes of a diffusion autoencoder, and back.
 
     The semantic encoder gives each image a code, ``z_sem``; a diffusion model decodes it, starting
@@ -125,6 +120,7 @@ class DiffAEEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **ImageEncoder._parameter_constraints,
         "weights": [str, os.PathLike, None],
         "config": [DiffAEConfig, None],
         "statistics": [str, os.PathLike, None],
@@ -134,8 +130,6 @@ class DiffAEEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         "precision": [StrOptions(set(PRECISIONS))],
         "cache_dir": [str, os.PathLike, None],
         "training": [DiffAETraining, None],
-        "device": [str, torch.device],
-        "verbose": ["verbose"],
         "random_state": [Interval(Integral, 0, None, closed="left")],
     }
 
@@ -169,7 +163,7 @@ class DiffAEEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         self.random_state = random_state
 
     @neutral_torch_state()
-    def fit(self, X: Any, y: Any = None) -> Self:
+    def fit(self, X: Any, y: Any = None) -> Self:  # type: ignore[override] # it needs X
         """Train a diffusion autoencoder on images, with ``weights=None``.
 
         With weights given there is nothing to train: images are checked, and that is all, so that
@@ -226,30 +220,33 @@ class DiffAEEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         )
         return self
 
-    @neutral_torch_state()
-    def transform(self, X: Any) -> Array:
-        """Encode images.
+    def encode_batch(self, images: Pixels) -> Array:
+        """Return the semantic codes of some images, shape (n, d), float32."""
+        return self._codec().encode(images)
 
-        Parameters
-        ----------
-        X : array of shape (n_samples, height, width, channels), list of images or of paths
-            uint8, or floats in [0, 1]. A list may hold arrays, Pillow images or paths to files;
-            files are read chunk by chunk. Grey and transparent images are converted; other sizes
-            are scaled, and what does not fit a square is cut off evenly on both sides.
+    def decode_batch(self, embeddings: Array) -> Pixels:
+        """Return the images of some codes, from noise of `random_state`."""
+        return self.inverse_transform(embeddings)
 
-        Returns
-        -------
-        ndarray of shape (n_samples, d), float32
-            Semantic codes.
-        """
-        source, codec = self._source(X), self._codec()
-        how: dict[str, Any] = {"read": source.read, "desc": "encode"}
-        how["verbose"] = bool(self.verbose)
+    @property
+    def image_size(self) -> int:  # type: ignore[override]
+        """Height and width in pixels of the images of these weights."""
+        return self._model().config.image_size
+
+    @property
+    def batch_size(self) -> int:  # type: ignore[override]
+        """Images on the device at a time: `chunk_size`."""
+        return self.chunk_size
+
+    def _encode(self, source: ImageSource) -> Array:
+        codec = self._codec()
         if self.cache_dir is None:
-            return map_chunks(len(source), self.chunk_size, codec.encode, **how)
+            return self._map(len(source), codec.encode, "encoding", source.read)
         # Precisions differ by up to 1 %: each has codes of its own.
         cache = EmbeddingCache(self.cache_dir, f"{self.fingerprint()}:{codec.precision}")
-        return cache.encode(source, codec.encode, self.chunk_size, **how)
+        return cache.encode(
+            source, codec.encode, self.chunk_size, read=source.read, verbose=bool(self.verbose)
+        )
 
     @neutral_torch_state()
     def inverse_transform(self, X: Any, *, x_T: Any = None) -> Pixels:
@@ -280,12 +277,8 @@ class DiffAEEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         model.require_decoder()
         solver, codes = self._solver(model), model.check_codes(X)
         noise = self._noise(len(codes)) if x_T is None else model.check_noise(x_T, len(codes))
-        return map_chunks(
-            len(codes),
-            self.chunk_size,
-            lambda rows: codec.decode(codes[rows], noise[rows], solver),
-            desc="decode",
-            verbose=bool(self.verbose),
+        return self._map(
+            len(codes), lambda rows: codec.decode(codes[rows], noise[rows], solver), "decoding"
         )
 
     @neutral_torch_state()
@@ -313,12 +306,10 @@ class DiffAEEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             raise ValueError(
                 f"got {len(source)} images and {len(given)} codes: give one for each."
             )
-        return map_chunks(
+        return self._map(
             len(source),
-            self.chunk_size,
             lambda rows: codec.invert(source.read(rows), given[rows], solver),
-            desc="invert",
-            verbose=bool(self.verbose),
+            "inverting",
         )
 
     @neutral_torch_state()
@@ -417,10 +408,6 @@ class DiffAEEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             return self.model_
         return load_model(self.weights, self.config, self.statistics)
 
-    def _source(self, X: Any) -> ImageSource:
-        """Return images to read; those of a method that calls another are checked once."""
-        return X if isinstance(X, ImageSource) else ImageSource(X, self._model().config.image_size)
-
     def _codec(self) -> Codec:
         model = self._model()
         device = resolve_device(self.device)
@@ -434,7 +421,7 @@ class DiffAEEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
 
     def _noise(self, n_samples: int, seed: int | None = None) -> Array:
         """Draw x_T; that of the first images does not depend on how many there are."""
-        size = self._model().config.image_size
+        size = self.image_size
         generator = np.random.default_rng(self.random_state if seed is None else seed)
         return generator.standard_normal((n_samples, size, size, 3), dtype=np.float32)
 
@@ -443,14 +430,5 @@ class DiffAEEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
     def _n_features_out(self) -> int:
         return self._model().config.embed_channels
 
-    def __sklearn_is_fitted__(self) -> bool:
-        """Pretrained weights need no fit."""
-        return self.weights is not None or hasattr(self, "model_")
-
-    def __sklearn_tags__(self) -> Any:
-        """Declare that this transformer takes images, which scikit-learn has no tag for."""
-        tags = super().__sklearn_tags__()
-        tags.input_tags.two_d_array = False
-        tags.input_tags.three_d_array = True
-        tags.requires_fit = False
-        return tags
+    def _learns(self) -> bool:
+        return self.weights is None
