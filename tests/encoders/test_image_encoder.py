@@ -149,5 +149,5 @@ def test__register_encoder__refuses_what_is_no_name_and_no_factory():
         register_encoder(3, Flat)
     with pytest.raises(TypeError, match="cannot be called"):
         register_encoder("other", Flat())
-    with pytest.raises(ValueError, match="use one of 'diffae', .*'flat', None"):
+    with pytest.raises(ValueError, match=r"use one of 'diffae', .*'flat', None"):
         FairLatentTransformer("flt", **QUICK).fit(IMAGES, Y, sensitive_features=S)
