@@ -50,8 +50,6 @@ from skfairlatent._validation.features import (
 )
 from skfairlatent.flows import Glow
 
-# n_label_components="auto": so many features of the label block for each class boundary.
-COMPONENTS_PER_BOUNDARY = 2
 # Rows on which the round-trip error is measured after fit.
 ROUND_TRIP_ROWS = 1024
 # A larger round-trip error is warned of; sound fits have 1e-6 to 1e-5.
@@ -86,8 +84,9 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         only, and refuses images.
 
     n_label_components : int or "auto", default="auto"
-        Width of the label block, from 1 to n_features - 1. ``"auto"`` takes 2 for each class
-        boundary: in a wide block the group stays readable by non-linear classifiers.
+        Width of the label block, from 1 to n_features - 1. ``"auto"`` takes 1 for each class
+        boundary, 1 for a label of two classes: in a wider block the group stays readable by
+        non-linear classifiers.
 
     n_blocks : int, default=2
         Steps of the Glow.
@@ -103,16 +102,19 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
     lambda_eq : float, default=0.3
         Weight of equal variances within each block.
 
-    lambda_di : float, default=20.0
+    lambda_di : float, default=3.0
         Weight of the distance between the groups of a label in the label block. The main dial
-        between accuracy and fairness.
+        between accuracy and fairness: 0 keeps the accuracy, and the group gaps, of the
+        embedding; 1 is about the middle; 10 is close to the smallest gaps that the data allow.
+        Try values about a factor of three apart.
 
     lambda_g : float, default=0.1
         Weight of the negative log-likelihood under a standard normal.
 
     lambda_cls : float, default=3.0
         Weight of the linear heads that read the label from the label block and each
-        sensitive attribute from the sensitive block.
+        sensitive attribute from the sensitive block. In the label's cross-entropy every
+        (label, group) cell has its share in the data.
 
     distance : {"energy", "sliced_wasserstein", "moment", "contrastive"}, default="energy"
         Form of the group distance. ``"energy"`` and ``"sliced_wasserstein"`` compare whole
@@ -284,7 +286,7 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         hidden_features: int | str = "auto",
         lambda_dg: float = 0.3,
         lambda_eq: float = 0.3,
-        lambda_di: float = 20.0,
+        lambda_di: float = 3.0,
         lambda_g: float = 0.1,
         lambda_cls: float = 3.0,
         distance: str = "energy",
@@ -650,7 +652,7 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
     def _label_width(self, annotations: Annotations, n_features: int) -> int:
         if self.n_label_components == "auto":
             boundaries = sum(len(classes) - 1 for classes in annotations.classes)
-            return min(COMPONENTS_PER_BOUNDARY * boundaries, n_features - 1)
+            return min(boundaries, n_features - 1)
         width = int(self.n_label_components)
         if width >= n_features:
             raise ValueError(

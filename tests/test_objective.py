@@ -44,6 +44,7 @@ def objective(labels=LABELS, attributes=ATTRIBUTES, *, weights=WEIGHTS, distance
         n_label_components=2,
         weights=weights,
         distance=distance,
+        shares=torch.full((4,), 0.25),
         generators=Generators(0, torch.device("cpu")),
     )
 

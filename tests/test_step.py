@@ -43,6 +43,7 @@ def make_step(device="cpu", *, learning_rate=1e-2, input_noise=0.0, weight=1.0):
         n_label_components=2,
         weights=dict.fromkeys(TERMS, weight),
         distance="energy",
+        shares=torch.full((4,), 0.25),
         generators=generators,
     )
     flow, objective = flow.to(device), objective.to(device)

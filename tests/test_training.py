@@ -106,6 +106,7 @@ def make_trainer(*, learning_rate=1e-2, validation=False, cls=1.0, **config):
         n_label_components=2,
         weights=dict.fromkeys(TERMS, 1.0) | {"cls": cls},
         distance="energy",
+        shares=torch.full((4,), 0.25),
         generators=generators,
     )
     step = TrainingStep(

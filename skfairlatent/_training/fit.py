@@ -92,7 +92,8 @@ def _train(
     training, held_out = _split(annotations.cells, settings)
     layout = _layout(annotations, training, settings.batch_size)
     flow = _first_flow(x, settings, generators.on_cpu) if start is None else copy.deepcopy(start)
-    objective = _objective(layout, annotations, x.shape[1], settings, generators)
+    shares = torch.from_numpy(np.bincount(annotations.cells[training]) / len(training))
+    objective = _objective(layout, annotations, shares, x.shape[1], settings, generators)
     flow, objective = flow.to(device), objective.to(device)
     step = TrainingStep(
         flow,
@@ -168,6 +169,7 @@ def _layout(
 def _objective(
     layout: CellLayout,
     annotations: Annotations,
+    shares: Tensor,
     n_features: int,
     settings: FitSettings,
     generators: Generators,
@@ -181,6 +183,7 @@ def _objective(
         n_label_components=settings.n_label_components,
         weights=settings.weights,
         distance=settings.distance,
+        shares=shares,
         generators=generators,
     )
 

@@ -38,6 +38,8 @@ class Objective(nn.Module):
         Weight of each term, by the names in `TERMS`.
     distance : str
         Form of the group-distance term, a key of `DISTANCES`.
+    shares : Tensor of shape (n_cells,)
+        Share of each cell in the data, which its rows have in the label heads' cross-entropy.
     generators : Generators
         Random generators of the fit, for the initial weights of the heads and for the directions
         of the group distance.
@@ -55,6 +57,7 @@ class Objective(nn.Module):
         n_label_components: int,
         weights: Mapping[str, float],
         distance: str,
+        shares: Tensor,
         generators: Generators,
     ) -> None:
         super().__init__()
@@ -71,6 +74,8 @@ class Objective(nn.Module):
         self.register_buffer(
             "_attributes", attribute_codes.repeat_interleave(rows, 0), persistent=False
         )
+        row_weights = (shares / shares.mean()).to(torch.float32).repeat_interleave(rows)
+        self.register_buffer("_row_weights", row_weights, persistent=False)
 
     def forward(self, z: Tensor, log_det: Tensor) -> dict[str, Tensor]:
         """Return the terms of a batch, unweighted scalars, by the names in `TERMS`."""
@@ -84,10 +89,18 @@ class Objective(nn.Module):
     def classification_loss(self, z: Tensor) -> Tensor:
         r"""L_cls: cross-entropy of the label heads plus that of the attribute heads.
 
-        .. math:: L_{cls} = \overline{CE(y_j, W_j Z_Y)}\,_j + \overline{CE(s_a, V_a Z_S)}\,_a
+        .. math:: L_{cls} = \overline{w\, CE(y_j, W_j Z_Y)}\,_j + \overline{CE(s_a, V_a Z_S)}\,_a
+
+        The weight w of a row is the share of its (label, group) cell in the data over its share
+        in the batch: the label heads see the data as a classifier that follows will see them.
         """
         label_block, sensitive_block = z.tensor_split((self.n_label_components,), dim=1)
-        labels = _mean_cross_entropy(self.label_heads, label_block, cast("Tensor", self._labels))
+        labels = _mean_cross_entropy(
+            self.label_heads,
+            label_block,
+            cast("Tensor", self._labels),
+            cast("Tensor", self._row_weights),
+        )
         attributes = _mean_cross_entropy(
             self.attribute_heads, sensitive_block, cast("Tensor", self._attributes)
         )
@@ -146,9 +159,15 @@ def _heads(codes: Tensor, n_inputs: int, generators: Generators) -> nn.ModuleLis
     return nn.ModuleList(linear(n_inputs, width) for width in widths)
 
 
-def _mean_cross_entropy(heads: nn.ModuleList, block: Tensor, codes: Tensor) -> Tensor:
+def _mean_cross_entropy(
+    heads: nn.ModuleList, block: Tensor, codes: Tensor, row_weights: Tensor | None = None
+) -> Tensor:
+    """Return the cross-entropy of each row, weighted, averaged over rows and heads."""
     losses = [
-        nn.functional.cross_entropy(head(block), column)
+        nn.functional.cross_entropy(head(block), column, reduction="none")
         for head, column in zip(heads, codes.T, strict=True)
     ]
-    return torch.stack(losses).mean() if losses else block.new_zeros(())
+    if not losses:
+        return block.new_zeros(())
+    by_row = torch.stack(losses).mean(dim=0)
+    return (by_row if row_weights is None else row_weights * by_row).mean()
