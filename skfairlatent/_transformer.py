@@ -34,6 +34,7 @@ from skfairlatent._scaling import Standardizer, as_rows
 from skfairlatent._training.distances import DISTANCES
 from skfairlatent._training.fit import fit_flow
 from skfairlatent._training.objective import TERMS
+from skfairlatent._training.plan import CONSTRAINTS
 from skfairlatent._training.settings import FitSettings, auto_hidden_features, auto_input_noise
 from skfairlatent._user_warnings import warn_user
 from skfairlatent._validation.annotations import (
@@ -63,11 +64,11 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
 
     A Glow f is trained on embeddings E so that :math:`Z = f(E) = [Z_Y | Z_S]`: the label block
     keeps what predicts `y` and is distributed alike for all sensitive groups within each label
-    (the criterion that equalised odds asks of a prediction); everything else is kept in
-    the sensitive block. A classifier trained on :math:`Z_Y`, linear or not, then has little left
-    to tell the groups apart by. This mitigates group disparities on data like the training
-    data; it guarantees nothing about other data, other attributes or individual people, and does
-    not replace an audit of the predictions.
+    (the criterion that equalised odds asks of a prediction; `constraints` has others); everything
+    else is kept in the sensitive block. A classifier trained on :math:`Z_Y`, linear or not, then
+    has little left to tell the groups apart by. This mitigates group disparities on data like the
+    training data; it guarantees nothing about other data, other attributes or individual people,
+    and does not replace an audit of the predictions.
 
     The method is that of [1]_; where its summary leaves a formula open, the one here is this
     package's reading. The default form of the group distance is not the paper's, which is
@@ -119,6 +120,12 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
     distance : {"energy", "sliced_wasserstein", "moment", "contrastive"}, default="energy"
         Form of the group distance. ``"energy"`` and ``"sliced_wasserstein"`` compare whole
         distributions, ``"moment"`` means and covariances, ``"contrastive"`` single rows.
+
+    constraints : {"equalized_odds", "demographic_parity", "true_positive_rate_parity"}, \
+            default="equalized_odds"
+        The criterion of fairness, in the words of fairlearn: the groups of the label block are
+        compared within each label, over all rows, or within the positive label, which is the
+        second class of a label of two classes.
 
     output : {"label", "full"}, default="label"
         Whether `transform` returns the label block or all of the latent.
@@ -246,7 +253,7 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
     >>> fair = FairLatentTransformer(max_iter=20, random_state=0)
     >>> Z = fair.fit_transform(data.data, data.target, sensitive_features=data.sensitive_features)
     >>> Z.shape
-    (400, 2)
+    (400, 1)
     >>> classifier = LogisticRegression().fit(Z, data.target)
     """
 
@@ -260,6 +267,7 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         "hidden_features": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         **{f"lambda_{term}": [Interval(Real, 0, None, closed="left")] for term in TERMS},
         "distance": [StrOptions(set(DISTANCES))],
+        "constraints": [StrOptions(set(CONSTRAINTS))],
         "output": [StrOptions({"label", "full"})],
         # Multiplied in float32.
         "input_noise": [Interval(Real, 0, 1e30, closed="both"), StrOptions({"auto"})],
@@ -290,6 +298,7 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         lambda_g: float = 0.1,
         lambda_cls: float = 3.0,
         distance: str = "energy",
+        constraints: str = "equalized_odds",
         output: str = "label",
         input_noise: float | str = "auto",
         max_iter: int | str = "auto",
@@ -315,6 +324,7 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         self.lambda_g = lambda_g
         self.lambda_cls = lambda_cls
         self.distance = distance
+        self.constraints = constraints
         self.output = output
         self.input_noise = input_noise
         self.max_iter = max_iter
@@ -549,6 +559,7 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
             fingerprint = encoder_fingerprint(self.encoder, used=images)
             rows = X if images else self._embed(X, reset=True)
             annotations = encode_annotations(rows, y, sensitive_features)
+            self._check_constraints(annotations)
             embeddings = self._embed(X, reset=True) if images else rows
             warn_about_many_columns(embeddings.shape[1])
             width = self._label_width(annotations, embeddings.shape[1])
@@ -649,6 +660,21 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
                 f"learning_rate_init={settings.learning_rate:g}, whichever is above its default."
             )
 
+    def _check_constraints(self, annotations: Annotations) -> None:
+        sizes = [len(classes) for classes in annotations.classes]
+        if self.constraints == "true_positive_rate_parity" and sizes != [2]:
+            raise ValueError(
+                'constraints="true_positive_rate_parity" compares the groups within the positive '
+                "class of one label of two classes, but y has "
+                + (f"{sizes[0]} classes" if len(sizes) == 1 else f"{len(sizes)} label columns")
+                + ': set constraints="equalized_odds", which compares them within every class.'
+            )
+        if self.constraints == "demographic_parity" and self.distance == "contrastive":
+            raise ValueError(
+                'distance="contrastive" contrasts the labels, which '
+                'constraints="demographic_parity" does not look at: set distance="energy".'
+            )
+
     def _label_width(self, annotations: Annotations, n_features: int) -> int:
         if self.n_label_components == "auto":
             boundaries = sum(len(classes) - 1 for classes in annotations.classes)
@@ -688,6 +714,7 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
             hidden_features=int(hidden),
             weights={name: float(getattr(self, f"lambda_{name}")) for name in TERMS},
             distance=self.distance,
+            constraints=self.constraints,
             input_noise=float(noise),
             max_iter=None if self.max_iter == "auto" else int(self.max_iter),
             batch_size=self.batch_size,

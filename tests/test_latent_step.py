@@ -189,7 +189,9 @@ def test__steps__that_choose_latents_by_name_get_names(container, rows):
 
 def test__transformers_in_a_row__leave_edits_out(rows):
     X, y, s = rows
-    model = Pipeline([("a", transformer()), ("b", transformer()), ("clf", LogisticRegression())])
+    first = transformer().set_params(n_label_components=2)
+    steps = [("a", first), ("b", transformer())]
+    model = Pipeline([*steps, ("clf", LogisticRegression())])
     model.fit(X, y, a__sensitive_features=s, b__sensitive_features=s)
     report = audit(model, X, y, sensitive_features=s, n_bootstrap=10, n_examples=1)
     assert "2 FairLatentTransformers, one after the other" in report.facts["audit"]["untraced"]

@@ -38,13 +38,13 @@ def layout():
 def objective(labels=LABELS, attributes=ATTRIBUTES, *, weights=WEIGHTS, distance="energy"):
     return Objective(
         layout(),
-        labels,
-        attributes,
+        labels.repeat_interleave(ROWS, 0),
+        attributes.repeat_interleave(ROWS, 0),
         n_features=5,
         n_label_components=2,
         weights=weights,
         distance=distance,
-        shares=torch.full((4,), 0.25),
+        row_weights=torch.ones(4 * ROWS),
         generators=Generators(0, torch.device("cpu")),
     )
 

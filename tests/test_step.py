@@ -37,13 +37,13 @@ def make_step(device="cpu", *, learning_rate=1e-2, input_noise=0.0, weight=1.0):
     generators = Generators(0, device)
     objective = Objective(
         layout,
-        labels[:, None],
-        groups[:, None],
+        labels.repeat_interleave(ROWS_PER_CELL)[:, None],
+        groups.repeat_interleave(ROWS_PER_CELL)[:, None],
         n_features=N_FEATURES,
         n_label_components=2,
         weights=dict.fromkeys(TERMS, weight),
         distance="energy",
-        shares=torch.full((4,), 0.25),
+        row_weights=torch.ones(4 * ROWS_PER_CELL),
         generators=generators,
     )
     flow, objective = flow.to(device), objective.to(device)

@@ -100,13 +100,13 @@ def make_trainer(*, learning_rate=1e-2, validation=False, cls=1.0, **config):
     generators = Generators(0, rows.device)
     objective = Objective(
         layout,
-        labels[:, None],
-        groups[:, None],
+        labels.repeat_interleave(8)[:, None],
+        groups.repeat_interleave(8)[:, None],
         n_features=N_FEATURES,
         n_label_components=2,
         weights=dict.fromkeys(TERMS, 1.0) | {"cls": cls},
         distance="energy",
-        shares=torch.full((4,), 0.25),
+        row_weights=torch.ones(4 * 8),
         generators=generators,
     )
     step = TrainingStep(
@@ -117,13 +117,14 @@ def make_trainer(*, learning_rate=1e-2, validation=False, cls=1.0, **config):
         input_noise=0.1,
         generators=generators,
     )
-    sampler = CellSampler(cells, 8)
+    sampler = CellSampler(cells, np.full(4, 8))
     settings = {
         "n_label_components": 2,
         "n_blocks": 2,
         "hidden_features": 8,
         "weights": {},
         "distance": "energy",
+        "constraints": "equalized_odds",
         "input_noise": 0.1,
         "batch_size": 32,
         "validation_fraction": 0.5,
@@ -138,7 +139,7 @@ def make_trainer(*, learning_rate=1e-2, validation=False, cls=1.0, **config):
     return Trainer(
         step,
         sampler,
-        (rows[1], CellSampler(cells, 8)) if validation else None,
+        (rows[1], CellSampler(cells, np.full(4, 8))) if validation else None,
         FitSettings(learning_rate=learning_rate, **(settings | config)),
         None,
     )

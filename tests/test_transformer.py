@@ -232,9 +232,9 @@ def test__n_label_components__is_the_width(n_label_components):
 
 
 @pytest.mark.parametrize(
-    ("n_classes", "n_features", "width"), [(2, 6, 2), (3, 6, 4), (5, 6, 5), (2, 2, 1)]
+    ("n_classes", "n_features", "width"), [(2, 6, 1), (3, 6, 2), (5, 6, 4), (5, 3, 2)]
 )
-def test__n_label_components__auto_is_two_for_each_boundary(n_classes, n_features, width):
+def test__n_label_components__auto_is_one_for_each_boundary(n_classes, n_features, width):
     X, _, s = make_rows()
     y = np.arange(N_ROWS) // 4 % n_classes
     model = quick().fit(X[:, :n_features], y, sensitive_features=s)
@@ -252,7 +252,7 @@ def test__fit_transform__is_fit_then_transform(output, dtype):
     apart = quick(output=output).fit(X, y, sensitive_features=s).transform(X)
     np.testing.assert_array_equal(together, apart, strict=True)
     assert together.dtype == dtype
-    assert together.shape == (N_ROWS, 2 if output == "label" else N_FEATURES)
+    assert together.shape == (N_ROWS, 1 if output == "label" else N_FEATURES)
 
 
 def test__output__full_begins_with_the_label_block():
@@ -454,7 +454,7 @@ def test__fit__labels_of_any_kind(y, classes):
     X, _, s = make_rows()
     model = quick().fit(X, y, sensitive_features=s)
     assert model.classes_.tolist() == classes
-    assert model.label_slice_.stop == 2 * (len(classes) - 1)
+    assert model.label_slice_.stop == len(classes) - 1
 
 
 @pytest.mark.parametrize("kind", [np.asarray, pd.DataFrame, pl.DataFrame, lambda y: y.tolist()])
@@ -463,7 +463,7 @@ def test__fit__several_label_columns(kind):
     second = np.arange(N_ROWS) // 4 % 3
     model = quick().fit(X, kind(np.column_stack([y, second])), sensitive_features=s)
     assert [classes.tolist() for classes in model.classes_] == [[0, 1], [0, 1, 2]]
-    assert model.label_slice_.stop == min(2 * (1 + 2), N_FEATURES - 1)
+    assert model.label_slice_.stop == 1 + 2
 
 
 def test__fit__label_columns_may_share_a_name_and_differ_in_type():

@@ -1,4 +1,4 @@
-"""Cell-balanced batches: every (label, group) cell gives equally many rows to each."""
+"""Batches with a fixed number of rows from every (label, group) cell."""
 
 __all__ = ["CellSampler", "rows_per_cell"]
 
@@ -33,23 +33,21 @@ class CellSampler:
     ----------
     cells : ndarray of shape (n_samples,), int64
         Cell of each row, numbered from 0; every number below the largest occurs.
-    rows_per_cell : int
+    rows_per_cell : ndarray of shape (n_cells,), int64
         Rows each cell gives to a batch.
     """
 
-    def __init__(self, cells: npt.NDArray[np.int64], rows_per_cell: int) -> None:
+    def __init__(self, cells: npt.NDArray[np.int64], rows_per_cell: npt.NDArray[np.int64]) -> None:
         order = torch.from_numpy(np.argsort(cells, kind="stable"))
         self._members = order.split(np.bincount(cells).tolist())
-        self._rows_per_cell = rows_per_cell
-        batch_size = rows_per_cell * len(self._members)
-        self.n_batches = max(1, round(len(cells) / batch_size))
+        self._rows_per_cell = rows_per_cell.tolist()
+        self.n_batches = max(1, round(len(cells) / sum(self._rows_per_cell)))
 
     def draw(self, generator: torch.Generator) -> Tensor:
-        """Return the rows of one epoch, shape (n_batches, n_cells * rows_per_cell), int64."""
-        needed = self.n_batches * self._rows_per_cell
+        """Return the rows of one epoch, shape (n_batches, batch_size), int64."""
         columns = [
-            _shuffled(members, needed, generator).reshape(self.n_batches, self._rows_per_cell)
-            for members in self._members
+            _shuffled(members, self.n_batches * rows, generator).reshape(self.n_batches, rows)
+            for members, rows in zip(self._members, self._rows_per_cell, strict=True)
         ]
         return torch.cat(columns, dim=1)
 

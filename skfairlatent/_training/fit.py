@@ -17,11 +17,11 @@ from torch import Tensor
 
 from skfairlatent._device import EXACT_MATMUL, Generators
 from skfairlatent._files.tensors import digest_of
-from skfairlatent._training.batches import CellSampler, rows_per_cell
+from skfairlatent._training.batches import CellSampler
 from skfairlatent._training.checkpoint import Checkpoint
-from skfairlatent._training.layout import CellLayout
 from skfairlatent._training.loop import Trainer
 from skfairlatent._training.objective import Objective
+from skfairlatent._training.plan import BatchPlan
 from skfairlatent._training.settings import FitSettings
 from skfairlatent._training.step import TrainingStep
 from skfairlatent._validation.annotations import Annotations
@@ -90,10 +90,9 @@ def _train(
 ) -> FitResult:
     generators = Generators(settings.seed, device)
     training, held_out = _split(annotations.cells, settings)
-    layout = _layout(annotations, training, settings.batch_size)
+    plan = BatchPlan.of(annotations, training, settings.batch_size, settings.constraints)
     flow = _first_flow(x, settings, generators.on_cpu) if start is None else copy.deepcopy(start)
-    shares = torch.from_numpy(np.bincount(annotations.cells[training]) / len(training))
-    objective = _objective(layout, annotations, shares, x.shape[1], settings, generators)
+    objective = _objective(plan, annotations, training, x.shape[1], settings, generators)
     flow, objective = flow.to(device), objective.to(device)
     step = TrainingStep(
         flow,
@@ -103,11 +102,10 @@ def _train(
         input_noise=settings.input_noise,
         generators=generators,
     )
-    sampler = CellSampler(annotations.cells[training], layout.rows_per_cell)
+    sampler = CellSampler(plan.cells[training], plan.rows_per_cell)
     validation = None
     if held_out is not None:
-        cells = annotations.cells[held_out]
-        validation = x[held_out].to(device), CellSampler(cells, layout.rows_per_cell)
+        validation = x[held_out].to(device), CellSampler(plan.cells[held_out], plan.rows_per_cell)
     history = Trainer(step, sampler, validation, settings, checkpoint).run()
     return FitResult(flow.to("cpu"), history)
 
@@ -154,36 +152,27 @@ def _split(
     return training, held_out
 
 
-def _layout(
-    annotations: Annotations, training: npt.NDArray[np.int64], batch_size: int
-) -> CellLayout:
-    counts = np.bincount(annotations.cells[training])
-    return CellLayout(
-        labels=torch.from_numpy(annotations.cell_labels),
-        groups=torch.from_numpy(annotations.cell_groups),
-        rows_per_cell=rows_per_cell(batch_size, counts),
-        comparable=torch.from_numpy(counts >= 2),
-    )
-
-
 def _objective(
-    layout: CellLayout,
+    plan: BatchPlan,
     annotations: Annotations,
-    shares: Tensor,
+    training: npt.NDArray[np.int64],
     n_features: int,
     settings: FitSettings,
     generators: Generators,
 ) -> Objective:
-    _, first_rows = np.unique(annotations.cells, return_index=True)
+    _, first_rows = np.unique(plan.cells, return_index=True)
+    rows = np.repeat(first_rows, plan.rows_per_cell)
+    counts = np.bincount(plan.cells[training])
+    weights = np.repeat(counts / plan.rows_per_cell, plan.rows_per_cell)
     return Objective(
-        layout,
-        torch.from_numpy(annotations.label_codes[first_rows]),
-        torch.from_numpy(annotations.attribute_codes[first_rows]),
+        plan.layout,
+        torch.from_numpy(annotations.label_codes[rows]),
+        torch.from_numpy(annotations.attribute_codes[rows]),
         n_features=n_features,
         n_label_components=settings.n_label_components,
         weights=settings.weights,
         distance=settings.distance,
-        shares=shares,
+        row_weights=torch.from_numpy((weights / weights.mean()).astype(np.float32)),
         generators=generators,
     )
 

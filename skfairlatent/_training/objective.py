@@ -28,18 +28,19 @@ class Objective(nn.Module):
     ----------
     layout : CellLayout
         Order of the rows in every batch.
-    label_codes : Tensor of shape (n_cells, n_label_columns), int64
-        Class of each cell in each label column.
-    attribute_codes : Tensor of shape (n_cells, n_attributes), int64
-        Value of each cell in each sensitive attribute; no columns when there is none.
+    label_codes : Tensor of shape (batch_size, n_label_columns), int64
+        Class of each row of a batch in each label column.
+    attribute_codes : Tensor of shape (batch_size, n_attributes), int64
+        Value of each row in each sensitive attribute; no columns when there is none.
     n_features, n_label_components : int
         Width of the latent and of its label block.
     weights : mapping of str to float
         Weight of each term, by the names in `TERMS`.
     distance : str
         Form of the group-distance term, a key of `DISTANCES`.
-    shares : Tensor of shape (n_cells,)
-        Share of each cell in the data, which its rows have in the label heads' cross-entropy.
+    row_weights : Tensor of shape (batch_size,), float32
+        Weight of each row in the label heads' cross-entropy: the share of its cell in the data
+        over its share in the batch.
     generators : Generators
         Random generators of the fit, for the initial weights of the heads and for the directions
         of the group distance.
@@ -57,7 +58,7 @@ class Objective(nn.Module):
         n_label_components: int,
         weights: Mapping[str, float],
         distance: str,
-        shares: Tensor,
+        row_weights: Tensor,
         generators: Generators,
     ) -> None:
         super().__init__()
@@ -69,13 +70,12 @@ class Objective(nn.Module):
         n_sensitive = n_features - n_label_components
         self.label_heads = _heads(label_codes, n_label_components, generators)
         self.attribute_heads = _heads(attribute_codes, n_sensitive, generators)
-        rows = layout.rows_per_cell
-        self.register_buffer("_labels", label_codes.repeat_interleave(rows, 0), persistent=False)
-        self.register_buffer(
-            "_attributes", attribute_codes.repeat_interleave(rows, 0), persistent=False
-        )
-        row_weights = (shares / shares.mean()).to(torch.float32).repeat_interleave(rows)
-        self.register_buffer("_row_weights", row_weights, persistent=False)
+        for name, buffer in {
+            "_labels": label_codes,
+            "_attributes": attribute_codes,
+            "_row_weights": row_weights,
+        }.items():
+            self.register_buffer(name, buffer, persistent=False)
 
     def forward(self, z: Tensor, log_det: Tensor) -> dict[str, Tensor]:
         """Return the terms of a batch, unweighted scalars, by the names in `TERMS`."""

@@ -31,6 +31,7 @@ class FitSettings:
     hidden_features: int
     weights: dict[str, float]
     distance: str
+    constraints: str
     input_noise: float
     max_iter: int | None
     batch_size: int

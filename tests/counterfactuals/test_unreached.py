@@ -77,7 +77,7 @@ def test__several_classes__each_row_is_moved_or_as_before(blobs):
 @pytest.mark.parametrize("target_value", [None, 1, "each"])
 def test__sensitive_edit__leaves_what_it_cannot_take_there(explainer, faces, target_value):
     X, _, _ = faces
-    rows = np.vstack((X[:9], 1e6 * X[:1]))
+    rows = np.vstack((X[:8], 1e6 * X[:1], -1e6 * X[:1]))
     each = np.arange(10) % 2 if target_value == "each" else target_value
     with pytest.warns(FairLatentWarning, match="of 10 rows are left exactly"):
         result = explainer.explain_sensitive(

@@ -74,8 +74,8 @@ class TestPlot:
     def test__plot__names_blocks_and_writes_figures(self, pipe, data, texts):
         display = LatentCovarianceDisplay.from_estimator(pipe["fair"], data.data)
         written = " ".join(texts(display.figure_))
-        assert "label block\n(Z_Y, 2 wide)" in written
-        assert "sensitive block\n(Z_S, 18 wide)" in written
+        assert "label block\n(Z_Y, 1 wide)" in written
+        assert "sensitive block\n(Z_S, 19 wide)" in written
         between = display.summary.loc["between blocks"]
         assert f"mean {between['mean']:.2f}, max {between['max']:.2f}" in written
 

@@ -22,7 +22,7 @@ class TestFromEstimator:
         terms = [name for name in fair.history_ if name.startswith("loss")]
         assert len(display.axes_) == len(terms)
         assert all(name in written for name in terms)
-        assert "loss_di, weight 20" in written
+        assert "loss_di, weight 3" in written
         for ax, name in zip(display.axes_, terms, strict=True):
             np.testing.assert_array_equal(ax.lines[0].get_ydata(), fair.history_[name])
 
