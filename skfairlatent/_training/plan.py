@@ -77,10 +77,11 @@ def _by_group(annotations: Annotations, training: Codes, batch_size: int) -> Bat
 def _shares_of(total: int, counts: Codes) -> Codes:
     """Share out `total` rows in proportion to `counts`, at least one to each."""
     exact = counts / counts.sum() * (total - len(counts))
-    shares = np.floor(exact).astype(np.int64)
+    shares: Codes = np.floor(exact).astype(np.int64)
     left = total - len(counts) - int(shares.sum())
     shares[np.argsort(shares - exact, kind="stable")[:left]] += 1
-    return shares + 1
+    shares += 1
+    return shares
 
 
 def _layout(
