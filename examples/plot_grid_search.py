@@ -65,7 +65,7 @@ search = GridSearchCV(
             "fair__lambda_di": [0.0, 1.0, 10.0],
             "fair__lambda_cls": [1.0, 3.0],
         },
-        {"fair__n_label_components": [2], "fair__lambda_di": [0.0, 1.0]},
+        {"fair__n_label_components": [1], "fair__lambda_di": [1.0, 3.0]},
     ],
     scoring=fairness_scorers(),
     refit=MostAccurateWithin(0.1, fairness="equalized_odds"),

@@ -121,11 +121,11 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         Form of the group distance. ``"energy"`` and ``"sliced_wasserstein"`` compare whole
         distributions, ``"moment"`` means and covariances, ``"contrastive"`` single rows.
 
-    constraints : {"equalized_odds", "demographic_parity", "true_positive_rate_parity"}, \
-            default="equalized_odds"
-        The criterion of fairness, in the words of fairlearn: the groups of the label block are
-        compared within each label, over all rows, or within the positive label, which is the
-        second class of a label of two classes.
+    constraints : str, default="equalized_odds"
+        The criterion of fairness, in the words of fairlearn: ``"equalized_odds"`` compares the
+        groups in the label block within each label, ``"demographic_parity"`` over all rows, and
+        ``"true_positive_rate_parity"`` within the positive label, which is the second class of a
+        label of two classes.
 
     output : {"label", "full"}, default="label"
         Whether `transform` returns the label block or all of the latent.

@@ -56,8 +56,8 @@ class Certificate:
         note = " This says nothing: more rows are needed." if self.bound >= 1 else ""
         return (
             f"With a confidence of {self.confidence:.0%}, no classifier that sees only these "
-            f"{self.n_cells} cells has a {name} difference above {self.bound:.3f} on people drawn "
-            f"like these {int(self.rows.to_numpy().sum())} rows.{note}"
+            f"{self.n_cells} cells has a difference in {name} above {self.bound:.3f} on people "
+            f"drawn like these {int(self.rows.to_numpy().sum())} rows.{note}"
         )
 
 
