@@ -10,8 +10,9 @@ __all__ = [
     "shown_people",
 ]
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,11 +25,11 @@ from skfairlatent._image_forms import holds_images
 from skfairlatent.counterfactuals import CounterfactualExplainer, Counterfactuals
 from skfairlatent.counterfactuals._codec import ImageCodec
 from skfairlatent.counterfactuals._names import nameless
-from skfairlatent.counterfactuals._result import N_CORRECTIONS
+from skfairlatent.counterfactuals._result import _WHOLE, N_CORRECTIONS
+from skfairlatent.exceptions import FairLatentWarning
 from skfairlatent.judging._realism import typical_distance
 from skfairlatent.metrics._group_counts import class_positions
 from skfairlatent.report._models import Side
-from skfairlatent.report._moves import merged, to_another
 from skfairlatent.report._rows import AuditedRows
 
 Array = npt.NDArray[Any]
@@ -282,3 +283,58 @@ def _share(part: int, whole: int, prefix: str, confidence: float) -> dict[str, f
         return dict.fromkeys(names, np.nan)
     interval = binomtest(part, whole).proportion_ci(confidence)
     return dict(zip(names, (part / whole, interval.low, interval.high), strict=True))
+
+
+@nameless
+def to_another(
+    explainer: CounterfactualExplainer, E: Array, attribute: str, probability: float
+) -> Counterfactuals:
+    """Move each row to the group that it looks like second most.
+
+    A smallest edit ends where groups are told apart by a hair, and half of such edits do not
+    outlast decoding. So rows go on until the other group has the probability asked for, or where
+    no edit gives it that, as can be with several groups, just over any other.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FairLatentWarning)  # what is not reached is counted
+        edits = explainer.explain_sensitive(E, attribute, target_probability=probability)
+        arrived = edits.reached[:, 0]
+        if arrived.all():
+            return edits
+        smallest = explainer.explain_sensitive(E[~arrived], attribute)
+    order = np.concatenate((np.flatnonzero(arrived), np.flatnonzero(~arrived)))
+    return merged([edits[arrived], smallest])[np.argsort(order)]
+
+
+def merged(results: Sequence[Counterfactuals]) -> Counterfactuals:
+    """Put the rows of results one after another; if of several models, they then know none."""
+    first = results[0]
+    values = {
+        name: list(dict.fromkeys(v for each in results for v in each.sensitive_values[name]))
+        for name in first.sensitive_values
+    }
+    joined: dict[str, Any] = {}
+    for name in [each.name for each in fields(first)]:
+        parts = [getattr(each, name) for each in results]
+        if name in _WHOLE or parts[0] is None:
+            continue
+        if isinstance(parts[0], Mapping):
+            joined[name] = {
+                attribute: np.concatenate([_aligned(r, name, attribute, values) for r in results])
+                for attribute in values
+            }
+        else:
+            joined[name] = np.concatenate(parts)
+    is_one = all(each._reader is first._reader for each in results)
+    reader = first._reader if is_one else None
+    return replace(first, sensitive_values=values, _reader=reader, **joined)
+
+
+def _aligned(
+    result: Counterfactuals, name: str, attribute: str, values: Mapping[str, list[str]]
+) -> Array:
+    """Return probabilities with a column for each value, those that a fold lacked included."""
+    given, known = getattr(result, name)[attribute], values[attribute]
+    out = np.zeros((*given.shape[:-1], len(known)))
+    out[..., [known.index(value) for value in result.sensitive_values[attribute]]] = given
+    return out

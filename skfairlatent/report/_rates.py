@@ -1,19 +1,30 @@
-"""Rates by group and gaps between groups, in the data and in every bootstrap draw of its rows."""
+"""Rates by group and gaps between groups, before and after, with bootstrap intervals.
 
-__all__ = ["Decisions", "difference_draws", "group_draws", "group_sources", "resample"]
+fairlearn measures the data. The draws, a thousand tables of counts, are measured all at once.
+"""
 
-from collections.abc import Sequence
+__all__ = ["MODELS", "Decisions", "RateTables", "rate_tables", "resample"]
+
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
+from fairlearn.metrics import false_positive_rate, selection_rate, true_positive_rate
+from sklearn.metrics import accuracy_score
 
+from skfairlatent._bootstrap import interval_of
 from skfairlatent.metrics._group_counts import GroupCounts
 from skfairlatent.report._rows import Grouping
 
 Codes = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
+
+MODELS = ("before", "after")
+COLUMNS = [f"{model}{end}" for model in MODELS for end in ("", "_low", "_high")]
+CHANGE = ["change", "change_low", "change_high", "note"]
 
 
 @dataclass(frozen=True)
@@ -35,7 +46,7 @@ class Decisions:
         A row of each cell.
 
     labels : list of str
-        What the codes stand for.
+        The labels that the codes stand for.
     """
 
     counts: Floats
@@ -51,7 +62,7 @@ class Decisions:
         Parameters
         ----------
         model : {"before", "after"}
-            Whose decisions.
+            The model whose decisions are counted.
 
         grouping : Grouping
             The groups.
@@ -65,10 +76,18 @@ class Decisions:
         return (self.counts @ member).reshape(-1, *shape)
 
 
+class RateTables(NamedTuple):
+    """The tables of an audit; see `AuditReport` for their columns."""
+
+    overall: pd.DataFrame
+    by_group: pd.DataFrame
+    differences: pd.DataFrame
+
+
 def resample(
     codes: Sequence[Codes], crossed: Codes, labels: list[str], n_bootstrap: int, rng: Any
 ) -> Decisions:
-    """Count the cells, and draw them anew.
+    """Count the cells, and draw the counts `n_bootstrap` times.
 
     Parameters
     ----------
@@ -79,13 +98,13 @@ def resample(
         Group of each row by all attributes at once.
 
     labels : list of str
-        What the codes stand for.
+        The labels that the codes stand for.
 
     n_bootstrap : int
-        Draws.
+        Number of draws.
 
     rng : RandomState
-        Draws them.
+        Source of the draws.
     """
     n = len(crossed)
     rows = np.column_stack((*codes, crossed))
@@ -101,74 +120,171 @@ def resample(
     )
 
 
-def group_draws(tables: Floats, labels: list[str]) -> dict[str, Floats]:
-    """Return the rates of each group, by fairlearn's names of them.
-
-    Of two labels the second is the positive one. Of more, each is in turn, and the rates are
-    named after it.
+def rate_tables(decisions: Decisions, groupings: list[Grouping], confidence: float) -> RateTables:
+    """Return the overall rates, those by group, and the differences between groups.
 
     Parameters
     ----------
-    tables : ndarray of shape (..., n_labels, n_labels, n_groups)
-        Counts by true label, predicted label and group.
+    decisions : Decisions
+        Counts of the data and of the bootstrap draws.
 
-    labels : list of str
-        The labels.
+    groupings : list of Grouping
+        Each attribute, and if there are several also all of them crossed.
+
+    confidence : float
+        Level of the intervals.
+    """
+    everybody = Grouping("everybody", np.zeros_like(groupings[0].codes), ["everybody"])
+    return RateTables(
+        _by_group(decisions, everybody, confidence).droplevel([0, 1]),
+        pd.concat([_by_group(decisions, each, confidence) for each in groupings]),
+        pd.concat([_differences(decisions, each, confidence) for each in groupings]),
+    )
+
+
+def _by_group(decisions: Decisions, grouping: Grouping, confidence: float) -> pd.DataFrame:
+    labels, metrics = decisions.labels, _metrics(decisions.labels)
+    rows: dict[Any, list[float]]
+    rows = {(grouping.name, g, m): [] for g in grouping.names for m in ("count", *metrics)}
+    for model in MODELS:
+        tables = decisions.tables(model, grouping)
+        values = GroupCounts(tables[0], labels, grouping.names).frame(metrics).by_group
+        draws = _rate_draws(tables[1:], labels)
+        for g, group in enumerate(grouping.names):
+            # Known, not estimated.
+            rows[grouping.name, group, "count"] += [tables[0, ..., g].sum(), np.nan, np.nan]
+            for metric in metrics:
+                found = _estimate(values.loc[g, metric], draws[metric][:, g], confidence)
+                rows[grouping.name, group, metric] += found
+    return _frame(rows, COLUMNS, ["sensitive_feature", "group", "metric"])
+
+
+def _positives(labels: list[str]) -> dict[int, str]:
+    """Return the positive label, and what the names of its rates end in; of several each."""
+    if len(labels) == 2:
+        return {1: ""}
+    return {k: f" of {label}" for k, label in enumerate(labels)}
+
+
+def _metrics(labels: list[str]) -> dict[str, Callable[..., float]]:
+    """Return fairlearn's rates by name, NaN where there are no rows to measure one on."""
+    found: dict[str, Callable[..., float]] = {"accuracy": accuracy_score}
+    for k, ending in _positives(labels).items():
+        for rate in (true_positive_rate, false_positive_rate, selection_rate):
+            found[f"{rate.__name__}{ending}"] = _against_others(rate, k)
+    return found
+
+
+def _against_others(rate: Callable[..., float], positive: int) -> Callable[..., float]:
+    """Return a rate that takes one label for positive and the others for negative."""
+    needed = {true_positive_rate: (True,), false_positive_rate: (False,)}.get(rate, ())
+
+    def measured(y_true: Any, y_pred: Any, *, sample_weight: Any) -> float:
+        true, predicted = np.asarray(y_true) == positive, np.asarray(y_pred) == positive
+        if not all((true == value).any() for value in needed):
+            return np.nan
+        return rate(true.astype(int), predicted.astype(int), sample_weight=sample_weight)
+
+    return measured
+
+
+def _rate_draws(tables: Floats, labels: list[str]) -> dict[str, Floats]:
+    """Return the same rates of counts by true label, predicted label and group, of each draw.
 
     Returns
     -------
-    dict of str to ndarray of shape (..., n_groups)
+    dict of str to ndarray of shape (n_bootstrap, n_groups)
         NaN where there are no rows to measure a rate on.
     """
-    totals = tables.sum(axis=(-3, -2))
-    rates = {"count": totals, "accuracy": _share(np.einsum("...yyg->...g", tables), totals)}
-    is_binary = len(labels) == 2
-    for k, label in enumerate(labels):
-        if is_binary and k == 0:
-            continue
-        of_label = "" if is_binary else f" of {label}"
-        hits, selected = tables[..., k, k, :], tables[..., :, k, :].sum(axis=-2)
-        positives = tables[..., k, :, :].sum(axis=-2)
-        rates[f"true_positive_rate{of_label}"] = _share(hits, positives)
-        rates[f"false_positive_rate{of_label}"] = _share(selected - hits, totals - positives)
-        rates[f"selection_rate{of_label}"] = _share(selected, totals)
+    totals = tables.sum(axis=(1, 2))
+    rates = {"accuracy": _share(np.einsum("byyg->bg", tables), totals)}
+    for k, ending in _positives(labels).items():
+        hits, selected = tables[:, k, k], tables[:, :, k].sum(axis=1)
+        positives = tables[:, k].sum(axis=1)
+        rates[f"true_positive_rate{ending}"] = _share(hits, positives)
+        rates[f"false_positive_rate{ending}"] = _share(selected - hits, totals - positives)
+        rates[f"selection_rate{ending}"] = _share(selected, totals)
     return rates
 
 
-def difference_draws(tables: Floats) -> dict[str, Floats]:
-    """Return what compares the groups, as `skfairlatent.metrics` defines it.
+def _differences(decisions: Decisions, grouping: Grouping, confidence: float) -> pd.DataFrame:
+    tables = {model: decisions.tables(model, grouping) for model in MODELS}
+    found = {model: _compare_groups(tables[model], decisions.labels, grouping) for model in MODELS}
+    rows = {}
+    for metric in found["before"].values:
+        values = [found[model].values[metric] for model in MODELS]
+        draws = [found[model].draws[metric] for model in MODELS]
+        estimates = [
+            _estimate(value, drawn, confidence)
+            for value, drawn in (
+                *zip(values, draws, strict=True),
+                (values[1] - values[0], draws[1] - draws[0]),
+            )
+        ]
+        reasons = {
+            each.reason for each in found.values() if np.isnan(each.values[metric]) and each.reason
+        }
+        notes = [f"Undefined: {'; '.join(sorted(reasons))}."] if reasons else []
+        if any(np.isfinite(value) and np.isnan(low) for value, low, _ in estimates):
+            notes.append(_no_interval(metric, tables["before"][0]))
+        rows[grouping.name, metric] = [*(x for each in estimates for x in each), " ".join(notes)]
+    return _frame(rows, [*COLUMNS, *CHANGE], ["sensitive_feature", "metric"])
 
-    Parameters
-    ----------
-    tables : ndarray of shape (1 + n_bootstrap, n_labels, n_labels, n_groups)
-        Counts by true label, predicted label and group; those of the data come first.
 
-    Returns
-    -------
-    dict of str to ndarray of shape (1 + n_bootstrap,)
-        NaN where a (label, group) cell that is needed has no rows.
+class _Gaps(NamedTuple):
+    """What compares the groups: in the data, in the draws, and why a value is NaN."""
+
+    values: dict[str, float]
+    draws: dict[str, Floats]
+    reason: str | None
+
+
+def _compare_groups(tables: Floats, labels: list[str], grouping: Grouping) -> _Gaps:
+    """Measure the gaps as `skfairlatent.metrics` does.
+
+    A label that is neither true of a row nor predicted for one has no rates to compare.
     """
-    # A label that is neither true of a row nor predicted for it has no rates to compare.
-    occurs = tables[0].sum(axis=(1, 2)) + tables[0].sum(axis=(0, 2)) > 0
+    occurs = np.flatnonzero(tables[0].sum(axis=(1, 2)) + tables[0].sum(axis=(0, 2)))
     tables = tables[:, occurs][:, :, occurs]
-    given_label = _share(tables, tables.sum(axis=2, keepdims=True))
-    selected = tables.sum(axis=1)
+    counts = GroupCounts(tables[0], [labels[k] for k in occurs], grouping.names)
+    reason = counts.empty_cells()
+    values = {
+        "equalized_odds_difference": np.nan if reason else counts.equalized_odds_gaps().max(),
+        "demographic_parity_difference": counts.demographic_parity_gap(),
+        "worst_group_accuracy": np.nan if reason else counts.worst_group_accuracy(),
+    }
+    given_label = _share(tables[1:], tables[1:].sum(axis=2, keepdims=True))
+    selected = tables[1:].sum(axis=1)
     selected = _share(selected, selected.sum(axis=1, keepdims=True))
-    hits = np.einsum("...yyg->...yg", given_label)
-    return {
+    draws = {
         "equalized_odds_difference": np.ptp(given_label, axis=3).max(axis=(1, 2)),
         "demographic_parity_difference": np.ptp(selected, axis=2).max(axis=1),
-        "worst_group_accuracy": hits.min(axis=(1, 2)),
+        "worst_group_accuracy": np.einsum("byyg->byg", given_label).min(axis=(1, 2)),
     }
+    return _Gaps(values, draws, reason)
 
 
-def group_sources(tables: Floats, decisions: Decisions, grouping: Grouping) -> GroupCounts:
-    """Return the counts of the data in the form that can say which cells are empty."""
-    occurs = tables[0].sum(axis=(1, 2)) + tables[0].sum(axis=(0, 2)) > 0
-    labels = [label for label, does in zip(decisions.labels, occurs, strict=True) if does]
-    return GroupCounts(tables[0][occurs][:, occurs], labels, grouping.names)
+def _no_interval(metric: str, table: Floats) -> str:
+    """Say why too many draws have no value: they lack the rows of the smallest cell, or others."""
+    of_groups = metric == "demographic_parity_difference"
+    counts = table.sum(axis=(0, 1) if of_groups else 1)
+    fewest = int(counts[counts > 0].min())
+    part = "group" if of_groups else "(label, group) cell"
+    return f"No interval: in some draws a {part} of {fewest} row{'s'[: fewest > 1]} is empty."
+
+
+def _estimate(value: float, draws: Floats, confidence: float) -> tuple[float, float, float]:
+    """Return a value, and the interval of its draws if there is a value."""
+    if np.isnan(value):
+        return np.nan, np.nan, np.nan
+    return float(value), *interval_of(draws, confidence)
 
 
 def _share(part: Floats, whole: Floats) -> Floats:
     out = np.full(np.broadcast_shapes(part.shape, whole.shape), np.nan)
     return np.asarray(np.divide(part, whole, out=out, where=whole > 0))
+
+
+def _frame(rows: dict[Any, list[Any]], columns: list[str], levels: list[str]) -> pd.DataFrame:
+    index = pd.MultiIndex.from_tuples(list(rows), names=levels)
+    return pd.DataFrame(list(rows.values()), index=index, columns=columns)

@@ -5,37 +5,28 @@ __all__ = ["AuditReport"]
 import html
 import json
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import pandas as pd
+from typing import Any
 
 from skfairlatent._files.plain_json import as_plain
 from skfairlatent._files.writing import replace_file
-from skfairlatent.counterfactuals import Counterfactuals
-from skfairlatent.diagnostics import LatentDiagnostics
 from skfairlatent.inspection._drawing import as_label
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from skfairlatent.report._findings import Findings
 
 FORMAT = "skfairlatent-audit-1"
 SUFFIXES = (".html", ".json")
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class AuditReport:
+class AuditReport(Findings):
     """What `audit` found. Printing it shows the verdict; `save` writes it for others.
 
     "Before" is the baseline, "after" the audited pipeline. ``low`` and ``high`` are the ends of
     intervals, NaN where there is none.
 
-    Parameters
+    Attributes
     ----------
     title : str
-        Of the page.
+        The title of the page.
 
     date : str
         When the audit was made, as YYYY-MM-DD.
@@ -84,25 +75,15 @@ class AuditReport:
         What is not promised, what this audit cannot say, and what was warned of on the way.
 
     figures : dict of str to matplotlib.figure.Figure
-        By name.
+        Figures by name.
+
+    sections : tuple of Section
+        The sections of the page, which hold all of the above.
 
     See Also
     --------
     audit : Makes it.
     """
-
-    title: str
-    date: str
-    summary: tuple[str, ...]
-    overall: pd.DataFrame
-    by_group: pd.DataFrame
-    differences: pd.DataFrame
-    affected: pd.DataFrame
-    diagnostics: LatentDiagnostics | None
-    counterfactuals: Mapping[str, Mapping[str, Counterfactuals]]
-    facts: Mapping[str, Mapping[str, Any]]
-    limits: tuple[str, ...]
-    figures: "Mapping[str, Figure]" = field(default_factory=dict)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a page for people or numbers for machines.
@@ -143,31 +124,16 @@ class AuditReport:
         Returns
         -------
         dict
-            The fields of the report, tables as lists of rows, without figures. Of the people
+            The numbers of each section, tables as lists of rows, without figures. Of the people
             shown only probabilities and decisions.
         """
-        diagnostics = self.diagnostics
-        found: dict[str, Any] = as_plain(
-            {
-                "format": FORMAT,
-                "title": self.title,
-                "date": self.date,
-                "summary": self.summary,
-                "overall": self.overall,
-                "by_group": self.by_group,
-                "differences": self.differences,
-                "affected": self.affected,
-                "diagnostics": diagnostics
-                and {"figures": diagnostics.to_frame(), "warnings": diagnostics.warnings},
-                "counterfactuals": {
-                    attribute: {name: shown.to_frame() for name, shown in sides.items()}
-                    for attribute, sides in self.counterfactuals.items()
-                },
-                "facts": self.facts,
-                "limits": self.limits,
-            }
-        )
-        return found
+        found: dict[str, Any] = {"format": FORMAT, "title": self.title, "date": self.date}
+        found["summary"] = self.summary
+        for section in self.sections:
+            found |= section.to_dict()
+        found["limits"] = self.limits
+        plain: dict[str, Any] = as_plain(found)
+        return plain
 
     def _repr_html_(self) -> str:
         """Show the page in a notebook, in a frame of its own."""

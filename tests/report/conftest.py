@@ -14,6 +14,7 @@ from skfairlatent import FairLatentTransformer
 from skfairlatent.datasets import make_biased_embeddings
 from skfairlatent.encoders import PixelFlattener
 from skfairlatent.report import audit
+from skfairlatent.report.sections import SECTIONS
 
 # Few draws and few people: what is tested does not need many.
 QUICK = {"n_examples": 2, "n_bootstrap": 100, "random_state": 0}
@@ -29,8 +30,8 @@ def fair_transformer(encoder="diffae"):
 @pytest.fixture
 def undrawn(monkeypatch):
     """Draw nothing: most of the time of an audit, where only its numbers are looked at."""
-    for name in ("draw_comparison", "draw_models"):
-        monkeypatch.setattr(f"skfairlatent.report._audit.{name}", lambda *_: {})
+    for section in SECTIONS:
+        monkeypatch.setattr(section, "draw", lambda *_: {})
 
 
 @pytest.fixture(scope="session")

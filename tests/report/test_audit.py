@@ -26,16 +26,14 @@ from skfairlatent.counterfactuals._space import find_space
 from skfairlatent.encoders import DiffAEEncoder
 from skfairlatent.exceptions import FairLatentWarning
 from skfairlatent.report import audit
+from skfairlatent.report._comparison import decided_alike
 from skfairlatent.report._edits import Noise, affected_table
-from skfairlatent.report._facts import model_facts
 from skfairlatent.report._models import N_FOLDS, after_side, assign_folds, stand_in_side
-from skfairlatent.report._words import (
-    _alike_in_short,
-    _decided_alike,
-    _edits_in_short,
-    _unknown_groups,
-    _verdict,
-)
+from skfairlatent.report._provenance import model_facts
+from skfairlatent.report.sections.compared import alike_in_short
+from skfairlatent.report.sections.edits import edits_in_short
+from skfairlatent.report.sections.gaps import verdict
+from skfairlatent.report.sections.model_and_data import unknown_groups
 
 from .conftest import QUICK, fair_transformer
 
@@ -127,7 +125,7 @@ def test__groups_that_training_did_not_see__are_among_the_limits(binary):
 )
 def test__verdict__is_that_of_the_printed_interval(high, says):
     row = pd.Series({"change": -0.2, "change_low": -0.3, "change_high": high, "note": ""})
-    assert says in _verdict(row)
+    assert says in verdict(row)
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -228,7 +226,7 @@ def test__facts__tell_encoders_apart_wherever_they_stand(pictures, binary):
     told = pictures.report.facts["model"]["encoder_fingerprint"]
     # An encoder that comes before the transformer is not known to it.
     facts = [model_facts(pictures.pipe, each, encoder) for each in (fair, binary.pipe["fair"])]
-    assert [each["encoder_fingerprint"] for each in facts] == [told, told]
+    assert [each.encoder_fingerprint for each in facts] == [told, told]
     assert fair.encoder_fingerprint_ == told
     assert binary.report.facts["model"]["encoder_fingerprint"] is None
 
@@ -293,11 +291,11 @@ def test__summary__begins_with_a_model_that_decides_everybody_alike(alike, binar
 )
 def test__decided_alike__names_the_class_that_everybody_gets(classes, rates, expected):
     overall = pd.DataFrame(rates, index=["before", "after"]).T
-    assert _decided_alike(overall, classes) == expected
+    assert decided_alike(overall, classes) == expected
 
 
 def test__alike_in_short__tells_of_both_models_at_once():
-    assert _alike_in_short({"before": "no", "after": "yes"}) == (
+    assert alike_in_short({"before": "no", "after": "yes"}) == (
         "Before mitigation everybody gets the decision no and after mitigation everybody gets the "
         "decision yes: a gap of 0 then says nothing."
     )
@@ -490,14 +488,14 @@ def effects_of(**columns):
 
 def test__headline__says_how_many_could_be_moved_and_how_far():
     made = effects_of(reached=707, share=0.4, length=1.314, far=12)
-    text = _edits_in_short(made, "sex", is_blind=True)
+    text = edits_in_short(made, "sex", is_blind=True)
     assert "changes 40.0% of decisions before (707 of 1,090 people could be edited" in text
     assert "median edit is 1.31 times the typical distance between two people" in text
     assert "12 edits went farther than twice that distance)" in text
     far = effects_of(reached=707, share=0.76, length=21.0, far=600)
-    assert "so that this share says little" in _edits_in_short(far, "sex", is_blind=False)
+    assert "so that this share says little" in edits_in_short(far, "sex", is_blind=False)
     none = effects_of(reached=0, share=np.nan, length=np.nan, far=0)
-    text = _edits_in_short(none, "sex", is_blind=False)
+    text = edits_in_short(none, "sex", is_blind=False)
     assert "changes nothing before (none of 1,090 people could be edited)" in text
 
 
@@ -539,7 +537,7 @@ def test__baseline__is_a_classifier(binary, baseline):
     ],
 )
 def test__audit__checks_what_it_shows_before_any_work(binary, given, says, monkeypatch):
-    monkeypatch.setattr("skfairlatent.report._audit.assign_folds", None)
+    monkeypatch.setattr("skfairlatent.report._comparison.assign_folds", None)
     with pytest.raises(ValueError, match=says):
         audit(binary.pipe, binary.X, binary.y, sensitive_features=binary.s, **given)
 
@@ -559,7 +557,6 @@ def test__audit__counts_missing_labels(binary):
     ],
 )
 def test__groups__of_bool_are_those_of_numbers_and_text_is_text(trained, audited, new):
-    facts = {"attributes": ["sex"]}
-    texts = _unknown_groups({"sex": trained}, {"sex": dict.fromkeys(audited, 1)}, facts)
+    texts = unknown_groups({"sex": trained}, {"sex": dict.fromkeys(audited, 1)}, ["sex"])
     assert len(texts) == len(new)
     assert all(f"any row of {name} by sex" in texts[0] for name in new)

@@ -23,7 +23,7 @@ from sklearn.model_selection import GridSearchCV
 import skfairlatent.report as report_package
 from skfairlatent.metrics import fairness_scorers
 from skfairlatent.report import audit
-from skfairlatent.report._figures import draw_search
+from skfairlatent.report.sections.latent import draw_search
 
 from .conftest import HOSTILE, QUICK
 

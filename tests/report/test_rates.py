@@ -12,10 +12,9 @@ from fairlearn.metrics import (
 from sklearn.metrics import accuracy_score
 
 from skfairlatent import metrics
-from skfairlatent.report._rates import resample
+from skfairlatent.report._rates import rate_tables, resample
 from skfairlatent.report._rows import Grouping, check_rows
-from skfairlatent.report._tables import rate_tables
-from skfairlatent.report._words import _verdict
+from skfairlatent.report.sections.gaps import verdict
 
 EXACT = 1e-12
 N = 500
@@ -133,7 +132,7 @@ def test__empty_cells__give_nan_and_say_which():
     row = differences.loc[("s", "equalized_odds_difference")]
     assert np.isnan([row["before"], row["after_low"], row["change"]]).all()
     assert "(label 1, group 'g1')" in row["note"]
-    assert _verdict(row) == f"The change cannot be measured on these rows. {row['note']}"
+    assert verdict(row) == f"The change cannot be measured on these rows. {row['note']}"
     assert np.isnan(by_group.loc[("s", "g1", "true_positive_rate"), "before"])
     known = differences.loc[("s", "demographic_parity_difference")]
     assert np.isfinite(known["before_low"])
@@ -152,7 +151,7 @@ def test__small_cells__have_a_value_and_say_why_it_has_no_interval(n_rows, size)
     why = f"No interval: in some draws a (label, group) cell of {size} is empty."
     assert row["note"] == found.loc["worst_group_accuracy", "note"] == why
     assert found.loc["demographic_parity_difference", "note"] == ""
-    assert _verdict(row).endswith(f"is due to chance cannot be said. {why}")
+    assert verdict(row).endswith(f"is due to chance cannot be said. {why}")
 
 
 def test__small_groups__say_why_there_is_no_interval():

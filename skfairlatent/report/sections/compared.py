@@ -1,0 +1,97 @@
+"""The two models that an audit compares, and how often they are right."""
+
+__all__ = ["Compared"]
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import pandas as pd
+
+from skfairlatent._wording import joined
+from skfairlatent.report._comparison import Comparison
+from skfairlatent.report._parts import Meanings, Part, estimate
+from skfairlatent.report._provenance import ModelFacts, Setup
+from skfairlatent.report.sections._section import Section
+
+
+@dataclass(frozen=True)
+class Compared(Section):
+    """The models, their accuracy, and the class that one of them gives everybody."""
+
+    name = "compared"
+    title = "What was compared"
+
+    setup: Setup
+    model: ModelFacts
+    overall: pd.DataFrame
+    alike: Mapping[str, str]
+
+    @classmethod
+    def measure(cls, comparison: Comparison) -> Self:
+        """Take the overall rates."""
+        overall = comparison.tables.overall
+        return cls(comparison.setup, comparison.model, overall, comparison.alike)
+
+    def parts(self, figures: Mapping[str, Any]) -> Iterator[Part]:  # noqa: ARG002 - none here
+        """Yield names and values."""
+        setup, model = self.setup, self.model
+        found = [
+            ("People", f"{setup.n_rows:,}; assumed not to be in the training data"),
+            ("Label", setup.label),
+            *([("Positive label", setup.classes[1])] if len(setup.classes) == 2 else []),
+            ("Groups by", joined(setup.attributes)),
+            ("Model after mitigation", ", ".join(model.steps)),
+        ]
+        stand_in = f"a stand-in: {model.classifier} on the embeddings of these people, see Limits"
+        before = stand_in if setup.baseline is None else ", ".join(setup.baseline)
+        yield Meanings([*found, ("Model before mitigation", before)], style="about")
+
+    def summary(self) -> Iterator[tuple[str, str]]:
+        """Yield a warning about models that decide everybody alike, and the accuracies."""
+        if self.alike:
+            yield "alike", alike_in_short(self.alike)
+        row, setup = self.overall.loc["accuracy"], self.setup
+        stand_in = "a stand-in for the model before mitigation"
+        before = stand_in if setup.baseline is None else "the model before mitigation"
+        yield (
+            "accuracy",
+            f"Two models made a decision for each of {setup.n_rows:,} people: {before}, and the "
+            f"audited pipeline. Accuracy is {estimate(row, 'before')} before mitigation and "
+            f"{estimate(row, 'after')} after. Values in brackets are {setup.confidence:.0%} "
+            "confidence intervals.",
+        )
+
+    def limits(self) -> list[str]:
+        """Return what the stand-in for a baseline is."""
+        setup = self.setup
+        if setup.baseline is not None:
+            return []
+        if setup.untraced:
+            stand_in = "the same model with a StandardScaler in place of its FairLatentTransformer"
+            trained_on, more = "the audited rows", ""
+        else:
+            stand_in = f"the pipeline's classifier ({self.model.classifier})"
+            trained_on = "the standardised embeddings of the audited rows"
+            more = (
+                " It was trained on different rows than the pipeline, and on a different number "
+                "of them."
+            )
+        return [
+            f"No model before mitigation was given. The audit used a stand-in: {stand_in}, "
+            f"trained anew on {trained_on} in {setup.n_folds} folds, so that each row is judged "
+            f"by a model that was not trained on it.{more}"
+        ]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the overall rates; the rest is among the facts."""
+        return {"overall": self.overall}
+
+
+def alike_in_short(alike: Mapping[str, str]) -> str:
+    """Say which models give everybody the same decision."""
+    texts = [
+        f"{model} mitigation everybody gets the decision {label}" for model, label in alike.items()
+    ]
+    text = joined(texts)
+    return f"{text[0].upper()}{text[1:]}: a gap of 0 then says nothing."
