@@ -38,7 +38,7 @@ class Section(ABC):
     def parts(self, figures: Mapping[str, Any]) -> Iterator[Part]:
         """Yield the texts, tables and pictures of the section."""
 
-    def draw(self, comparison: Comparison) -> dict[str, Any]:  # noqa: ARG002 - for others
+    def draw(self, comparison: Comparison) -> dict[str, Any]:
         """Return figures by name."""
         return {}
 

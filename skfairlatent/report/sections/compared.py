@@ -29,12 +29,10 @@ class Compared(Section):
 
     @classmethod
     def measure(cls, comparison: Comparison) -> Self:
-        """Take the overall rates."""
         overall = comparison.tables.overall
         return cls(comparison.setup, comparison.model, overall, comparison.alike)
 
-    def parts(self, figures: Mapping[str, Any]) -> Iterator[Part]:  # noqa: ARG002 - none here
-        """Yield names and values."""
+    def parts(self, figures: Mapping[str, Any]) -> Iterator[Part]:
         setup, model = self.setup, self.model
         found = [
             ("People", f"{setup.n_rows:,}; assumed not to be in the training data"),
@@ -48,7 +46,6 @@ class Compared(Section):
         yield Meanings([*found, ("Model before mitigation", before)], style="about")
 
     def summary(self) -> Iterator[tuple[str, str]]:
-        """Yield a warning about models that decide everybody alike, and the accuracies."""
         if self.alike:
             yield "alike", alike_in_short(self.alike)
         row, setup = self.overall.loc["accuracy"], self.setup
@@ -63,7 +60,6 @@ class Compared(Section):
         )
 
     def limits(self) -> list[str]:
-        """Return what the stand-in for a baseline is."""
         setup = self.setup
         if setup.baseline is not None:
             return []
@@ -84,7 +80,6 @@ class Compared(Section):
         ]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the overall rates; the rest is among the facts."""
         return {"overall": self.overall}
 
 

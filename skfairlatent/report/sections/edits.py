@@ -62,12 +62,10 @@ class Edits(Section):
 
     @classmethod
     def measure(cls, comparison: Comparison) -> Self:
-        """Edit the rows of each attribute towards another group."""
         affected, people = _edit(comparison)
         return cls(comparison.setup, affected, people, comparison.rows.too_small())
 
     def draw(self, comparison: Comparison) -> dict[str, Any]:
-        """Draw the people shown before and after their edit."""
         return {
             _figure_name(attribute, model): _draw_people(result, comparison.setup.label)
             for attribute, results in self.counterfactuals.items()
@@ -75,7 +73,6 @@ class Edits(Section):
         }
 
     def parts(self, figures: Mapping[str, Any]) -> Iterator[Part]:
-        """Yield what an edit is, the table, and people."""
         if self.affected.empty:
             yield Text("Left out, see Limits.")
             return
@@ -135,13 +132,11 @@ class Edits(Section):
         return Table("People whose decision changes with the edit", columns, blocks, headings)
 
     def summary(self) -> Iterator[tuple[str, str]]:
-        """Yield for each attribute how many decisions the edit changes."""
         for attribute in self.affected.index.unique("sensitive_feature"):
             text = edits_in_short(self.affected, attribute, is_blind=self.setup.is_blind)
             yield f"by {attribute}", text
 
     def limits(self) -> list[str]:
-        """Return what an edit does not show, and what was left out."""
         untraced = self.setup.untraced
         return [
             "An edit shows what the model associates with a group. It does not show what a person "
@@ -152,7 +147,6 @@ class Edits(Section):
         ]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the table, and of the people shown probabilities and decisions."""
         people = {
             attribute: {model: shown.to_frame() for model, shown in results.items()}
             for attribute, results in self.counterfactuals.items()

@@ -75,11 +75,9 @@ class Gaps(Section):
 
     @classmethod
     def measure(cls, comparison: Comparison) -> Self:
-        """Take the gaps of both models."""
         return cls(comparison.tables.differences, bool(comparison.alike))
 
-    def draw(self, comparison: Comparison) -> dict[str, Any]:  # noqa: ARG002 - as in others
-        """Draw each gap before and after with its interval, one panel a metric."""
+    def draw(self, comparison: Comparison) -> dict[str, Any]:
         names = self.differences.index.unique("sensitive_feature")
         with plain_style() as plt:
             height = len(METRICS) * (0.85 + 0.55 * len(names))
@@ -89,7 +87,6 @@ class Gaps(Section):
             return {"differences": finished(plt, figure)}
 
     def parts(self, figures: Mapping[str, Any]) -> Iterator[Part]:
-        """Yield the gaps as a figure and as a table."""
         yield Meanings([(each.name, each.meaning) for each in METRICS.values()])
         alt = " ".join(
             f"{METRICS[metric].name} by {attribute}: {estimate(row, 'before')} before, "
@@ -113,7 +110,6 @@ class Gaps(Section):
         return Table(self.title, ["Measure", "Before", "After", "Change"], blocks)
 
     def summary(self) -> Iterator[tuple[str, str]]:
-        """Yield the gap of each attribute, and what became of it."""
         for attribute in self.differences.index.unique("sensitive_feature"):
             row = self.differences.loc[(attribute, "equalized_odds_difference")]
             yield (
@@ -124,7 +120,6 @@ class Gaps(Section):
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the table."""
         return {"differences": self.differences}
 
 

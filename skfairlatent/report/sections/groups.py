@@ -64,12 +64,10 @@ class Groups(Section):
 
     @classmethod
     def measure(cls, comparison: Comparison) -> Self:
-        """Take the rates."""
         tables = comparison.tables
         return cls(tables.overall, tables.by_group, comparison.setup.classes)
 
     def draw(self, comparison: Comparison) -> dict[str, Any]:
-        """Draw the scores by each attribute, of no more than 12 labels."""
         if len(self.classes) > MOST_LABELS:
             return {}
         y, groupings = comparison.rows.y, comparison.rows.groupings()
@@ -80,7 +78,6 @@ class Groups(Section):
         }
 
     def parts(self, figures: Mapping[str, Any]) -> Iterator[Part]:
-        """Yield the rates by each attribute and by all crossed, and the scores by each."""
         meanings = list(RATES.values())
         if len(self.classes) > 2:
             of_several = "In the table of a class, the positive label is that class."
@@ -132,7 +129,6 @@ class Groups(Section):
         )
 
     def limits(self) -> list[str]:
-        """Name the small groups."""
         counts = self.by_group.xs("count", level="metric")["before"]
         small = counts[counts < FEW_ROWS].sort_values()
         named = [f"{group} ({count:.0f})" for (_, group), count in small.items()]
@@ -142,7 +138,6 @@ class Groups(Section):
         ] * bool(named)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the table."""
         return {"by_group": self.by_group}
 
 

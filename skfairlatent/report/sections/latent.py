@@ -47,11 +47,9 @@ class Latent(Section):
 
     @classmethod
     def measure(cls, comparison: Comparison) -> Self:
-        """Train the probes."""
         return cls(_diagnose(comparison), comparison.model.epochs)
 
     def draw(self, comparison: Comparison) -> dict[str, Any]:
-        """Draw the latent, and how it was trained, of a model with one transformer."""
         if comparison.embeddings is None:
             return {}
         fair = comparison.fair
@@ -61,7 +59,6 @@ class Latent(Section):
         }
 
     def parts(self, figures: Mapping[str, Any]) -> Iterator[Part]:
-        """Yield probes, covariance, training and search, as far as there are any."""
         if self.diagnostics is None:
             yield Text("Probes are left out, see Limits.")
         else:
@@ -104,7 +101,6 @@ class Latent(Section):
         return f"{begin} Off the diagonal: {', '.join(f'{n} {figure_or(m)}' for n, m in masses)}."
 
     def summary(self) -> Iterator[tuple[str, str]]:
-        """Yield the kinds of problems that the diagnostics found."""
         # Each warning begins with a word for its kind.
         kinds = list(dict.fromkeys(text.partition(":")[0].lower() for text in self.limits()))
         if kinds:
@@ -113,11 +109,9 @@ class Latent(Section):
             yield "latent", text
 
     def limits(self) -> list[str]:
-        """Return the warnings of the diagnostics."""
         return [] if self.diagnostics is None else list(self.diagnostics.warnings)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the figures of the diagnostics and their warnings."""
         found = self.diagnostics
         if found is None:
             return {"diagnostics": None}

@@ -36,12 +36,10 @@ class ModelAndData(Section):
 
     @classmethod
     def measure(cls, comparison: Comparison) -> Self:
-        """Count the rows and look the versions up."""
         data = data_facts(comparison.rows)
         return cls(comparison.setup, comparison.model, data, version_facts())
 
-    def parts(self, figures: Mapping[str, Any]) -> Iterator[Part]:  # noqa: ARG002 - none here
-        """Yield the tables."""
+    def parts(self, figures: Mapping[str, Any]) -> Iterator[Part]:
         decoded = " and decoded images" if self.audit.can_decode else ""
         yield Text(
             "This page holds no row of the data: of the people shown, it holds only "
@@ -79,7 +77,6 @@ class ModelAndData(Section):
         }
 
     def limits(self) -> list[str]:
-        """Return the attributes and groups that training did not see."""
         return unknown_groups(
             self.model.trained_on_groups, self.data.groups, self.audit.attributes
         )
@@ -89,7 +86,6 @@ class ModelAndData(Section):
         return asdict(self)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the facts."""
         return {self.name: self.facts()}
 
 
