@@ -103,7 +103,7 @@ raw = {
 
 front = pareto_front(search.cv_results_)
 figure, ax = plt.subplots(figsize=(6.4, 4.2), layout="constrained")
-for width, marker in ((2, "o"), (8, "s")):
+for width, marker in ((1, "o"), (8, "s")):
     shown = results[results["n_label_components"] == width]
     ax.scatter(
         shown["equalized_odds"],
