@@ -21,7 +21,9 @@ class AuditReport(Findings):
     """What `audit` found. Printing it shows the verdict; `save` writes it for others.
 
     "Before" is the baseline, "after" the audited pipeline. ``low`` and ``high`` are the ends of
-    intervals, NaN where there is none.
+    intervals, NaN where there is none. ``summary`` is the verdict in numbers: a tuple of
+    paragraphs on models that decide everybody alike, if there are any, on accuracy, on each
+    attribute, and on what the diagnostics warned of.
 
     Attributes
     ----------
@@ -30,10 +32,6 @@ class AuditReport(Findings):
 
     date : str
         When the audit was made, as YYYY-MM-DD.
-
-    summary : tuple of str
-        The verdict in numbers: paragraphs on models that decide everybody alike, if there are
-        any, on accuracy, on each attribute, and on what the diagnostics warned of.
 
     overall : pandas.DataFrame
         One row a metric, as fairlearn's ``MetricFrame.overall``: ``count``, ``accuracy``,
