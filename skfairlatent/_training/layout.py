@@ -1,4 +1,4 @@
-"""Which rows of a batch belong to which (label, group) cell."""
+"""Which rows of a batch belong to which cell, and which cells are compared."""
 
 __all__ = ["CellLayout"]
 
@@ -7,9 +7,10 @@ from torch import Tensor, nn
 
 
 class CellLayout(nn.Module):
-    """The fixed order of a cell-balanced batch: cell after cell, `rows_per_cell` rows each.
+    """The fixed order of a batch: cell after cell, `rows_per_cell` rows each.
 
-    A cell is a combination of joint label and joint group that occurs in the training data.
+    A cell is a combination of joint label and joint group that occurs in the training data, or
+    a joint group whatever the label, as for demographic parity: all cells then have label 0.
     A module without parameters, so that an objective moves it to its own device.
 
     Parameters
@@ -24,8 +25,8 @@ class CellLayout(nn.Module):
         Rows of each cell in a batch, at least 2.
 
     comparable : Tensor of shape (n_cells,), bool
-        Whether the cell has at least two rows in the data, so that its distribution can be
-        compared with others.
+        Whether the cell's distribution is compared with others. It needs at least two rows in
+        the data.
 
     Attributes
     ----------

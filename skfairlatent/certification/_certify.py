@@ -13,6 +13,7 @@ import pandas as pd
 
 from skfairlatent._validation.containers import reject_other_order
 from skfairlatent._validation.groups import check_length, cross_columns
+from skfairlatent._wording import some_of
 from skfairlatent.certification._bounds import sampling_slack, worst_mean_gap
 
 _CONSTRAINTS = ("equalized_odds", "demographic_parity")
@@ -198,6 +199,6 @@ def _check_rows(rows: pd.DataFrame) -> None:
     ]
     if empty:
         raise ValueError(
-            f"{', '.join(empty[:8])} have no rows: nothing can be certified for them. Merge "
+            f"{', '.join(some_of(empty))} have no rows: nothing can be certified for them. Merge "
             "groups, or collect rows of them."
         )
