@@ -19,6 +19,7 @@ from skfairlatent._user_warnings import warn_user
 from skfairlatent._validation.containers import reject_other_order
 from skfairlatent._validation.groups import check_length, cross_columns, reject_ids
 from skfairlatent._wording import some_of
+from skfairlatent.metrics._metrics import CRITERIA, check_criterion
 
 # A gap of exactly the bound must pass although 0.3 - 0.1 > 0.2 in floating point.
 _ROUNDING = 1e-9
@@ -40,12 +41,14 @@ class MostAccurateWithin:
     bound : float
         Largest difference allowed, such as 0.05; at least 0.
 
-    fairness : str, default="equalized_odds"
-        Name of the fairness score: a difference, negated as scikit-learn's scorers are.
+    fairness : str, default=None
+        Name of the fairness score: a difference, negated as scikit-learn's scorers are. None
+        takes that of the criterion which the search was scored by, the `constraints` of
+        `fairness_scorers`.
 
     accuracy : str, default="accuracy"
         Name of the score to maximise. Any score of which more is better will do, such as
-        ``"worst_group_accuracy"``.
+        ``"balanced_accuracy"`` where one label is rare: deciding everybody alike is accurate then.
 
     Raises
     ------
@@ -92,7 +95,7 @@ class MostAccurateWithin:
 
     bound: float
     _: KW_ONLY
-    fairness: str = "equalized_odds"
+    fairness: str | None = None
     accuracy: str = "accuracy"
 
     def __post_init__(self) -> None:
@@ -101,8 +104,8 @@ class MostAccurateWithin:
             raise TypeError(f"bound is {self.bound!r}, a {type(self.bound).__name__}: {expected}")
         if math.isnan(self.bound) or self.bound < 0:
             raise ValueError(f"bound is {self.bound}: {expected}")
-        for name in ("fairness", "accuracy"):
-            if not isinstance(getattr(self, name), str):
+        for name, kinds in (("fairness", str | None), ("accuracy", str)):
+            if not isinstance(getattr(self, name), kinds):
                 raise TypeError(
                     f"{name} is {getattr(self, name)!r}: expected the name of a score of the "
                     "search, such as 'equalized_odds' or 'accuracy'."
@@ -121,33 +124,34 @@ class MostAccurateWithin:
         int
             The row of the candidate chosen.
         """
+        fairness = self.fairness or criterion_of(cv_results)
         try:
-            table = _candidates(cv_results, self.fairness, self.accuracy)
+            table = _candidates(cv_results, fairness, self.accuracy)
         except ValueError as error:
-            return self._without_fairness(cv_results, str(error))
-        allowed = table[table[self.fairness] <= self.bound + _ROUNDING]
+            return self._without_fairness(cv_results, fairness, str(error))
+        allowed = table[table[fairness] <= self.bound + _ROUNDING]
         if len(allowed):
-            best = allowed.sort_values([self.accuracy, self.fairness], ascending=[False, True])
+            best = allowed.sort_values([self.accuracy, fairness], ascending=[False, True])
         else:
-            best = table.sort_values([self.fairness, self.accuracy], ascending=[True, False])
-            self._warn_none_within(best.iloc[0])
+            best = table.sort_values([fairness, self.accuracy], ascending=[True, False])
+            self._warn_none_within(fairness, best.iloc[0])
         return int(best.index[0])
 
-    def _without_fairness(self, cv_results: Mapping[str, Any], reason: str) -> int:
+    def _without_fairness(self, cv_results: Mapping[str, Any], fairness: str, reason: str) -> int:
         """Take the most accurate candidate, or the first if that cannot be told either."""
         scores = np.asarray(cv_results.get(_PREFIX + self.accuracy, np.nan), dtype=np.float64)
         known = np.isfinite(scores).any()
         what = f"most accurate candidate, by {self.accuracy!r}," if known else "first candidate"
         warn_user(
-            f"{reason} No candidate was judged by {self.fairness!r}: the {what} is taken, so that "
+            f"{reason} No candidate was judged by {fairness!r}: the {what} is taken, so that "
             "the search keeps its results. Choose another by hand from its cv_results_."
         )
         return int(np.nanargmax(scores)) if known else 0
 
-    def _warn_none_within(self, fairest: pd.Series) -> None:
+    def _warn_none_within(self, fairness: str, fairest: pd.Series) -> None:
         warn_user(
-            f"No candidate has {self.fairness} <= {self.bound:g}. Taking the fairest, with "
-            f"{self.fairness} {fairest[self.fairness]:.4g} and {self.accuracy} "
+            f"No candidate has {fairness} <= {self.bound:g}. Taking the fairest, with "
+            f"{fairness} {fairest[fairness]:.4g} and {self.accuracy} "
             f"{fairest[self.accuracy]:.4g}. Search over stronger fairness weights, or allow a "
             "larger bound."
         )
@@ -156,7 +160,7 @@ class MostAccurateWithin:
 def pareto_front(
     cv_results: Mapping[str, Any],
     *,
-    fairness: str = "equalized_odds",
+    fairness: str | None = None,
     accuracy: str = "accuracy",
 ) -> pd.DataFrame:
     """Keep the candidates that no other beats on both accuracy and fairness.
@@ -166,8 +170,10 @@ def pareto_front(
     cv_results : mapping of str to array
         The ``cv_results_`` of a search.
 
-    fairness : str, default="equalized_odds"
-        Name of the fairness score: a difference, negated as scikit-learn's scorers are.
+    fairness : str, default=None
+        Name of the fairness score: a difference, negated as scikit-learn's scorers are. None
+        takes that of the criterion which the search was scored by, the `constraints` of
+        :func:`~skfairlatent.metrics.fairness_scorers`.
 
     accuracy : str, default="accuracy"
         Name of the score of which more is better.
@@ -199,6 +205,7 @@ def pareto_front(
     2              0.81            0.04  {'C': 3}
     0              0.83            0.21  {'C': 1}
     """
+    fairness = fairness or criterion_of(cv_results)
     table = _candidates(cv_results, fairness, accuracy)
     best = table.groupby(fairness)[accuracy].max()
     # Ordered from the fairest on: each gap must buy more accuracy than every smaller one did.
@@ -212,13 +219,14 @@ def group_stratified_folds(
     sensitive_features: Any,
     n_splits: int = 3,
     *,
+    constraints: str = "equalized_odds",
     random_state: Any = None,
 ) -> list[tuple[Positions, Positions]]:
     """Split rows into folds that each hold every (label, group) cell.
 
     For the `cv` of a search. In a fold without rows of a cell, the scores of
     :func:`skfairlatent.metrics.fairness_scorers` are NaN; here that is an error, before anything
-    is fitted.
+    is fitted. Criteria other than equalised odds need fewer cells.
 
     Parameters
     ----------
@@ -231,6 +239,11 @@ def group_stratified_folds(
     n_splits : int, default=3
         Number of folds, at least 2.
 
+    constraints : str, default="equalized_odds"
+        The criterion that the folds must define: ``"demographic_parity"`` needs rows of each
+        group in every fold, and ``"true_positive_rate_parity"`` rows of the positive label in
+        each group.
+
     random_state : int, RandomState instance or None, default=None
         Shuffles the rows before they are split.
 
@@ -242,8 +255,9 @@ def group_stratified_folds(
     Raises
     ------
     ValueError
-        If a cell has fewer rows than there are folds, if there is one label or group only, or if
-        lengths differ or values are missing.
+        If a cell that the criterion needs has fewer rows than there are folds, if there is one
+        label or group only, if `constraints` is unknown, or if lengths differ or values are
+        missing.
 
     See Also
     --------
@@ -262,6 +276,7 @@ def group_stratified_folds(
     cv=group_stratified_folds(y, s)).fit(X, y, sensitive_features=s)``.
     """
     check_scalar(n_splits, "n_splits", Integral, min_val=2)
+    check_criterion(constraints)
     labels, classes = cross_columns(y, "y")
     codes, groups = cross_columns(sensitive_features)
     check_length("sensitive_features", len(codes), len(labels), "y")
@@ -272,24 +287,51 @@ def group_stratified_folds(
             raise ValueError(
                 f"{name} has one value only ({values[0]!r}): expected two or more to compare."
             )
+    parts, names = _needed_parts(constraints, labels, codes, classes, groups)
+    _check_parts(np.bincount(parts[parts >= 0], minlength=len(names)), names, n_splits)
     cells = labels * len(groups) + codes
-    counts = np.bincount(cells, minlength=len(classes) * len(groups))
-    _check_cells(counts.reshape(len(classes), len(groups)), classes, groups, n_splits)
+    _, counts = np.unique(cells, return_counts=True)
+    strata = cells if counts.min() >= n_splits else parts
     folds = StratifiedKFold(n_splits, shuffle=True, random_state=random_state)
-    return list(folds.split(cells, cells))
+    return list(folds.split(strata, strata))
 
 
-def _check_cells(counts: Positions, classes: list[str], groups: list[str], n_splits: int) -> None:
-    thin = np.argwhere(counts < n_splits)
+def _needed_parts(
+    constraints: str, labels: Positions, codes: Positions, classes: list[str], groups: list[str]
+) -> tuple[Positions, list[str]]:
+    """Return which rows a criterion needs in every fold, -1 for any, and what they are called."""
+    if constraints == "demographic_parity":
+        return codes, [f"group {group!r}" for group in groups]
+    if constraints == "true_positive_rate_parity":
+        if len(classes) > 2:
+            raise ValueError(
+                f"y has {len(classes)} classes: the true positive rate is of two. Set "
+                "constraints='equalized_odds', which takes several."
+            )
+        parts = np.where(labels == 1, codes, -1)
+        return parts, [f"(label {classes[1]}, group {group!r})" for group in groups]
+    names = [f"(label {label}, group {group!r})" for label in classes for group in groups]
+    return labels * len(groups) + codes, names
+
+
+def _check_parts(counts: Positions, names: list[str], n_splits: int) -> None:
+    thin = np.flatnonzero(counts < n_splits)
     if not len(thin):
         return
-    named = [f"(label {classes[y]}, group {groups[g]!r}) has {counts[y, g]}" for y, g in thin]
+    named = [f"{names[i]} has {counts[i]}" for i in thin]
     fewer = f"use n_splits={counts.min()}, " if counts.min() >= 2 else ""
+    what = "(label, group) cell(s)" if names[0].startswith("(") else "group(s)"
     raise ValueError(
-        f"{len(thin)} (label, group) cell(s) have fewer rows than the {n_splits} folds: "
+        f"{len(thin)} {what} have fewer rows than the {n_splits} folds: "
         f"{', '.join(some_of(named))}. Scores of folds without their rows would be "
         f"NaN: {fewer}merge these groups with others, or leave their rows out."
     )
+
+
+def criterion_of(cv_results: Mapping[str, Any]) -> str:
+    """Return the criterion that a search was scored by, equalised odds if by none."""
+    found = [name for name in CRITERIA if f"{_PREFIX}{name}" in _checked(cv_results)]
+    return next(iter(found), "equalized_odds")
 
 
 def _candidates(cv_results: Mapping[str, Any], fairness: str, accuracy: str) -> pd.DataFrame:
@@ -370,15 +412,19 @@ def _is_nan_everywhere(cv_results: Mapping[str, Any], name: str) -> bool:
 
 def _mean_scores(cv_results: Mapping[str, Any], name: str) -> FloatArray:
     key = _PREFIX + name
-    if not hasattr(cv_results, "__contains__"):
-        raise TypeError(
-            f"cv_results is of type {type(cv_results).__name__}: expected what a fitted search "
-            "has as search.cv_results_."
-        )
-    if key not in cv_results:
+    if key not in _checked(cv_results):
         there = [str(k).removeprefix(_PREFIX) for k in cv_results if str(k).startswith(_PREFIX)]
         raise ValueError(
             f"cv_results has no score {name!r}: there is {', '.join(there) or 'none'}. Pass "
             "scoring=fairness_scorers() to the search, or name the scores that it has."
         )
     return np.asarray(cv_results[key], dtype=np.float64)
+
+
+def _checked(cv_results: Mapping[str, Any]) -> Mapping[str, Any]:
+    if not hasattr(cv_results, "__contains__"):
+        raise TypeError(
+            f"cv_results is of type {type(cv_results).__name__}: expected what a fitted search "
+            "has as search.cv_results_."
+        )
+    return cv_results

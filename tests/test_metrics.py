@@ -16,9 +16,11 @@ from sklearn.preprocessing import StandardScaler
 from skfairlatent.exceptions import UndefinedMetricWarning
 from skfairlatent.metrics import (
     demographic_parity_difference,
+    demographic_parity_ratio,
     equalized_odds_difference,
     fairness_scorer,
     fairness_scorers,
+    true_positive_rate_difference,
     worst_group_accuracy_score,
 )
 
@@ -30,11 +32,14 @@ METRICS = [
 ]
 NAMES = [
     "accuracy",
+    "balanced_accuracy",
     "equalized_odds",
     "equalized_odds_worst",
     "demographic_parity",
     "worst_group_accuracy",
 ]
+
+UNROUTED = ("accuracy", "balanced_accuracy")
 
 
 def _random_case(seed, n_labels=2, n_groups=3, n_rows=300):
@@ -94,6 +99,18 @@ class TestAgainstFairlearn:
         options = {"sensitive_features": group, "sample_weight": weight if weighted else None}
         theirs = fairlearn.metrics.demographic_parity_difference(y_true, y_pred, **options)
         ours = demographic_parity_difference(y_true, y_pred, **options)
+        assert ours == pytest.approx(theirs, abs=EXACT)
+
+    @pytest.mark.parametrize("seed", range(3))
+    @pytest.mark.parametrize("name", ["demographic_parity_ratio", "true_positive_rate_difference"])
+    def test__ratio_and_true_positive_rates__are_fairlearns(self, seed, name):
+        y_true, y_pred, group, weight = _random_case(seed)
+        given = {"sensitive_features": group, "sample_weight": weight}
+        theirs = getattr(fairlearn.metrics, name)(y_true, y_pred, **given)
+        ours = {
+            "demographic_parity_ratio": demographic_parity_ratio,
+            "true_positive_rate_difference": true_positive_rate_difference,
+        }[name](y_true, y_pred, **given)
         assert ours == pytest.approx(theirs, abs=EXACT)
 
     @pytest.mark.parametrize("seed", range(3))
@@ -229,6 +246,24 @@ class TestUndefined:
         y, group = [0, 1, 0, 0], ["a", "a", "b", "b"]
         assert demographic_parity_difference(y, [0, 1, 0, 1], sensitive_features=group) == 0.0
 
+    def test__demographic_parity_ratio__nobody_selected_is_nan(self):
+        group = ["a", "a", "b", "b"]
+        with pytest.warns(UndefinedMetricWarning, match="predicted for nobody"):
+            found = demographic_parity_ratio([0, 1, 0, 1], [0] * 4, sensitive_features=group)
+        assert np.isnan(found)
+
+    def test__true_positive_rates__need_positive_rows_of_each_group_only(self):
+        y_true, group = [1, 1, 1, 0], ["a", "a", "b", "b"]
+        found = true_positive_rate_difference(y_true, [1, 0, 1, 0], sensitive_features=group)
+        assert found == pytest.approx(0.5)
+        with pytest.warns(UndefinedMetricWarning, match=r"\(label 1, group 'b'\)"):
+            found = true_positive_rate_difference(
+                [1, 1, 0, 0], [1, 0, 1, 0], sensitive_features=group
+            )
+        assert np.isnan(found)
+        with pytest.raises(ValueError, match="hold 3 labels: the true positive rate is of two"):
+            true_positive_rate_difference([0, 1, 2, 1], [0, 1, 2, 1], sensitive_features=group)
+
     def test__demographic_parity__group_without_weight_is_nan(self):
         with pytest.warns(UndefinedMetricWarning, match=r"no weight in group\(s\) 'b'"):
             score = demographic_parity_difference(
@@ -321,6 +356,13 @@ class TestScorers:
     def test__fairness_scorers__names(self):
         assert list(fairness_scorers()) == NAMES
 
+    def test__fairness_scorers__of_each_criterion_hold_its_gap(self):
+        for constraints in ("equalized_odds", "demographic_parity", "true_positive_rate_parity"):
+            found = fairness_scorers(constraints)
+            assert {"accuracy", "balanced_accuracy", constraints} <= set(found)
+        with pytest.raises(ValueError, match="constraints is 'parity': expected one of 'equal"):
+            fairness_scorers("parity")
+
     @pytest.mark.parametrize("build_under_routing", [False, True])
     def test__scorers__are_the_metrics_with_differences_negated(self, build_under_routing):
         X, y, s = _task()
@@ -331,6 +373,7 @@ class TestScorers:
         odds = equalized_odds_difference
         expected = {
             "accuracy": (pred == y).mean(),
+            "balanced_accuracy": np.mean([(pred == y)[y == k].mean() for k in (0, 1)]),
             "equalized_odds": -odds(y, pred, sensitive_features=s, agg="mean"),
             "equalized_odds_worst": -odds(y, pred, sensitive_features=s),
             "demographic_parity": -demographic_parity_difference(y, pred, sensitive_features=s),
@@ -338,7 +381,7 @@ class TestScorers:
         }
         with sklearn.config_context(enable_metadata_routing=True):
             for name, scorer in scorers.items():
-                routed = {} if name == "accuracy" else {"sensitive_features": s}
+                routed = {} if name in UNROUTED else {"sensitive_features": s}
                 assert scorer(model, X, y, **routed) == pytest.approx(expected[name], abs=EXACT)
 
     @pytest.mark.usefixtures("routing")
@@ -408,7 +451,7 @@ class TestScorers:
         X, y, s = _task()
         model = LogisticRegression().fit(X, y)
         scorer = fairness_scorer(name)
-        routed = {} if name == "accuracy" else {"sensitive_features": s}
+        routed = {} if name in UNROUTED else {"sensitive_features": s}
         expected = scorer(model, X, y, **routed)
         for copy in (pickle.loads(pickle.dumps(scorer)), clone(scorer, safe=False)):  # noqa: S301
             assert copy(model, X, y, **routed) == expected
@@ -422,5 +465,5 @@ class TestScorers:
             fairness_scorer("equalized_odds")(model, X, y)
 
     def test__fairness_scorer__unknown_name(self):
-        with pytest.raises(ValueError, match="no scorer 'eo': expected one of accuracy, equal"):
+        with pytest.raises(ValueError, match="no scorer 'eo': expected one of accuracy, bal"):
             fairness_scorer("eo")

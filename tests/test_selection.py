@@ -105,6 +105,22 @@ class TestMostAccurateWithin:
         assert search.best_params_["C"] == search.best_estimator_.C
 
 
+@pytest.mark.parametrize("constraints", ["demographic_parity", "true_positive_rate_parity"])
+def test__search__is_judged_by_the_criterion_it_was_scored_by(constraints):
+    X, y, s = _rows_with_a_small_group(9)
+    with sklearn.config_context(enable_metadata_routing=True):
+        search = GridSearchCV(
+            LogisticRegression(),
+            {"C": [1e-3, 1.0]},
+            scoring=fairness_scorers(constraints),
+            refit=MostAccurateWithin(1.0),
+            cv=group_stratified_folds(y, s, constraints=constraints, random_state=0),
+        ).fit(X, y, sensitive_features=s)
+    front = pareto_front(search.cv_results_)
+    assert front.columns.tolist()[:2] == ["accuracy", constraints]
+    assert search.best_index_ == front.index[-1]
+
+
 class TestParetoFront:
     @pytest.mark.parametrize("seed", range(5))
     def test__front__is_what_no_candidate_dominates(self, seed):
@@ -309,6 +325,21 @@ class TestGroupStratifiedFolds:
             group_stratified_folds(y, s[::-1])
         assert len(group_stratified_folds(y, s[::-1].loc[y.index])) == 3
 
+    def test__criterion__needs_its_own_cells_only(self):
+        _, y, s = _rows_with_a_small_group(9)
+        y[s == "c"] = [1] * 17 + [0]
+        with pytest.raises(ValueError, match=r"\(label 0, group 'c'\) has 1"):
+            group_stratified_folds(y, s)
+        for constraints in ("demographic_parity", "true_positive_rate_parity"):
+            folds = group_stratified_folds(y, s, constraints=constraints, random_state=0)
+            for _, test in folds:
+                assert set(s[test][y[test] == 1]) == {"a", "b", "c"}
+        few = np.arange(200) % 100 == 0
+        with pytest.raises(ValueError, match=r"^1 group\(s\) have fewer .*: group 'True' has 2\."):
+            group_stratified_folds(y, few, constraints="demographic_parity")
+        with pytest.raises(ValueError, match="y has 3 classes: the true positive rate is of two"):
+            group_stratified_folds(np.arange(200) % 3, s, constraints="true_positive_rate_parity")
+
     def test__cells_without_rows__are_named_as_well(self):
         _, y, s = _rows_with_a_small_group(9)
         s[(s == "c") & (y == 1)] = "a"
@@ -320,6 +351,7 @@ class TestGroupStratifiedFolds:
         ("changed", "error", "message"),
         [
             ({"n_splits": 1}, ValueError, "n_splits == 1, must be >= 2"),
+            ({"constraints": "parity"}, ValueError, "constraints is 'parity': expected one of"),
             ({"n_splits": 2.0}, TypeError, "n_splits must be an instance of int"),
             ({"y": np.zeros(200)}, ValueError, r"y has one value only \('0'\)"),
             ({"sensitive_features": ["a"] * 200}, ValueError, "sensitive_features has one value"),

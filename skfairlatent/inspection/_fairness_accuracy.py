@@ -26,7 +26,7 @@ from skfairlatent.inspection._drawing import (
     shortened,
     write_undefined,
 )
-from skfairlatent.selection import MostAccurateWithin, pareto_front
+from skfairlatent.selection import MostAccurateWithin, criterion_of, pareto_front
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,11 +35,16 @@ if TYPE_CHECKING:
 # How the scores of skfairlatent.metrics.fairness_scorers read on an axis.
 NAMES = {
     "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
     "equalized_odds": "equalised odds gap, mean over labels",
     "equalized_odds_worst": "equalised odds gap, largest",
     "demographic_parity": "demographic parity gap",
+    "demographic_parity_ratio": "demographic parity ratio",
+    "true_positive_rate_parity": "gap of true positive rates",
     "worst_group_accuracy": "worst-group accuracy",
 }
+# Of which more is fairer, also where they are 0 for each candidate.
+SCORES_OF_FAIRNESS = ("worst_group_accuracy", "demographic_parity_ratio")
 # With more candidates than this, only those that matter have error bars.
 MOST_BARS = 20
 # Parameters of the chosen candidate that are written out.
@@ -181,7 +186,8 @@ class FairnessAccuracyDisplay:
 
         fairness : str, default=None
             Name of the fairness score. None takes the one that `refit` is about if that is a
-            :class:`~skfairlatent.selection.MostAccurateWithin`, else ``"equalized_odds"``.
+            :class:`~skfairlatent.selection.MostAccurateWithin` with a name, else that of the
+            criterion which the search was scored by.
 
         accuracy : str, default=None
             Name of the other score; None likewise, else ``"accuracy"``.
@@ -212,10 +218,11 @@ class FairnessAccuracyDisplay:
         rule = getattr(search, "refit", None)
         rule = rule if isinstance(rule, MostAccurateWithin) else None
         accuracy = accuracy or (rule.accuracy if rule else "accuracy")
-        fairness = fairness or (rule.fairness if rule else "equalized_odds")
+        by_rule = (rule.fairness if rule else None) or criterion_of(results)
+        fairness = fairness or by_rule
         accuracies, gaps = _scores(results, accuracy), _scores(results, fairness)
         # Differences are negated, so that only scores of which more is better are above 0.
-        greater_is_better = fairness == "worst_group_accuracy" or bool((gaps[0] > 0).any())
+        greater_is_better = fairness in SCORES_OF_FAIRNESS or bool((gaps[0] > 0).any())
         display = cls(
             accuracies[0],
             gaps[0] if greater_is_better else np.abs(gaps[0]),
@@ -223,7 +230,7 @@ class FairnessAccuracyDisplay:
             fairness_std=gaps[1],
             params=results.get("params"),
             best_index=getattr(search, "best_index_", None),
-            bound=rule.bound if rule and rule.fairness == fairness else None,
+            bound=rule.bound if rule and fairness == by_rule else None,
             accuracy_name=accuracy,
             fairness_name=fairness,
             greater_is_better=greater_is_better,

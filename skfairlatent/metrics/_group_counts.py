@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from fairlearn.metrics import MetricFrame, selection_rate
+from fairlearn.metrics import MetricFrame, selection_rate, true_positive_rate
 from numpy.typing import ArrayLike
 from sklearn.metrics import accuracy_score
 
@@ -63,9 +63,10 @@ class GroupCounts(NamedTuple):
         groups = [repr(self.groups[g]) for g in empty]
         return f"no weight in group(s) {', '.join(some_of(groups))}" if groups else None
 
-    def empty_cells(self) -> str | None:
-        """Name the (label, group) cells without rows or without weight, if any."""
+    def empty_cells(self, label: int | None = None) -> str | None:
+        """Name the cells of a label, or of all, without rows or without weight, if any."""
         empty = np.argwhere(self.table.sum(axis=1) == 0)
+        empty = empty if label is None else empty[empty[:, 0] == label]
         cells = [f"(label {self.labels[y]}, group {self.groups[g]!r})" for y, g in empty]
         if not cells:
             return None
@@ -116,6 +117,17 @@ class GroupCounts(NamedTuple):
     def demographic_parity_gap(self) -> float:
         """Return the largest gap between groups in a decision's rate."""
         return float(self.frame(self._decisions()).difference().max())
+
+    def demographic_parity_ratio(self) -> float:
+        """Return the smallest ratio of groups' rates of a decision; NaN if all are 0."""
+        return float(self.frame(self._decisions()).ratio().min())
+
+    def true_positive_rate_gap(self) -> float:
+        """Return the gap between groups in how often the second of two labels is found.
+
+        Every group must have rows of that label.
+        """
+        return float(self.frame({"rate": true_positive_rate}).difference()["rate"])
 
     def worst_group_accuracy(self) -> float:
         """Return the smallest accuracy of a (label, group) cell."""

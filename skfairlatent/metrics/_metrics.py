@@ -1,10 +1,14 @@
 """Group fairness of predictions, as metrics and as scorers."""
 
 __all__ = [
+    "CRITERIA",
+    "check_criterion",
     "demographic_parity_difference",
+    "demographic_parity_ratio",
     "equalized_odds_difference",
     "fairness_scorer",
     "fairness_scorers",
+    "true_positive_rate_difference",
     "worst_group_accuracy_score",
 ]
 
@@ -12,9 +16,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 import sklearn
 from numpy.typing import ArrayLike
-from sklearn.metrics import accuracy_score, make_scorer
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, make_scorer
 
 from skfairlatent._user_warnings import warn_user
 from skfairlatent.exceptions import UndefinedMetricWarning
@@ -212,6 +217,129 @@ def demographic_parity_difference(
     return counts.demographic_parity_gap()
 
 
+def demographic_parity_ratio(
+    y_true: ArrayLike,
+    y_pred: ArrayLike,
+    *,
+    sensitive_features: ArrayLike,
+    sample_weight: ArrayLike | None = None,
+) -> float:
+    r"""Smallest ratio between two groups of the rate at which they are selected.
+
+    On binary labels this is :func:`fairlearn.metrics.demographic_parity_ratio`. The four-fifths
+    rule asks for at least 0.8.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n_samples,)
+        Checked, but not used: demographic parity does not look at the true labels.
+
+    y_pred : array-like of shape (n_samples,)
+        Predicted labels, binary or multiclass, numbers or strings.
+
+    sensitive_features : array-like of shape (n_samples,) or (n_samples, n_attributes)
+        Groups; several columns are crossed. Combinations that do not occur are no groups.
+
+    sample_weight : array-like of shape (n_samples,), default=None
+        Weight of each row.
+
+    Returns
+    -------
+    float
+        In [0, 1], 1 is best. Of two labels (those in `y_true` or `y_pred`) the second in order
+        is the selection; of several, the smallest ratio of all is returned. NaN, with an
+        ``UndefinedMetricWarning`` saying why, if nobody is selected, if a group has no weight
+        or if there is one group only.
+
+    Raises
+    ------
+    ValueError
+        If lengths differ, values are missing, or the labels are not classes.
+
+    Notes
+    -----
+    .. math:: \min_c \frac{\min_a P(\hat Y = c \mid A = a)}{\max_a P(\hat Y = c \mid A = a)}
+
+    Examples
+    --------
+    >>> from skfairlatent.metrics import demographic_parity_ratio
+    >>> group = ["a", "a", "b", "b"]
+    >>> demographic_parity_ratio([0, 1, 0, 1], [0, 1, 1, 1], sensitive_features=group)
+    0.5
+    """
+    counts = count_by_group(y_true, y_pred, sensitive_features, sample_weight)
+    if reason := counts.one_group() or counts.empty_groups():
+        return _undefined("demographic_parity_ratio", reason)
+    ratio = counts.demographic_parity_ratio()
+    if np.isnan(ratio):
+        return _undefined("demographic_parity_ratio", "a label is predicted for nobody")
+    return ratio
+
+
+def true_positive_rate_difference(
+    y_true: ArrayLike,
+    y_pred: ArrayLike,
+    *,
+    sensitive_features: ArrayLike,
+    sample_weight: ArrayLike | None = None,
+) -> float:
+    r"""Gap between groups in how often the positive label is predicted where it is true.
+
+    Also known as the violation of equal opportunity. This is
+    ``fairlearn.metrics.true_positive_rate_difference`` wherever every group has rows of the
+    positive label.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n_samples,)
+        True labels of two classes, numbers or strings. The second in order is the positive one.
+
+    y_pred : array-like of shape (n_samples,)
+        Predicted labels.
+
+    sensitive_features : array-like of shape (n_samples,) or (n_samples, n_attributes)
+        Groups; several columns are crossed. Combinations that do not occur are no groups.
+
+    sample_weight : array-like of shape (n_samples,), default=None
+        Weight of each row.
+
+    Returns
+    -------
+    float
+        In [0, 1], 0 is best. NaN, with an ``UndefinedMetricWarning`` saying why, if a group has
+        no rows, or no weight, of the positive label, if all rows hold one label, or if there is
+        one group only.
+
+    Raises
+    ------
+    ValueError
+        If there are more than two labels, lengths differ, values are missing, or the labels are
+        not classes.
+
+    Notes
+    -----
+    .. math:: \max_a P(\hat Y = 1 \mid Y = 1, A = a) - \min_a P(\hat Y = 1 \mid Y = 1, A = a)
+
+    Examples
+    --------
+    >>> from skfairlatent.metrics import true_positive_rate_difference
+    >>> y_true = [0, 0, 1, 1, 1, 1]
+    >>> y_pred = [0, 1, 1, 0, 1, 1]
+    >>> group = ["a", "b", "a", "a", "b", "b"]
+    >>> true_positive_rate_difference(y_true, y_pred, sensitive_features=group)
+    0.5
+    """
+    counts = count_by_group(y_true, y_pred, sensitive_features, sample_weight)
+    if len(counts.labels) > 2:
+        raise ValueError(
+            f"y_true and y_pred hold {len(counts.labels)} labels: the true positive rate is of "
+            "two. Use equalized_odds_difference, which takes several."
+        )
+    if reason := counts.one_group() or counts.one_label() or counts.empty_cells(label=1):
+        return _undefined("true_positive_rate_difference", reason)
+    return counts.true_positive_rate_gap()
+
+
 @dataclass(frozen=True)
 class _RoutedMetric:
     """A metric that explains what to do when no sensitive features reach it.
@@ -248,10 +376,31 @@ class _RoutedMetric:
 # Name -> (metric, fixed arguments, whether greater is better).
 _SCORERS: dict[str, tuple[Callable[..., float], dict[str, str], bool]] = {
     "accuracy": (accuracy_score, {}, True),
+    "balanced_accuracy": (balanced_accuracy_score, {}, True),
     "equalized_odds": (equalized_odds_difference, {"agg": "mean"}, False),
     "equalized_odds_worst": (equalized_odds_difference, {"agg": "worst_case"}, False),
     "demographic_parity": (demographic_parity_difference, {}, False),
+    "demographic_parity_ratio": (demographic_parity_ratio, {}, True),
+    "true_positive_rate_parity": (true_positive_rate_difference, {}, False),
     "worst_group_accuracy": (worst_group_accuracy_score, {}, True),
+}
+# What a search for each criterion is scored by. The score of its own name is the gap.
+CRITERIA: dict[str, tuple[str, ...]] = {
+    "equalized_odds": (
+        "accuracy",
+        "balanced_accuracy",
+        "equalized_odds",
+        "equalized_odds_worst",
+        "demographic_parity",
+        "worst_group_accuracy",
+    ),
+    "demographic_parity": (
+        "accuracy",
+        "balanced_accuracy",
+        "demographic_parity",
+        "demographic_parity_ratio",
+    ),
+    "true_positive_rate_parity": ("accuracy", "balanced_accuracy", "true_positive_rate_parity"),
 }
 
 
@@ -264,8 +413,9 @@ def fairness_scorer(name: str, *, sample_weight: bool | str | None = None) -> An
     Parameters
     ----------
     name : str
-        ``"accuracy"``, ``"equalized_odds"`` (the mean of the gaps),
-        ``"equalized_odds_worst"`` (the largest gap), ``"demographic_parity"`` or
+        ``"accuracy"``, ``"balanced_accuracy"``, ``"equalized_odds"`` (the mean of the gaps),
+        ``"equalized_odds_worst"`` (the largest gap), ``"demographic_parity"``,
+        ``"demographic_parity_ratio"``, ``"true_positive_rate_parity"`` or
         ``"worst_group_accuracy"``. Greater is better for all, as scikit-learn requires, so
         **differences are negated**: -0.1 means a gap of 0.1.
 
@@ -295,7 +445,7 @@ def fairness_scorer(name: str, *, sample_weight: bool | str | None = None) -> An
         raise ValueError(f"There is no scorer {name!r}: expected one of {', '.join(_SCORERS)}.")
     metric, fixed, greater_is_better = _SCORERS[name]
     request: dict[str, bool | str | None] = {"sample_weight": sample_weight}
-    if metric is not accuracy_score:
+    if not name.endswith("accuracy") or name == "worst_group_accuracy":
         metric = _RoutedMetric(name, metric)
         request["sensitive_features"] = True
     scorer = make_scorer(metric, greater_is_better=greater_is_better, **fixed)
@@ -304,19 +454,33 @@ def fairness_scorer(name: str, *, sample_weight: bool | str | None = None) -> An
         return scorer.set_score_request(**request)
 
 
-def fairness_scorers(*, sample_weight: bool | str | None = None) -> dict[str, Any]:
-    """Build accuracy and every fairness scorer, for the `scoring` of a search.
+def fairness_scorers(
+    constraints: str = "equalized_odds", *, sample_weight: bool | str | None = None
+) -> dict[str, Any]:
+    """Build the scorers of accuracy and of a criterion of fairness, for the `scoring` of a search.
 
     Parameters
     ----------
+    constraints : str, default="equalized_odds"
+        The criterion, as the parameter of that name of
+        :class:`~skfairlatent.FairLatentTransformer`: ``"equalized_odds"``,
+        ``"demographic_parity"`` or ``"true_positive_rate_parity"``.
+
     sample_weight : bool, str or None, default=None
         The scorers' request for weights, see :func:`fairness_scorer`.
 
     Returns
     -------
     dict of str to scorer
-        ``"accuracy"``, ``"equalized_odds"``, ``"equalized_odds_worst"``,
-        ``"demographic_parity"`` and ``"worst_group_accuracy"``. Differences are negated.
+        ``"accuracy"``, ``"balanced_accuracy"`` and a score named as the criterion, the negated
+        difference between groups. For equalised odds also ``"equalized_odds_worst"``,
+        ``"demographic_parity"`` and ``"worst_group_accuracy"``; for demographic parity also
+        ``"demographic_parity_ratio"``.
+
+    Raises
+    ------
+    ValueError
+        If `constraints` is unknown.
 
     See Also
     --------
@@ -340,7 +504,17 @@ def fairness_scorers(*, sample_weight: bool | str | None = None) -> dict[str, An
     >>> bool((search.cv_results_["mean_test_equalized_odds"] <= 0).all())
     True
     """
-    return {name: fairness_scorer(name, sample_weight=sample_weight) for name in _SCORERS}
+    check_criterion(constraints)
+    names = CRITERIA[constraints]
+    return {name: fairness_scorer(name, sample_weight=sample_weight) for name in names}
+
+
+def check_criterion(constraints: Any) -> None:
+    """Refuse what is not the name of a criterion."""
+    if not isinstance(constraints, str) or constraints not in CRITERIA:
+        raise ValueError(
+            f"constraints is {constraints!r}: expected one of {', '.join(map(repr, CRITERIA))}."
+        )
 
 
 def _undefined(name: str, reason: str) -> float:
