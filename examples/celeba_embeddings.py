@@ -20,7 +20,8 @@ documentation.
 # %%
 # Data
 # ----
-# The model is fitted on the train split and judged on the valid split.
+# The model is fitted on the train split and judged on the valid split. The embeddings are stored
+# in one byte a feature.
 
 import os
 import sys
@@ -28,6 +29,7 @@ import time
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 from fairlearn.metrics import MetricFrame, false_positive_rate, true_positive_rate
 from sklearn.ensemble import HistGradientBoostingClassifier
@@ -38,7 +40,6 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skfairlatent import FairLatentTransformer
-from skfairlatent.datasets import load_embeddings
 from skfairlatent.diagnostics import diagnose, group_leakage
 from skfairlatent.metrics import (
     demographic_parity_difference,
@@ -53,11 +54,14 @@ if not root:
 
 def load(split):
     """Embeddings, label and sensitive attribute of a split."""
-    faces = load_embeddings(
-        Path(root, "celeba_cnn"), Path(root, "celeba64", "attributes.csv"), split=split
-    )
-    gender = faces.frame["Male"].map({0: "female", 1: "male"}).rename("gender")
-    return faces.data, faces.frame["Attractive"].to_numpy(), gender
+    table = pd.read_csv(Path(root, "celeba64", "attributes.csv"), dtype={"image_id": str})
+    with np.load(Path(root, "celeba_cnn", "embeddings.npz")) as stored:
+        table = table.set_index("image_id").loc[stored["image_id"].astype(str)]
+        embeddings = stored["codes"] * stored["scale"] + stored["offset"]
+    chosen = (table["split"] == split).to_numpy()
+    table = table[chosen].reset_index(drop=True)
+    gender = table["Male"].map({0: "female", 1: "male"}).rename("gender")
+    return embeddings[chosen], table["Attractive"].to_numpy(), gender
 
 
 X_train, y_train, s_train = load("train")

@@ -6,9 +6,10 @@ The transformer takes any numeric table, so that after a
 :class:`~sklearn.compose.ColumnTransformer` it works on mixed columns too. The table is Adult: who
 earns more than 50,000 dollars a year, from a census of 1994, and the sensitive attribute is sex.
 
-It is read from the folder ``tabular`` in ``$SKFAIRLATENT_DATA``, or from a folder named on the
-command line, with ``adult.data`` and ``adult.test`` from https://archive.ics.uci.edu/dataset/2/adult
-in it. Without them a small made-up table takes their place, so that the example runs anywhere.
+It is read from ``adult-train.csv`` in the folder ``tabular`` of ``$SKFAIRLATENT_DATA``, or in a
+folder named on the command line: ``adult.data`` of https://archive.ics.uci.edu/dataset/2/adult
+with the names of its columns as first line. Without it a made-up table takes its place, so that
+the example runs anywhere.
 """
 
 # %%
@@ -31,10 +32,8 @@ from sklearn.metrics import accuracy_score
 from sklearn.model_selection import train_test_split
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
-from sklearn.utils import Bunch
 
 from skfairlatent import FairLatentTransformer
-from skfairlatent.datasets import load_adult
 from skfairlatent.diagnostics import group_leakage
 from skfairlatent.metrics import equalized_odds_difference
 
@@ -51,41 +50,36 @@ def made_up(n_samples=12_000, random_state=0):
         rng.random(n_samples) < 0.3, np.where(male, 0, 1), rng.integers(5, size=n_samples)
     )
     score = 0.5 * (education - 11) + 0.05 * (hours - 40) + 0.9 * married + 0.8 * male - 1.2
-    table = pd.DataFrame(
+    return pd.DataFrame(
         {
             "education-num": education.round(),
             "hours-per-week": hours.round(),
             "age": rng.normal(40, 12, n_samples).round(),
             "occupation": trades[trade],
             "relationship": np.where(married, np.where(male, "Husband", "Wife"), "Not-in-family"),
+            "sex": np.where(male, "Male", "Female"),
+            "income": np.where(score + rng.logistic(size=n_samples) > 0, ">50K", "<=50K"),
         }
-    )
-    return Bunch(
-        data=table,
-        target=pd.Series((score + rng.logistic(size=n_samples) > 0).astype(int)),
-        sensitive_features=pd.DataFrame({"sex": np.where(male, "Male", "Female")}),
-        numeric_features=["education-num", "hours-per-week", "age"],
-        categorical_features=["occupation", "relationship"],
     )
 
 
 root = os.environ.get("SKFAIRLATENT_DATA")
 folder = Path(sys.argv[1]) if len(sys.argv) > 1 else root and Path(root, "tabular")
-if folder and folder.is_dir():
-    data = load_adult(folder, sensitive=["sex"])
+if folder and Path(folder, "adult-train.csv").exists():
+    table = pd.read_csv(
+        Path(folder, "adult-train.csv"), na_values="?", skipinitialspace=True
+    ).drop(columns="fnlwgt")  # a weight of the census, not a feature
     print(f"Adult, from {folder.name}/")
 else:
-    data = made_up()
-    print("Adult was not found: name its folder to use it. Going on with a made-up table.")
+    table = made_up()
+    print("Adult was not found: name its folder to use it. This run uses a made-up table.")
 
-# At most so many rows, to stay within a minute.
-rows = np.random.default_rng(0).permutation(len(data.data))[:20_000]
-sex = data.sensitive_features["sex"]
+table = table.sample(min(len(table), 20_000), random_state=0, ignore_index=True)
+sex, earns_more = table.pop("sex"), (table.pop("income") == ">50K").astype(int)
+numbers = table.select_dtypes("number").columns
 X_train, X_test, y_train, y_test, s_train, s_test = (
     part.reset_index(drop=True)
-    for part in train_test_split(
-        data.data.iloc[rows], data.target.iloc[rows], sex.iloc[rows], test_size=0.5, random_state=0
-    )
+    for part in train_test_split(table, earns_more, sex, test_size=0.5, random_state=0)
 )
 
 # %%
@@ -112,8 +106,8 @@ def encoding():
     )
     return ColumnTransformer(
         [
-            ("numbers", StandardScaler(), data.numeric_features),
-            ("categories", categories, data.categorical_features),
+            ("numbers", StandardScaler(), numbers),
+            ("categories", categories, table.columns.difference(numbers)),
         ]
     )
 

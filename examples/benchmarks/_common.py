@@ -24,10 +24,10 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
+from sklearn.utils import Bunch
 from sklearn.utils.validation import has_fit_parameter
 
 import skfairlatent
-from skfairlatent.datasets import load_embeddings
 from skfairlatent.metrics import (
     demographic_parity_difference,
     equalized_odds_difference,
@@ -109,11 +109,28 @@ def source_of(options, parser):
     return Source(options.data, options.split, options.max_rows)
 
 
+def load_embeddings(folder, attributes, split, max_rows=None):
+    """Return the embeddings of a folder, (n, d) float32, and the attributes of their images.
+
+    They are stored in one byte a feature, ``codes * scale + offset``. Of more than `max_rows` rows
+    a random choice is taken, the same every time.
+    """
+    table = pd.read_csv(attributes, dtype={"image_id": str}).set_index("image_id")
+    with np.load(Path(folder, "embeddings.npz")) as stored:
+        table = table.loc[stored["image_id"].astype(str)]
+        rows = np.flatnonzero(table["split"] == split)
+        if max_rows is not None and max_rows < len(rows):
+            drawn = np.random.RandomState(0).choice(rows, max_rows, replace=False)
+            rows = np.sort(drawn)
+        embeddings = stored["codes"][rows] * stored["scale"] + stored["offset"]
+    return Bunch(data=embeddings, frame=table.iloc[rows].reset_index(drop=True))
+
+
 @functools.lru_cache(maxsize=4)
 def _load(source, embeddings, split, max_rows):
     folder = Path(source.data, f"celeba_{embeddings}")
     attributes = Path(source.data, ATTRIBUTES)
-    return load_embeddings(folder, attributes, split=split, max_samples=max_rows, random_state=0)
+    return load_embeddings(folder, attributes, split, max_rows)
 
 
 def load_task(source, task):

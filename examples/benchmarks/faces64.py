@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from _common import DATA_VARIABLE, code_fingerprint, rst_table
+from _common import DATA_VARIABLE, code_fingerprint, load_embeddings, rst_table
 from PIL import Image
 from sklearn.base import clone
 from sklearn.decomposition import PCA
@@ -27,7 +27,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skfairlatent._files.tensors import pack
-from skfairlatent.datasets import load_embeddings, load_image_folder
+from skfairlatent.datasets import load_image_folder
 from skfairlatent.encoders import DiffAEEncoder
 
 ATTRIBUTES = ("Male", "Smiling", "Attractive", "Young")
@@ -105,7 +105,7 @@ def probes(encoder, data, max_rows):
         rows.append({"embedding": f"PCA of the pixels, {width}", **found})
     for name in ("celeba_diffae32", "celeba_cnn"):
         given = [
-            load_embeddings(data / name, data / "celeba64" / "attributes.csv", split=split)
+            load_embeddings(data / name, data / "celeba64" / "attributes.csv", split)
             for split in ("train", "valid")
         ]
         found = probe_accuracy(*(g.data for g in given), *(g.frame for g in given))

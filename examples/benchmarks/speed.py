@@ -30,7 +30,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from _common import ATTRIBUTES, DATA_VARIABLE
+from _common import ATTRIBUTES, DATA_VARIABLE, load_embeddings
 from flow_peers import PEERS
 
 from skfairlatent import FairLatentTransformer
@@ -41,7 +41,6 @@ from skfairlatent._training.objective import TERMS, Objective
 from skfairlatent._training.optimizer import MAX_GRADIENT_NORM
 from skfairlatent._training.settings import WIDEST
 from skfairlatent._training.step import TrainingStep
-from skfairlatent.datasets import load_embeddings
 from skfairlatent.flows import Glow
 
 D, N_BLOCKS, HIDDEN = 512, 8, 512
@@ -291,9 +290,7 @@ def time_fit(options):
         raise SystemExit(f"Give the folder of the data as --data, or in ${DATA_VARIABLE}.")
     folder = Path(options.data)
     columns = ["Attractive", "Male"]
-    loaded = load_embeddings(
-        folder / "celeba_cnn", folder / ATTRIBUTES, split="train", columns=columns
-    )
+    loaded = load_embeddings(folder / "celeba_cnn", folder / ATTRIBUTES, "train")
     y, s = (loaded.frame[column] for column in columns)
     fair = FairLatentTransformer(random_state=0, device="cpu")
     clock = CLOCKS[options.clock]

@@ -7,6 +7,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.utils import Bunch
 
+from skfairlatent._wording import some_of
 from skfairlatent.datasets._files import PathLike, Place, find_file, require_file, require_path
 from skfairlatent.datasets._folder import assemble
 from skfairlatent.datasets._images import ImageOptions
@@ -332,6 +333,6 @@ def _numbers(names: pd.Series, source: str, expected: str) -> pd.Series:
 
 def _require_all(values: pd.Series, path: Place) -> None:
     if values.isna().any():
-        missing = ", ".join(map(str, values.index[values.isna()][:5]))
-        msg = f"{path.name!r} does not list {missing}: copy the official file again."
+        missing = some_of(map(str, values.index[values.isna()]))
+        msg = f"{path.name!r} does not list {', '.join(missing)}: copy the official file again."
         raise ValueError(msg)

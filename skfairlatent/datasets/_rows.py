@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.utils import check_random_state
 
+from skfairlatent._wording import some_of
 from skfairlatent.datasets._files import PathLike, require_path
 from skfairlatent.datasets._tables import (
     NAME_COLUMNS,
@@ -26,7 +27,6 @@ __all__ = [
     "AttributeTable",
     "RowOptions",
     "read_attributes",
-    "wanted_splits",
 ]
 
 _SPLIT_COLUMN = "split"
@@ -77,7 +77,7 @@ class AttributeTable:
         if column is None:
             msg = (
                 f"{source} has no column that names the images: call it 'image_id'. "
-                f"Its columns are {', '.join(map(str, table.columns[:10]))}."
+                f"Its columns are {', '.join(some_of(map(str, table.columns)))}."
             )
             raise ValueError(msg)
         require_unique_columns(table.columns, source)
@@ -119,7 +119,7 @@ class AttributeTable:
             raise ValueError(msg)
         held = pd.Series(self.split)
         present = sorted(held.dropna().unique())
-        return np.flatnonzero(held.isin(wanted_splits(split, present, self.source)))
+        return np.flatnonzero(held.isin(_wanted_splits(split, present, self.source)))
 
     def _columns(self, options: RowOptions) -> list[str]:
         if isinstance(options.columns, str):
@@ -129,7 +129,7 @@ class AttributeTable:
         for name in wanted:
             if name not in self.frame.columns:
                 known = [str(column) for column in self.frame.columns]
-                close = difflib.get_close_matches(str(name), known, n=1) or known[:10]
+                close = difflib.get_close_matches(str(name), known, n=1) or some_of(known)
                 msg = f"{self.source} has no column {name!r}: did you mean {', '.join(close)}?"
                 raise ValueError(msg)
         require_unique_columns(wanted, "columns=")
@@ -147,7 +147,7 @@ def read_attributes(attributes: PathLike | pd.DataFrame) -> AttributeTable:
     return AttributeTable.from_frame(table, source)
 
 
-def wanted_splits(split: Any, present: Iterable[str], source: str) -> list[str]:
+def _wanted_splits(split: Any, present: Iterable[str], source: str) -> list[str]:
     """Return the splits that were asked for as text, which must be present."""
     listed = isinstance(split, Iterable) and not isinstance(split, str)
     wanted = _as_text(split if listed else [split])

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
+from skfairlatent._wording import some_of
 from skfairlatent.datasets._files import open_regular
 from skfairlatent.datasets._pictures import MAX_BYTES
 from skfairlatent.datasets._zips import open_zip, read_member
@@ -16,7 +17,6 @@ __all__ = ["ImageStore"]
 IMAGE_SUFFIXES = frozenset(
     {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 )
-_N_NAMED = 5
 
 
 class ImageStore:
@@ -67,11 +67,10 @@ class ImageStore:
         wanted = [self._known_name(name) for name in names]
         absent = [name for name in wanted if name not in self._by_name]
         if absent:
-            shown = ", ".join(absent[:_N_NAMED]) + (", ..." if len(absent) > _N_NAMED else "")
             msg = (
                 f"{len(absent)} of {len(wanted)} images named in {table} are not in "
-                f"{str(self.path)!r}: {shown}. Add the images, or leave these rows out of "
-                "the table."
+                f"{str(self.path)!r}: {', '.join(some_of(absent))}. Add the images, "
+                "or leave these rows out of the table."
             )
             raise FileNotFoundError(msg)
         found: dict[str, str] = {}  # the first name of each image

@@ -6,7 +6,6 @@ import csv
 import gzip
 import io
 import lzma
-import re
 import zipfile
 import zlib
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from skfairlatent._wording import some_of
 from skfairlatent.datasets._files import Place, open_regular
 from skfairlatent.datasets._zips import open_zip, read_member
 
@@ -40,9 +40,6 @@ _UNPACK: dict[str, Callable[[Any], Any]] = {".gz": gzip.open, ".bz2": bz2.open, 
 _DELIMITERS = ",;\t"
 # As pandas and R write the numbers of rows, once pandas has named what has no name.
 _INDEX_NAMES = ("", "Unnamed: 0")
-# Before or after a field; most tables have none, and stripping fields takes longest.
-_OUTER_SPACE = re.compile(r'[ \t](?:[",;\r\n]|\Z)|"[ \t]')
-_N_NAMED = 5
 
 
 def read_text(path: Place) -> str:
@@ -95,8 +92,7 @@ def parse_table(
     *,
     names: Sequence[str] | None = None,
     spaced: bool = False,
-    as_text: Collection[str] | None = None,
-    may_repeat: bool = False,
+    as_text: Collection[str] = (),
 ) -> pd.DataFrame:
     """Parse a table whose rows have as many fields as its header.
 
@@ -111,16 +107,13 @@ def parse_table(
         The columns of a table without a header.
     spaced : bool, default=False
         Fields are parted by spaces.
-    as_text : collection of str, default=None
-        Columns not to be taken for numbers. None for all, whose outer spaces are dropped.
-    may_repeat : bool, default=False
-        The header may have a name twice.
+    as_text : collection of str, default=()
+        Columns that stay text, even if they hold numbers.
 
     Returns
     -------
     DataFrame
-        Of one row or more, without the numbers of rows that pandas and R write. A name that the
-        header has twice gets ``.1`` added.
+        At least one row, without the column of row numbers that pandas and R write.
 
     Raises
     ------
@@ -131,9 +124,7 @@ def parse_table(
     delimiter = None if spaced else _delimiter(text)
     try:
         header = _check_widths(text, delimiter, source, names)
-        if not may_repeat:
-            require_unique_columns([name.strip() for name in header if name.strip()], source)
-        texts = {name: str for name in header if as_text and name.strip() in as_text}
+        require_unique_columns([name.strip() for name in header if name.strip()], source)
         table = pd.read_csv(
             io.StringIO(text),
             sep=delimiter or r"\s+",
@@ -142,7 +133,7 @@ def parse_table(
             index_col=False,  # or pandas takes a column for it by itself
             skipinitialspace=True,
             quoting=csv.QUOTE_NONE if spaced else csv.QUOTE_MINIMAL,
-            dtype=str if as_text is None else texts,
+            dtype={name: str for name in header if name.strip() in as_text},
             low_memory=False,
         )
     except (pd.errors.ParserError, pd.errors.EmptyDataError, csv.Error) as error:
@@ -152,8 +143,6 @@ def parse_table(
     first = table.columns[0]
     if first in _INDEX_NAMES and pd.to_numeric(table[first], errors="coerce").notna().all():
         table = table.drop(columns=first)
-    if as_text is None and _OUTER_SPACE.search(text):
-        return table.apply(lambda column: column.str.strip())
     return table
 
 
@@ -170,10 +159,8 @@ def require_numbers(
     column: str,
     source: str,
     allowed: Sequence[int] | tuple[float, float],
-    *,
-    may_miss: bool = False,
 ) -> pd.Series:
-    """Return a column as whole numbers, of which each is in a range or, of a set, one of it.
+    """Return a column as whole numbers, each within a range or from a list.
 
     Parameters
     ----------
@@ -183,8 +170,6 @@ def require_numbers(
         Where the table came from, for messages.
     allowed : tuple of two floats, or list of int
         The least and the most, or all that are allowed.
-    may_miss : bool, default=False
-        A missing value is no error.
     """
     given = table[column]
     is_bool = pd.api.types.is_bool_dtype(given)  # which would pass for 0 and 1
@@ -196,8 +181,6 @@ def require_numbers(
         expected += "" if np.isinf(high) else f" to {high:g}"
     else:
         good, expected = values.isin(allowed), " or ".join(map(str, allowed))
-    if may_miss:
-        good |= given.isna()
     reject_rows(given, ~good, source, expected)
     return values
 
@@ -220,7 +203,7 @@ def require_unique(names: Any, source: str) -> None:
     """Raise ValueError if an image is named twice."""
     repeated = pd.Index(names)[pd.Index(names).duplicated()].unique()
     if len(repeated):
-        shown = ", ".join(map(str, repeated[:5]))
+        shown = ", ".join(some_of(map(str, repeated)))
         msg = f"{source} names {shown} more than once: keep one row of each."
         raise ValueError(msg)
 
@@ -291,7 +274,7 @@ def _check_widths(
     for number, row in rows:
         n_rows += 1
         if len(row) != len(header):
-            shown = ", ".join(header[:_N_NAMED]) + (", ..." if len(header) > _N_NAMED else "")
+            shown = ", ".join(some_of(header))
             msg = (
                 f"{source} has {len(row)} fields in line {number} and {len(header)} columns "
                 f"({shown}): each column needs one name, and each row one value for it, if empty."

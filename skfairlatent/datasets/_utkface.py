@@ -8,6 +8,7 @@ import pandas as pd
 from sklearn.utils import Bunch
 
 from skfairlatent._user_warnings import warn_user
+from skfairlatent._wording import some_of
 from skfairlatent.datasets._files import PathLike, require_path
 from skfairlatent.datasets._folder import bundle
 from skfairlatent.datasets._images import ImageOptions
@@ -19,7 +20,6 @@ __all__ = ["load_utkface"]
 # [age]_[gender]_[race]_[date and time]; what follows the date varies from copy to copy.
 _NAME = re.compile(r"(?P<age>\d{1,3})_(?P<gender>[01])_(?P<race>[0-4])_\d+", re.ASCII)
 _MAX_AGE = 120
-_N_NAMED = 5
 
 
 def load_utkface(
@@ -128,10 +128,10 @@ def _parse_names(members: list[str], source: str) -> tuple[AttributeTable, list[
         raise ValueError(msg)
     _require_one_copy(list(parsed), source)
     if skipped:
-        shown = ", ".join(skipped[:_N_NAMED]) + (", ..." if len(skipped) > _N_NAMED else "")
         warn_user(
             f"{len(skipped)} of {len(members)} images of {source!r} were skipped, because their "
-            f"names lack age, gender or race: {shown}. Rename them to include them.",
+            f"names lack age, gender or race: {', '.join(some_of(skipped))}. Rename them "
+            "to include them.",
             UserWarning,
         )
     frame = pd.DataFrame.from_records(list(parsed.values())).astype(

@@ -9,7 +9,7 @@ from pathlib import Path
 from skfairlatent.datasets._files import Place, check_size, open_regular
 from skfairlatent.datasets._pictures import MAX_BYTES
 
-__all__ = ["as_folder", "check_ratio", "open_zip", "read_member"]
+__all__ = ["as_folder", "open_zip", "read_member"]
 
 # Python unpacks other methods without a bound, and no tool picks them by itself.
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
@@ -66,7 +66,7 @@ def read_member(archive: zipfile.ZipFile, member: str, name: str) -> bytes:
         )
         raise ValueError(msg)
     check_size(entry.file_size, name, MAX_BYTES)
-    check_ratio(entry, name)
+    _check_ratio(entry, name)
     try:
         with archive.open(entry) as file:
             data = file.read(entry.file_size)  # without a number, all is unpacked at once
@@ -80,7 +80,7 @@ def read_member(archive: zipfile.ZipFile, member: str, name: str) -> bytes:
     return data
 
 
-def check_ratio(entry: zipfile.ZipInfo, name: str) -> None:
+def _check_ratio(entry: zipfile.ZipInfo, name: str) -> None:
     """Raise ValueError if a member unpacks to far more than it takes in the zip."""
     if entry.file_size > max(_SMALL, _MAX_RATIO * entry.compress_size):
         msg = (

@@ -14,11 +14,8 @@ import pytest
 from PIL import Image
 
 from skfairlatent.datasets import (
-    load_adult,
     load_celeba,
     load_celeba_hq,
-    load_compas,
-    load_embeddings,
     load_image_folder,
 )
 from skfairlatent.encoders._images import ImageSource
@@ -56,9 +53,6 @@ def test__load_image_folder__refuses_what_is_no_file(tmp_path, monkeypatch, kind
 @pytest.mark.parametrize(
     ("load", "name"),
     [
-        (load_adult, "adult-train.csv"),
-        (load_compas, "compas-two-years.csv"),
-        (load_embeddings, "embeddings.npz"),
         (load_celeba, "list_attr_celeba.txt"),
         (load_celeba_hq, "CelebAMask-HQ-attribute-anno.txt"),
     ],
@@ -66,7 +60,6 @@ def test__load_image_folder__refuses_what_is_no_file(tmp_path, monkeypatch, kind
 def test__loaders__refuse_a_table_that_is_no_file(tmp_path, load, name):
     os.mkfifo(tmp_path / name)
     (tmp_path / "attributes.csv").write_text("image_id,s\na,1\n")
-    (tmp_path / "adult-test.csv").touch()
     with pytest.raises(ValueError, match=f"{name}' is no regular file"):
         load(tmp_path)
 
