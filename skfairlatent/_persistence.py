@@ -19,6 +19,7 @@ from sklearn import config_context
 from sklearn.exceptions import NotFittedError
 from torch import Tensor
 
+from skfairlatent._bins import LabelBins
 from skfairlatent._embedding import encoder_fingerprint, is_same_encoder, probe_codes
 from skfairlatent._files.tensors import digest_of, read_tensors
 from skfairlatent._files.writing import replace_file
@@ -38,6 +39,8 @@ FORMAT_VERSION = 1
 _ARRAYS = ("mean_", "scale_", "sensitive_mean_")
 # What the encoder made of a few images of nobody: it is recognised by them.
 _CODES = "encoder_codes"
+# The cells of the label block, if it was cut; version 0.1 wrote none.
+_BINS = "bins."
 _PLAIN: dict[str, type | tuple[type, ...]] = {
     "groups_": list,
     "n_iter_": int,
@@ -64,6 +67,8 @@ def save(transformer: "FairLatentTransformer", path: str | os.PathLike[str]) -> 
     weights = transformer.flow_.state_dict()
     tensors = {f"flow.{name}": value.contiguous() for name, value in weights.items()}
     tensors |= {name: torch.tensor(getattr(transformer, name), device="cpu") for name in _ARRAYS}
+    if transformer.bins_ is not None:
+        tensors |= {_BINS + k: torch.from_numpy(v) for k, v in vars(transformer.bins_).items()}
     state = json.dumps(_state(transformer))
     codes = probe_codes(transformer.encoder, _image_shape(transformer))
     if codes is not None:
@@ -104,6 +109,7 @@ def _rebuild(cls: type[T], state: dict[str, Any], tensors: dict[str, Tensor], en
     _restore_sklearn(transformer, state)
     _restore_arrays(transformer, state, tensors)
     transformer.flow_ = _restore_flow(state, tensors)
+    transformer.bins_ = _restore_bins(state, tensors)
     transformer._fitted_image_shape = _restore_shape(state)
     return transformer
 
@@ -198,6 +204,17 @@ def _restore_arrays(
         setattr(transformer, name, tensors[name].numpy())
     if not (transformer.scale_ > 0).all():
         raise ValueError("scale_ is not positive")
+
+
+def _restore_bins(state: dict[str, Any], tensors: dict[str, Tensor]) -> LabelBins | None:
+    arrays = {k.removeprefix(_BINS): v for k, v in tensors.items() if k.startswith(_BINS)}
+    if not arrays:
+        return None
+    cells = (len(arrays["offsets"]),)
+    block = (*cells, state["n_label_components"])
+    for name, shape in {"weights": block, "offsets": cells, "centroids": block}.items():
+        _check_tensor(name, arrays[name], torch.Size(shape), torch.float64)
+    return LabelBins(**{name: value.numpy() for name, value in arrays.items()})
 
 
 def _restore_flow(state: dict[str, Any], tensors: dict[str, Tensor]) -> Glow:

@@ -18,6 +18,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from skfairlatent import _persistence
+from skfairlatent._bins import fit_bins
 from skfairlatent._device import neutral_torch_state, own_random_state, resolve_device
 from skfairlatent._embedding import (
     check_encoder,
@@ -130,6 +131,15 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
     output : {"label", "full"}, default="label"
         Whether `transform` returns the label block or all of the latent.
 
+    n_bins : int or None, default=None
+        Cut the label block into at most this many cells, 2 or more: `transform` returns the
+        centroid of a row's cell instead of its label block, so that
+        :func:`skfairlatent.certification.certify` can bound the gap of any classifier on it.
+        Differences within a cell are lost, from `inverse_transform` of such rows as well; `latent`
+        returns the label block uncut. With ``output="full"`` the sensitive block stays as it is,
+        and nothing can be certified. A block of one component is cut at quantiles of the training
+        rows, a wider one by k-means along the directions that tell the labels apart.
+
     input_noise : float or "auto", default="auto"
         Standard deviation of the Gaussian noise added to the standardised embeddings while
         training, in units of each feature's standard deviation. It keeps the flow from
@@ -208,6 +218,10 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
     mean_, scale_ : ndarray of shape (n_features,)
         Standardisation of the embeddings, part of the map and of its inverse.
 
+    bins_ : object or None
+        The cells: ``bins_.centroids``, of shape (n_cells, n_label_components), and
+        ``bins_.assign(latent)``, which returns the cell of each row. None without `n_bins`.
+
     sensitive_mean_ : ndarray of shape (n_features - n_label_components,)
         The neutral sensitive block that completes a label block in `inverse_transform`.
 
@@ -269,6 +283,7 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         "distance": [StrOptions(set(DISTANCES))],
         "constraints": [StrOptions(set(CONSTRAINTS))],
         "output": [StrOptions({"label", "full"})],
+        "n_bins": [Interval(Integral, 2, None, closed="left"), None],
         # Multiplied in float32.
         "input_noise": [Interval(Real, 0, 1e30, closed="both"), StrOptions({"auto"})],
         "max_iter": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
@@ -300,6 +315,7 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         distance: str = "energy",
         constraints: str = "equalized_odds",
         output: str = "label",
+        n_bins: int | None = None,
         input_noise: float | str = "auto",
         max_iter: int | str = "auto",
         batch_size: int = 1024,
@@ -326,6 +342,7 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         self.distance = distance
         self.constraints = constraints
         self.output = output
+        self.n_bins = n_bins
         self.input_noise = input_noise
         self.max_iter = max_iter
         self.batch_size = batch_size
@@ -391,12 +408,13 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         ndarray of shape (n_samples, n_components)
             As `transform` returns it.
         """
-        embeddings = self._fit(X, y, sensitive_features)
-        return self._forward(embeddings, self._output_slice())
+        return self._output_of(self._fit(X, y, sensitive_features))
 
     @neutral_torch_state()
     def transform(self, X: Any) -> Array:
         """Map X to the label block, or with ``output="full"`` to all of the latent.
+
+        With `n_bins` the label block is the centroid of the row's cell.
 
         Parameters
         ----------
@@ -410,11 +428,11 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
             takes half the time.
         """
         self._check_ready()
-        return self._forward(self._embed(X, reset=False), self._output_slice())
+        return self._output_of(self._embed(X, reset=False))
 
     @neutral_torch_state()
     def latent(self, X: Any) -> Array:
-        """Map X to all of the latent, whatever `output` says.
+        """Map X to all of the latent, whatever `output` and `n_bins` say.
 
         Parameters
         ----------
@@ -580,6 +598,10 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
             self.encoder_fingerprint_ = fingerprint
             z = map_rows(self.flow_, x, device, columns=self.sensitive_slice_)
             self.sensitive_mean_ = z.double().mean(dim=0).numpy()
+            self.bins_ = None
+            if self.n_bins is not None:
+                block = map_rows(self.flow_, x, device, columns=self.label_slice_).numpy()
+                self.bins_ = fit_bins(block, annotations.label_codes, self.n_bins, settings.seed)
             sample = x[:ROUND_TRIP_ROWS]
             self.inverse_error_ = largest_round_trip_error(self.flow_, sample, device)
             self._warn_about_round_trip(settings)
@@ -628,6 +650,10 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         )
         standardizer.reject_far_rows(embeddings, z, self._column_names())
         return np.asarray(z)
+
+    def _output_of(self, embeddings: Array) -> Array:
+        Z = self._forward(embeddings, self._output_slice())
+        return Z if self.bins_ is None else self.bins_.apply(Z)
 
     def _complete(self, Z: Array) -> Array:
         """Fill a label block up to full width with the neutral sensitive block."""

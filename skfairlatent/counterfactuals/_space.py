@@ -135,9 +135,10 @@ def _fair_space(steps: list[Any], at: int, decoder: Any, *, images: bool) -> Spa
 
 
 def _container_of(fair: Any) -> Callable[[Array], Any]:
-    """Return what puts latents into the container that `set_output` of a transformer asks for."""
+    """Return what makes of latents what a transformer returns: cut, and as `set_output` asks."""
     names = partial(_known_names, fair.get_feature_names_out())
-    step = FunctionTransformer(feature_names_out=names)
+    cut = None if fair.bins_ is None else fair.bins_.apply
+    step = FunctionTransformer(cut, feature_names_out=names)
     vars(step).update(_sklearn_output_config=getattr(fair, "_sklearn_output_config", {}))
     return cast("Callable[[Array], Any]", step.transform)
 

@@ -1,0 +1,110 @@
+"""The label block cut into cells, so that what any classifier reads from it can be bounded."""
+
+__all__ = ["LabelBins", "fit_bins"]
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.cluster import KMeans
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.preprocessing import label_binarize
+
+Floats = npt.NDArray[np.floating]
+Codes = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class LabelBins:
+    """Cells of a label block: a row lies in the cell whose affine score of it is largest.
+
+    Parameters
+    ----------
+    weights : ndarray of shape (n_bins, width), float64
+        Slope of each cell's score.
+    offsets : ndarray of shape (n_bins,), float64
+        Score of each cell at the origin.
+    centroids : ndarray of shape (n_bins, width), float64
+        Mean of the training rows of each cell.
+    """
+
+    weights: Floats
+    offsets: Floats
+    centroids: Floats
+
+    def assign(self, Z: Floats) -> Codes:
+        """Return the cell of each row, shape (n,), from 0 to n_bins - 1.
+
+        Parameters
+        ----------
+        Z : ndarray of shape (n, n_columns)
+            Label blocks, or latents, which begin with them.
+        """
+        block = Z[:, : self.weights.shape[1]].astype(np.float64)
+        cells: Codes = (block @ self.weights.T + self.offsets).argmax(axis=1)
+        return cells
+
+    def apply(self, Z: Floats) -> Floats:
+        """Return Z with each row's label block replaced by the centroid of its cell."""
+        cut = Z.copy()
+        cut[:, : self.weights.shape[1]] = self.centroids[self.assign(Z)]
+        return cut
+
+
+def fit_bins(block: Floats, label_codes: Codes, n_bins: int, seed: int) -> LabelBins:
+    """Cut a label block into at most `n_bins` cells, each with a row at least.
+
+    The rows are projected on the directions that tell the labels apart, by least squares. One
+    direction is cut at quantiles, several into the cells of the means that k-means finds.
+
+    Parameters
+    ----------
+    block : ndarray of shape (n, width)
+        Label blocks of the training rows.
+    label_codes : ndarray of shape (n, n_label_columns), int64
+        Their labels.
+    n_bins : int
+        At least 2.
+    seed : int
+        Of k-means.
+
+    Returns
+    -------
+    LabelBins
+        With fewer cells where the rows have fewer distinct values.
+    """
+    block = block.astype(np.float64)
+    directions = _label_directions(block, label_codes)
+    scores = block @ directions
+    if scores.shape[1] == 1:
+        thresholds = np.unique(np.quantile(scores, np.arange(1, n_bins) / n_bins))
+        # The slopes 0, 1, 2, ... make the largest score count the thresholds below a row.
+        slopes = np.arange(len(thresholds) + 1.0)[:, None]
+        offsets = -np.append(0.0, np.cumsum(thresholds))
+    else:
+        means = _means(scores, n_bins, seed)
+        slopes, offsets = 2.0 * means, -np.square(means).sum(axis=1)
+    bins = LabelBins(slopes @ directions.T, offsets, np.zeros((len(offsets), block.shape[1])))
+    cells, codes = np.unique(bins.assign(block), return_inverse=True)
+    sums = np.zeros((len(cells), block.shape[1]))
+    np.add.at(sums, codes, block)
+    return LabelBins(bins.weights[cells], bins.offsets[cells], sums / np.bincount(codes)[:, None])
+
+
+def _label_directions(block: Floats, label_codes: Codes) -> Floats:
+    """Return the slopes of the labels' indicators on the block, shape (width, n_directions)."""
+    if block.shape[1] == 1:
+        return np.ones((1, 1))
+    indicators = np.hstack(
+        [label_binarize(codes, classes=np.unique(codes)) for codes in label_codes.T]
+    )
+    slopes, *_ = np.linalg.lstsq(block - block.mean(axis=0), indicators, rcond=None)
+    return np.asarray(slopes)
+
+
+def _means(scores: Floats, n_bins: int, seed: int) -> Floats:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct rows than means
+        found = KMeans(min(n_bins, len(scores)), n_init=3, random_state=seed).fit(scores)
+    return np.asarray(found.cluster_centers_)
