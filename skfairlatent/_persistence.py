@@ -23,6 +23,7 @@ from skfairlatent._bins import LabelBins
 from skfairlatent._embedding import encoder_fingerprint, is_same_encoder, probe_codes
 from skfairlatent._files.tensors import digest_of, read_tensors
 from skfairlatent._files.writing import replace_file
+from skfairlatent._seen_rows import SeenRows
 from skfairlatent.exceptions import CheckpointError
 from skfairlatent.flows import Glow
 
@@ -39,8 +40,8 @@ FORMAT_VERSION = 1
 _ARRAYS = ("mean_", "scale_", "sensitive_mean_")
 # What the encoder made of a few images of nobody: it is recognised by them.
 _CODES = "encoder_codes"
-# The cells of the label block, if it was cut; version 0.1 wrote none.
-_BINS = "bins."
+# What is made of arrays alone, by the prefix of their names; version 0.1 wrote none.
+_PARTS = {"bins.": "bins_", "seen.": "_seen_rows"}
 _PLAIN: dict[str, type | tuple[type, ...]] = {
     "groups_": list,
     "n_iter_": int,
@@ -67,8 +68,10 @@ def save(transformer: "FairLatentTransformer", path: str | os.PathLike[str]) -> 
     weights = transformer.flow_.state_dict()
     tensors = {f"flow.{name}": value.contiguous() for name, value in weights.items()}
     tensors |= {name: torch.tensor(getattr(transformer, name), device="cpu") for name in _ARRAYS}
-    if transformer.bins_ is not None:
-        tensors |= {_BINS + k: torch.from_numpy(v) for k, v in vars(transformer.bins_).items()}
+    for prefix, attribute in _PARTS.items():
+        if getattr(transformer, attribute) is not None:
+            part = vars(getattr(transformer, attribute))
+            tensors |= {prefix + k: torch.tensor(v, device="cpu") for k, v in part.items()}
     state = json.dumps(_state(transformer))
     codes = probe_codes(transformer.encoder, _image_shape(transformer))
     if codes is not None:
@@ -109,7 +112,8 @@ def _rebuild(cls: type[T], state: dict[str, Any], tensors: dict[str, Tensor], en
     _restore_sklearn(transformer, state)
     _restore_arrays(transformer, state, tensors)
     transformer.flow_ = _restore_flow(state, tensors)
-    transformer.bins_ = _restore_bins(state, tensors)
+    transformer.bins_ = _restore_bins(state, _arrays("bins.", tensors))
+    transformer._seen_rows = _restore_seen_rows(_arrays("seen.", tensors))
     transformer._fitted_image_shape = _restore_shape(state)
     return transformer
 
@@ -206,8 +210,11 @@ def _restore_arrays(
         raise ValueError("scale_ is not positive")
 
 
-def _restore_bins(state: dict[str, Any], tensors: dict[str, Tensor]) -> LabelBins | None:
-    arrays = {k.removeprefix(_BINS): v for k, v in tensors.items() if k.startswith(_BINS)}
+def _arrays(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+
+def _restore_bins(state: dict[str, Any], arrays: dict[str, Tensor]) -> LabelBins | None:
     if not arrays:
         return None
     cells = (len(arrays["offsets"]),)
@@ -215,6 +222,15 @@ def _restore_bins(state: dict[str, Any], tensors: dict[str, Tensor]) -> LabelBin
     for name, shape in {"weights": block, "offsets": cells, "centroids": block}.items():
         _check_tensor(name, arrays[name], torch.Size(shape), torch.float64)
     return LabelBins(**{name: value.numpy() for name, value in arrays.items()})
+
+
+def _restore_seen_rows(arrays: dict[str, Tensor]) -> SeenRows | None:
+    if not arrays:
+        return None
+    _check_tensor("twin_share", arrays["twin_share"], torch.Size([]), torch.float64)
+    n_bytes = len(arrays["bits"])
+    _check_tensor("bits", arrays["bits"], torch.Size([max(n_bytes, 1)]), torch.uint8)
+    return SeenRows(**{name: value.numpy() for name, value in arrays.items()})
 
 
 def _restore_flow(state: dict[str, Any], tensors: dict[str, Tensor]) -> Glow:
