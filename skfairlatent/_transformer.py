@@ -16,10 +16,8 @@ import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
-from torch import Tensor
 
-from skfairlatent import _persistence
-from skfairlatent._bins import LabelBins, fit_bins
+from skfairlatent._bins import fit_bins
 from skfairlatent._device import neutral_torch_state, own_random_state, resolve_device
 from skfairlatent._embedding import (
     check_encoder,
@@ -32,8 +30,9 @@ from skfairlatent._embedding import (
 from skfairlatent._files.writing import require_folder
 from skfairlatent._image_forms import holds_images, is_column
 from skfairlatent._inference import largest_round_trip_error, map_rows
+from skfairlatent._persistence import file
+from skfairlatent._persistence.state import SavedState, from_picklable, to_picklable
 from skfairlatent._scaling import Standardizer, as_rows
-from skfairlatent._seen_rows import SeenRows
 from skfairlatent._training.distances import DISTANCES
 from skfairlatent._training.fit import fit_flow
 from skfairlatent._training.objective import TERMS
@@ -519,7 +518,7 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
             A file that is there is replaced once the new one is complete.
         """
         self._check_ready()
-        _persistence.save(self, path)
+        file.save(path, SavedState.of(self), self.encoder)
 
     @classmethod
     @neutral_torch_state()
@@ -554,7 +553,7 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         CheckpointError
             If the file is damaged, foreign, of another version, or `encoder` is another one.
         """
-        return _persistence.load(cls, path, encoder, check_encoder=check_encoder)
+        return file.load(cls, path, encoder, check_encoder=check_encoder)
 
     def _check_ready(self) -> None:
         """Check, before any work, that this is fitted and that its parameters are valid still."""
@@ -600,19 +599,14 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
             self.encoder_fingerprint_ = fingerprint
             z = map_rows(self.flow_, x, device, columns=self.sensitive_slice_)
             self.sensitive_mean_ = z.double().mean(dim=0).numpy()
-            self.bins_ = self._fit_bins(x, annotations, settings.seed)
+            self.bins_ = None
+            if self.n_bins is not None:
+                block = map_rows(self.flow_, x, device, columns=self.label_slice_).numpy()
+                self.bins_ = fit_bins(block, annotations.label_codes, self.n_bins, settings.seed)
             sample = x[:ROUND_TRIP_ROWS]
             self.inverse_error_ = largest_round_trip_error(self.flow_, sample, device)
             self._warn_about_round_trip(settings)
-            self._seen_rows: SeenRows | None = SeenRows.of(embeddings)
             return embeddings
-
-    def _fit_bins(self, x: Tensor, annotations: Annotations, seed: int) -> LabelBins | None:
-        if self.n_bins is None:
-            return None
-        device = resolve_device(self.device)
-        block = map_rows(self.flow_, x, device, columns=self.label_slice_).numpy()
-        return fit_bins(block, annotations.label_codes, self.n_bins, seed)
 
     def _embed(self, X: Any, *, reset: bool) -> Array:
         images, shape = holds_images(X), None
@@ -802,6 +796,20 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
             params = {**params, "encoder": encoder_twin(params.get("encoder", self.encoder))}
         super().set_params(**params)
         return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return arrays and plain values, which skops writes too, beside the encoder."""
+        return to_picklable(super().__getstate__())
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take what `__getstate__` returned, and pickles of version 0.1."""
+        from_picklable(self, state)
+
+    def __copy__(self) -> Self:
+        """Return a shallow copy: what is fitted is shared."""
+        twin = type(self).__new__(type(self))
+        twin.__dict__.update(self.__dict__)
+        return twin
 
     def __sklearn_clone__(self) -> Self:
         """Return an unfitted twin with the same encoder: it is trained already, and stays so."""

@@ -196,17 +196,6 @@ def test__load__needs_no_encoder_when_told_not_to_check(tmp_path):
     np.testing.assert_array_equal(found, wanted)
 
 
-@pytest.mark.parametrize(
-    "shape", [[8, 8], [8, 8, 10**9], "abc", [8, 8, 3.0]], ids=["short", "huge", "text", "float"]
-)
-def test__load__obeys_no_file_that_asks_for_absurd_images(shape, tmp_path, monkeypatch):
-    monkeypatch.setattr("skfairlatent._persistence._image_shape", lambda _: shape)
-    monkeypatch.setattr("skfairlatent._persistence.probe_codes", lambda *_: None)
-    path = saved(principal(), tmp_path / "model")
-    with pytest.raises(CheckpointError, match="image_shape"):
-        FairLatentTransformer.load(path, encoder=principal())
-
-
 def test__save__keeps_codes_of_made_up_images_only(tmp_path):
     fair = FairLatentTransformer(DiffAEEncoder(device="cpu"), **QUICK)
     rows = np.random.default_rng(0).normal(size=(40, 8))

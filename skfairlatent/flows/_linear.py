@@ -35,7 +35,9 @@ def make_linear(
 
 
 def draw_weights(layer: Weighted, generator: torch.Generator | None) -> None:
-    """Draw the weights of a layer as torch does when it makes one."""
+    """Draw the weights of a layer as torch does when it makes one; none on the meta device."""
+    if layer.weight.is_meta:  # where to draw takes milliseconds, and leaves nothing
+        return
     nn.init.kaiming_uniform_(layer.weight, a=math.sqrt(5), generator=generator)
     if layer.bias is not None:
         bound = 1 / math.sqrt(layer.weight[0].numel())

@@ -66,14 +66,21 @@ class Rotation(Bijection):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__(features)
-        draw = partial(torch.randn, generator=generator, device=device, dtype=dtype)
-        q, r = torch.linalg.qr(draw(features, features))
-        # Without the signs of R's diagonal, Q would not be uniform (Mezzadri 2007).
-        self.register_buffer("base", q * r.diagonal().sign())
         self.n_reflections = n_reflections
-        half = draw((n_reflections + 1) // 2, features)
-        pairs = half.repeat_interleave(2, dim=0)[:n_reflections]
-        self.vectors = nn.Parameter(nn.functional.normalize(pairs, dim=1))
+        empty = partial(torch.empty, device=device, dtype=dtype)
+        self.register_buffer("base", empty(features, features))
+        self.vectors = nn.Parameter(empty(n_reflections, features))
+        if not self.base.is_meta:
+            self._draw(generator)
+
+    @torch.no_grad()
+    def _draw(self, generator: torch.Generator | None) -> None:
+        q, r = torch.linalg.qr(self.base.normal_(generator=generator))
+        # Without the signs of R's diagonal, Q would not be uniform (Mezzadri 2007).
+        self.base.copy_(q * r.diagonal().sign())
+        half = self.vectors[::2].normal_(generator=generator)
+        pairs = half.repeat_interleave(2, dim=0)[: self.n_reflections]
+        self.vectors.copy_(nn.functional.normalize(pairs, dim=1))
 
     def matrix(self) -> Tensor:
         """Return the orthogonal matrix W of z = x W, shape (d, d)."""
