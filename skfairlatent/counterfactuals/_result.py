@@ -1,4 +1,4 @@
-"""What became of each row: latents, embeddings, probabilities and images, before and after."""
+"""Edited rows: latents, embeddings, probabilities and images, before and after."""
 
 __all__ = ["N_CORRECTIONS", "Counterfactuals", "Reader", "repeated"]
 
@@ -13,16 +13,19 @@ import pandas as pd
 from sklearn.utils import _safe_indexing, check_scalar
 
 from skfairlatent._image_forms import holds_images
+from skfairlatent._user_warnings import warn_user
 from skfairlatent._validation.groups import unique_name
 from skfairlatent.counterfactuals._directions import Attribute
-from skfairlatent.counterfactuals._fidelity import warn_if_far
 from skfairlatent.counterfactuals._scores import Floats, Scores
 from skfairlatent.counterfactuals._space import Space
+from skfairlatent.encoders._images import ImageSource
 
 Array = npt.NDArray[Any]
 
 # Of decoded edits: two take away most of what can be.
 N_CORRECTIONS = 2
+# Mean difference over an image, in levels of 255, from which on a face looks like another.
+FAR = 10.0
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -336,3 +339,27 @@ def _take(value: Any, rows: Any, name: str) -> Any:
     if isinstance(value, Mapping):
         return {key: part[rows] for key, part in value.items()}
     return _safe_indexing(value, np.arange(len(value))[rows])
+
+
+def warn_if_far(decoded: npt.NDArray[Any], given: Any, encoder: Any) -> None:
+    """Warn if images decoded with the noise that was found in them are not what was given.
+
+    Parameters
+    ----------
+    decoded : ndarray of shape (n, height, width, channels), uint8
+        The originals, without an edit.
+    given : images
+        What they should be.
+    encoder : object
+        Whose `n_steps` says how finely noise is found and decoded.
+    """
+    wanted = ImageSource(given, decoded.shape[1]).read(slice(None))
+    distance = float(np.abs(decoded.astype(np.float32) - wanted).mean())
+    if distance > FAR:
+        n_steps = getattr(encoder, "n_steps", None)
+        now = "" if n_steps is None else f" (now {n_steps})"
+        warn_user(
+            f"Without any edit, decoded images differ from those given by {distance:.0f} of 255 "
+            "levels on average, and what is read from decoded images is in part this difference. "
+            f"Raise n_steps of the encoder{now}."
+        )

@@ -6,19 +6,19 @@ import contextlib
 import hashlib
 import os
 import sqlite3
+import time
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self, TypeAlias
 
 import filelock
 import numpy as np
 import numpy.typing as npt
 
+from skfairlatent._user_warnings import UserLine
 from skfairlatent.encoders._chunks import map_chunks
-from skfairlatent.encoders._distinct import DistinctImages, Embeddings, Indices
 from skfairlatent.encoders._images import ImageSource
-from skfairlatent.encoders._writer import STORED, EmbeddingWriter
 from skfairlatent.exceptions import CheckpointError
 
 FILE_NAME = "embeddings.sqlite3"
@@ -35,8 +35,120 @@ _FIND = (
     "SELECT digest, checksum, embedding FROM checked_embeddings "
     "WHERE fingerprint = ? AND digest IN "
 )
+_STORE = "INSERT OR REPLACE INTO checked_embeddings VALUES (?, ?, ?, ?)"
+# The same on every machine, for a folder that several share.
+STORED = np.dtype("<f4")
+# A process that is killed loses no more than this; committing each batch took longer than some
+# encoders do.
+_SECONDS_TO_COMMIT = 2.0
+_ROWS_TO_COMMIT = 1000
 # Beginnings of the names of sqlite errors that waiting or more space do not mend.
 _NOT_A_CACHE = ("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_ERROR")
+
+Embeddings: TypeAlias = npt.NDArray[np.float32]
+Indices: TypeAlias = npt.NDArray[np.intp]
+
+
+class DistinctImages:
+    """The distinct images of a source, with the embeddings that are known so far.
+
+    Attributes
+    ----------
+    digests : list of bytes
+        Of each distinct image.
+    rows : ndarray of int
+        The first row with each.
+    places : ndarray of shape (len(source),), int
+        Which distinct image each row is.
+    embeddings : ndarray of shape (len(digests), d), float32
+    """
+
+    def __init__(self, source: ImageSource, batch_size: int, *, verbose: bool) -> None:
+        keys: npt.NDArray[np.void] = map_chunks(
+            len(source),
+            batch_size,
+            lambda rows: np.array([np.void(each) for each in source.digests(rows)]),
+            desc="look up",
+            verbose=verbose,
+        )
+        seen: dict[bytes, int] = {}
+        self.places = np.array([seen.setdefault(key.tobytes(), len(seen)) for key in keys])
+        self.digests = list(seen)
+        self.rows: Indices = np.unique(self.places, return_index=True)[1]
+        self.embeddings: Embeddings = np.empty((0, 0), dtype=np.float32)
+        self._known = np.zeros(len(seen), dtype=bool)
+
+    @property
+    def missing(self) -> Indices:
+        """The distinct images whose embeddings are not known."""
+        return np.flatnonzero(~self._known)
+
+    def of_all_rows(self) -> Embeddings:
+        """Return the embeddings of all rows of the source; none may be missing."""
+        if len(self.digests) == len(self.places):
+            return self.embeddings
+        repeated: Embeddings = self.embeddings[self.places]
+        return repeated
+
+    def put(self, which: Indices, embeddings: Embeddings, path: Path) -> None:
+        """Take the embeddings of these distinct images; `path` is named if widths differ."""
+        if not self._known.any():
+            self.embeddings = np.empty((len(self.digests), embeddings.shape[1]), dtype=np.float32)
+        if embeddings.shape[1] != self.embeddings.shape[1]:
+            raise CheckpointError(
+                f"{path} holds embeddings {self.embeddings.shape[1]} wide, and others of the same "
+                f"fingerprint are {embeddings.shape[1]} wide: delete it and encode again."
+            )
+        self.embeddings[which] = embeddings
+        self._known[which] = True
+
+
+class EmbeddingWriter:
+    """Stores embeddings, many at a time: each commit waits for the disk.
+
+    It gives up when that fails for the first time, for computing them is what took long.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, path: Path, fingerprint: str) -> None:
+        self._connection = connection
+        self._path = path
+        self._fingerprint = fingerprint
+        self._waiting: list[tuple[str, bytes, int, bytes]] = []
+        self._last_commit = time.monotonic()
+        self._works = True
+
+    def add(self, digests: list[bytes], embeddings: Embeddings) -> None:
+        """Store these soon."""
+        stored = embeddings.astype(STORED, copy=False)
+        self._waiting += [
+            (self._fingerprint, digest, zlib.crc32(each), each)
+            for digest, each in zip(digests, map(np.ndarray.tobytes, stored), strict=True)
+        ]
+        late = time.monotonic() - self._last_commit >= _SECONDS_TO_COMMIT
+        if late or len(self._waiting) >= _ROWS_TO_COMMIT:
+            self._commit()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._commit()  # after an interruption as well
+
+    def _commit(self) -> None:
+        rows, self._waiting = self._waiting, []
+        if not self._works:
+            return
+        try:
+            with self._connection:  # one transaction
+                self._connection.executemany(_STORE, rows)
+        except sqlite3.DatabaseError as error:
+            self._works = False
+            UserLine.find().warn(
+                f"Embeddings can no longer be stored in {self._path} ({error}). They are returned "
+                "all the same, but encoded again next time: free some space, or pass the path of "
+                "a folder that can be written."
+            )
+        self._last_commit = time.monotonic()
 
 
 class EmbeddingCache:

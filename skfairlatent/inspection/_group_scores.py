@@ -12,6 +12,10 @@ from sklearn.utils.validation import column_or_1d
 from skfairlatent._validation.containers import reject_container, reject_other_order
 from skfairlatent._validation.groups import check_length, cross_columns
 from skfairlatent.inspection._drawing import (
+    BLUE,
+    GREY,
+    LIGHT,
+    PALE_BLUE,
     VERBATIM,
     balanced_grid,
     find_axes,
@@ -21,7 +25,6 @@ from skfairlatent.inspection._drawing import (
     set_titles,
     shortened,
 )
-from skfairlatent.inspection._group_panels import FEWEST_ROWS, draw_scores, write_share
 from skfairlatent.metrics._group_counts import class_positions
 
 if TYPE_CHECKING:
@@ -36,6 +39,11 @@ N_COLUMNS = 3
 MOST_LABELS = 12
 
 Array = npt.NDArray[Any]
+
+# With fewer rows, each score is drawn: a histogram would show chance.
+FEWEST_ROWS = 20
+# Share of the band of a group that its histogram fills.
+HEIGHT = 0.8
 
 
 class GroupScoresDisplay:
@@ -398,3 +406,35 @@ def _check_scores(scores: Array, labels: Array, classes: Array) -> None:
             f"scores has shape {scores.shape}: for {n} rows and the classes {classes.tolist()} "
             f"expected {' or '.join(map(str, expected))}. Pass classes= if y_true lacks some."
         )
+
+
+def draw_scores(ax: "Axes", group: int, scores: Array, selected: Array, edges: Array) -> None:
+    """Draw the scores of a group, those selected dark, in the band around y = `group`."""
+    base = group + HEIGHT / 2
+    ax.axhline(base, color=LIGHT, lw=0.8, zorder=1)
+    if len(scores) < FEWEST_ROWS:
+        for is_selected, colour in ((False, PALE_BLUE), (True, BLUE)):
+            shown = scores[selected == is_selected]
+            ax.vlines(shown, base - HEIGHT / 2, base, color=colour, lw=1.5, zorder=3)
+        return
+    total, _ = np.histogram(scores, edges)
+    dark, _ = np.histogram(scores[selected], edges)
+    # All of it pale, then the selected part over it.
+    for heights, colour in ((total, PALE_BLUE), (dark, BLUE)):
+        tops = base - HEIGHT * heights / total.max()
+        ax.stairs(tops, edges, baseline=base, fill=True, color=colour, zorder=2)
+
+
+def write_share(ax: "Axes", group: int, share: float, count: int) -> None:
+    """Write the share of selected rows at the right of a group's band."""
+    ax.annotate(
+        f"{share:.0%} of {count:,}" if count else "no rows",
+        (1, group + HEIGHT / 2),
+        xycoords=("axes fraction", "data"),
+        xytext=(6, 0),
+        textcoords="offset points",
+        va="bottom",
+        color=ink() if count >= FEWEST_ROWS else GREY,
+        fontsize="small",
+        **VERBATIM,
+    )

@@ -18,7 +18,6 @@ from skfairlatent._bootstrap import (
 )
 from skfairlatent._user_warnings import warn_user
 from skfairlatent.exceptions import UndefinedMetricWarning
-from skfairlatent.judging._direction import direction_of
 from skfairlatent.judging._judgement import EditJudgement, Estimate, Verdict
 from skfairlatent.judging._probabilities import Answers, ask, index_of
 from skfairlatent.judging._realism import distances, structural_similarities, typical_distance
@@ -266,3 +265,31 @@ def _warn_if_undefined(kind: str, mean: float, ratio: Estimate, *, can_resample:
         "rows, or check that the judge can tell the classes apart on such images."
     )
     warn_user(message, UndefinedMetricWarning)
+
+
+def direction_of(
+    original: npt.NDArray[Any], edited: npt.NDArray[Any], column: int
+) -> npt.NDArray[np.int8]:
+    """Return 1 where edits ask for more of a class, -1 for less, 0 where for neither.
+
+    Strengths do not tell: those of smallest edits are lengths, whichever way they go. What was
+    edited does: the model that was explained gives the class more, or less, than before. Of
+    several classes an edit is about those two that gain and lose most.
+
+    Parameters
+    ----------
+    original : ndarray of shape (n, c)
+        Probabilities that the model which was explained gives the classes, before.
+    edited : ndarray of shape (n, k, c)
+        And after.
+    column : int
+        Which class.
+
+    Returns
+    -------
+    ndarray of shape (n, k), int8
+    """
+    change = edited - original[:, None]
+    gains = (change.argmax(axis=2) == column) & (change[..., column] > 0)
+    loses = (change.argmin(axis=2) == column) & (change[..., column] < 0)
+    return np.asarray(gains.astype(np.int8) - loses.astype(np.int8))

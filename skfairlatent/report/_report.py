@@ -4,17 +4,24 @@ __all__ = ["AuditReport"]
 
 import html
 import json
+import math
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from skfairlatent._files.plain_json import as_plain
+import jinja2
+import numpy as np
+import pandas as pd
+from markupsafe import Markup
+
 from skfairlatent._files.writing import replace_file
 from skfairlatent.inspection._drawing import as_label
 from skfairlatent.report._findings import Findings
 
 FORMAT = "skfairlatent-audit-1"
 SUFFIXES = (".html", ".json")
+TEMPLATE = "audit.html.j2"
 
 
 class AuditReport(Findings):
@@ -112,7 +119,7 @@ class AuditReport(Findings):
 
     def to_html(self) -> str:
         """Return the page as text."""
-        from skfairlatent.report._page import render  # noqa: PLC0415 - jinja2 is needed for pages only
+        from skfairlatent.report._report import render  # noqa: PLC0415 - jinja2 is needed for pages only
 
         return render(self)
 
@@ -147,3 +154,54 @@ class AuditReport(Findings):
         table = self.differences[columns].round(3).to_string()
         texts = [as_label(text) for text in (f"{self.title} ({self.date})", *self.summary)]
         return "\n\n".join([*texts, table])
+
+
+def as_records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the rows of a table, what its index says included."""
+    named = [name for name in frame.index.names if name is not None]
+    table = frame.reset_index() if named else frame
+    columns = [str(column) for column in table.columns]
+    rows = table.itertuples(index=False, name=None)
+    return [dict(zip(columns, map(as_plain, row), strict=True)) for row in rows]
+
+
+def as_plain(value: Any) -> Any:
+    """Return a value of Python's own types; numbers that are not finite become None."""
+    if isinstance(value, pd.DataFrame):
+        return as_records(value)
+    if isinstance(value, Mapping):
+        return {str(key): as_plain(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    if isinstance(value, list | tuple):
+        return [as_plain(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    return str(value)
+
+
+def render(findings: Findings) -> str:
+    """Return the page as text.
+
+    Names of groups, labels and the like are data, and whatever the template is given is escaped.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("skfairlatent.report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        finalize=_showable,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    sections = [(each, list(each.parts(findings.figures))) for each in findings.sections]
+    return environment.get_template(TEMPLATE).render(findings=findings, sections=sections)
+
+
+def _showable(value: Any) -> Any:
+    """Return a value for the template, without characters that break a page or its file."""
+    is_text = isinstance(value, str) and not isinstance(value, Markup)
+    return as_label(value) if is_text else value

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from skfairlatent.encoders import _writer as writer_module
+from skfairlatent.encoders import _cache as writer_module
 from skfairlatent.encoders._cache import EmbeddingCache
 from skfairlatent.encoders._images import ImageSource
 from skfairlatent.exceptions import CheckpointError, FairLatentWarning
@@ -189,7 +189,7 @@ OTHER_PROCESS = """
 import sys, time
 from pathlib import Path
 import numpy as np
-from skfairlatent.encoders import _writer as writer_module
+from skfairlatent.encoders import _cache as writer_module
 from skfairlatent.encoders._cache import EmbeddingCache
 from skfairlatent.encoders._images import ImageSource
 

@@ -14,8 +14,7 @@ from skfairlatent._training.cuda_graphs import N_EAGER_CALLS, Replayed
 from skfairlatent._training.optimizer import MAX_GRADIENT_NORM
 from skfairlatent.encoders.diffae._networks.networks import DiffusionAutoencoder
 from skfairlatent.encoders.diffae._training.batches import Batches, TrainingData
-from skfairlatent.encoders.diffae._training.label_head import LabelHead
-from skfairlatent.encoders.diffae._training.linear_head import LinearHead
+from skfairlatent.encoders.diffae._training.label_head import LabelHead, LinearHead
 from skfairlatent.encoders.diffae._training.step import DiffusionStep, images_of
 
 CUDA = torch.device("cuda")

@@ -17,8 +17,7 @@ from skfairlatent._device import Generators
 from skfairlatent._training.checkpoint import Checkpoint
 from skfairlatent.encoders.diffae._networks.networks import DiffusionAutoencoder
 from skfairlatent.encoders.diffae._training.batches import Batches, TrainingData
-from skfairlatent.encoders.diffae._training.label_head import LabelHead
-from skfairlatent.encoders.diffae._training.linear_head import LinearHead
+from skfairlatent.encoders.diffae._training.label_head import LabelHead, LinearHead
 from skfairlatent.encoders.diffae._training.step import LOSSES, DiffusionStep, images_of
 from skfairlatent.exceptions import TrainingDivergedError
 

@@ -15,8 +15,7 @@ from skfairlatent._training.optimizer import RecordableAdam
 from skfairlatent.encoders.diffae._networks.networks import DiffusionAutoencoder
 from skfairlatent.encoders.diffae._solvers.schedule import alphas_cumprod
 from skfairlatent.encoders.diffae._training.first_weights import draw_dropout_from
-from skfairlatent.encoders.diffae._training.label_head import LabelHead
-from skfairlatent.encoders.diffae._training.linear_head import LinearHead
+from skfairlatent.encoders.diffae._training.label_head import LabelHead, LinearHead
 
 # Weight of the noise loss at high noise: that of a loss on the image itself, bounded by this.
 MAX_EXTRA_WEIGHT = 200.0
