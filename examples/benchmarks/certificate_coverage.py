@@ -11,7 +11,7 @@ import pandas as pd
 from _common import rst_table
 
 from skfairlatent.certification import certify_cells
-from skfairlatent.certification._bounds import worst_mean_gap
+from skfairlatent.certification._bounds import worst_on_cells
 
 
 def true_rates(gap, k, n_labels, n_groups):
@@ -24,7 +24,7 @@ def true_rates(gap, k, n_labels, n_groups):
 def measure(gap, k, n_labels, n_groups, sizes, draws, seed=0):
     rng = np.random.default_rng(seed)
     rates = true_rates(gap, k, n_labels, n_groups)
-    truth = worst_mean_gap(rates[:, 0] - rates[:, -1])
+    truth = worst_on_cells(rates[:, 0] - rates[:, -1])[0]
     counts = np.resize(sizes, n_groups)
     y = np.repeat(np.arange(n_labels), counts.sum())
     group = np.tile(np.repeat(np.arange(n_groups), counts), n_labels)

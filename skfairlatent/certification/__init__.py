@@ -1,5 +1,6 @@
 """Bounds on the unfairness of any classifier, from held-out rows."""
 
-from skfairlatent.certification._certify import Certificate, certify_cells
+from skfairlatent.certification._certificate import Certificate
+from skfairlatent.certification._certify import certify, certify_cells
 
-__all__ = ["Certificate", "certify_cells"]
+__all__ = ["Certificate", "certify", "certify_cells"]

@@ -1,16 +1,35 @@
-"""The worst gap that a classifier on finitely many cells can have, and what sampling adds."""
+"""The worst gap that a classifier of a family can have, and what sampling adds."""
 
-__all__ = ["sampling_slack", "worst_mean_gap"]
+__all__ = [
+    "Bound",
+    "Counts",
+    "Family",
+    "Floats",
+    "Pairs",
+    "bound_over_pairs",
+    "pair_differences",
+    "pair_sizes",
+    "sampling_slack",
+    "worst_on_cells",
+    "worst_threshold",
+]
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 from scipy.stats import norm
 
 Floats = npt.NDArray[np.float64]
+Counts = npt.NDArray[np.int64]
+# Two groups for each label.
+Pairs: TypeAlias = tuple[tuple[int, int], ...]
+# From differences of rates, shape (n_labels, n_columns), to the largest mean gap and the weights
+# of the same shape with which the classifier that has it adds the differences up.
+Family: TypeAlias = Callable[[Floats], tuple[float, Floats]]
 
 # Points of the lattice on which a sum of half-normal variables is added up, and its half width
 # in standard deviations of the sum.
@@ -18,8 +37,8 @@ _POINTS = 4096
 _REACH = 18.0
 
 
-def worst_mean_gap(differences: Floats) -> float:
-    r"""Return the largest mean gap of one classifier on cells.
+def worst_on_cells(differences: Floats) -> tuple[float, Floats]:
+    r"""Return the largest mean gap of a classifier on cells, and its weights.
 
     Parameters
     ----------
@@ -28,10 +47,12 @@ def worst_mean_gap(differences: Floats) -> float:
 
     Returns
     -------
-    float
+    gap : float
         The maximum over classifiers h of the mean over labels y of
         ``max_c |P(h = c | y, first) - P(h = c | y, second)|``, with as many classes c as
         labels, at least 2. With one label it is the total variation distance.
+    weights : ndarray of shape (n_labels, n_cells), float64
+        The gap is the sum of their products with the differences.
 
     Notes
     -----
@@ -39,15 +60,107 @@ def worst_mean_gap(differences: Floats) -> float:
     the gaps of two labels may be those of different predicted classes, so that every partition
     of the labels among the classes is tried.
     """
-    n_labels = len(differences)
-    best = 0.0
-    for signs in itertools.product((1.0, -1.0), repeat=n_labels):
-        signed = differences * np.array(signs)[:, None]
-        for classes in _partitions(n_labels):
-            totals = np.zeros((max(n_labels, 2), differences.shape[1]))
-            np.add.at(totals, list(classes), signed)
-            best = max(best, float(totals.max(axis=0).sum()))
-    return best / n_labels
+    patterns = _patterns(len(differences))
+    totals = patterns @ differences
+    best = int(totals.max(axis=1).sum(axis=1).argmax())
+    decided = totals[best].argmax(axis=0)
+    chosen = patterns[best][decided].T / len(differences)
+    return float((chosen * differences).sum()), chosen
+
+
+def worst_threshold(differences: Floats) -> tuple[float, Floats]:
+    """Return the largest mean gap of a score cut at a threshold, and its weights.
+
+    Parameters
+    ----------
+    differences : ndarray of shape (n_labels, n_thresholds), float64
+        P(score at most the threshold | label, first group), minus the same of the second.
+
+    Returns
+    -------
+    gap : float
+        The largest mean over the labels of the absolute difference; with one label it is the
+        two-sample Kolmogorov-Smirnov statistic.
+    weights : ndarray of shape (n_labels, n_thresholds), float64
+        As `worst_on_cells` returns them.
+    """
+    gaps = np.abs(differences).mean(axis=0)
+    best = int(gaps.argmax())
+    weights = np.zeros_like(differences)
+    weights[:, best] = np.sign(differences[:, best]) / len(differences)
+    return float(gaps[best]), weights
+
+
+class Bound(NamedTuple):
+    """The largest gap on the rows, and the largest with its slack."""
+
+    plug_in: float
+    bound: float
+    pairs: Pairs
+
+
+def bound_over_pairs(rates: Floats, counts: Counts, delta: float, worst: Family) -> Bound:
+    """Return the bound over all pairs of groups.
+
+    Each label has a pair of its own: within a label, the gap is that of its two extreme groups.
+
+    Parameters
+    ----------
+    rates : ndarray of shape (n_labels, n_groups, n_columns), float64
+        Observed rates, whose differences `worst` takes.
+    counts : ndarray of shape (n_labels, n_groups), int64
+        Rows of each label and group.
+    delta : float
+        Probability of a miss, between 0 and 1.
+    worst : callable
+        The family of classifiers.
+
+    Returns
+    -------
+    Bound
+        Its `pairs` are, for each label, the pair of groups of the largest gap on the rows.
+    """
+    n_labels, n_groups = counts.shape
+    pairs = list(itertools.combinations(range(n_groups), 2))
+    choices = list(itertools.product(pairs, repeat=n_labels))
+    gaps = np.array([worst(pair_differences(rates, chosen))[0] for chosen in choices])
+    inverse = np.array(
+        [sum(1 / counts[y, g] for y, pair in enumerate(c) for g in pair) for c in choices]
+    )
+    # Slacks are computed only where Hoeffding's inequality leaves them a chance to decide.
+    ceilings = gaps + np.sqrt(-np.log(delta) * inverse / 2) / n_labels
+    bound = 0.0
+    for i in np.argsort(-ceilings):
+        if ceilings[i] <= bound:
+            break
+        slack = sampling_slack(pair_sizes(counts, choices[i]), 1 / n_labels, delta)
+        bound = max(bound, gaps[i] + slack)
+    return Bound(min(float(gaps.max()), 1.0), min(float(bound), 1.0), choices[int(gaps.argmax())])
+
+
+def pair_differences(rates: Floats, pairs: Pairs) -> Floats:
+    """Return the differences between the groups of each label's pair."""
+    return np.stack([rates[y, a] - rates[y, b] for y, (a, b) in enumerate(pairs)])
+
+
+def pair_sizes(counts: Counts, pairs: Pairs) -> tuple[int, ...]:
+    """Return the rows of the groups of each label's pair, sorted."""
+    return tuple(sorted(int(counts[y, g]) for y, pair in enumerate(pairs) for g in pair))
+
+
+@lru_cache(maxsize=16)
+def _patterns(n_labels: int) -> Floats:
+    """Return each way to score classes by signed labels, shape (n, n_classes, n_labels).
+
+    A class of a pattern adds up the labels that are its own, each with a sign.
+    """
+    found = []
+    for classes in _partitions(n_labels):
+        for signs in itertools.product((1.0, -1.0), repeat=n_labels):
+            pattern = np.zeros((max(n_labels, 2), n_labels))
+            pattern[list(classes), range(n_labels)] = signs
+            found.append(pattern)
+    return np.stack(found)
 
 
 def _partitions(n: int) -> Iterator[tuple[int, ...]]:

@@ -1,65 +1,109 @@
 """From held-out rows to a statement with a confidence."""
 
-__all__ = ["Certificate", "certify_cells"]
+__all__ = ["certify", "certify_cells"]
 
-import itertools
-from dataclasses import dataclass
 from numbers import Real
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-import pandas as pd
-
-from skfairlatent._validation.containers import reject_other_order
-from skfairlatent._validation.groups import check_length, cross_columns
-from skfairlatent._wording import some_of
-from skfairlatent.certification._bounds import sampling_slack, worst_mean_gap
-
-_CONSTRAINTS = ("equalized_odds", "demographic_parity")
-# More combinations of pairs of groups and labels take minutes.
-_MAX_COMBINATIONS = 20_000
-_MAX_LABELS = 5
+from skfairlatent._validation.containers import reject_container
+from skfairlatent.certification._bounds import worst_on_cells
+from skfairlatent.certification._certificate import Certificate
+from skfairlatent.certification._estimators import check_labels, seen_by
+from skfairlatent.certification._evaluate import certificate_of
+from skfairlatent.certification._rows import CONSTRAINTS, cell_codes
 
 
-@dataclass(frozen=True, eq=False)
-class Certificate:
-    """A bound on the gap of every classifier that sees the cells only.
+def certify(
+    estimator: Any,
+    X: Any,
+    y: Any,
+    *,
+    sensitive_features: Any,
+    constraints: str = "equalized_odds",
+    confidence: float = 0.95,
+    probe_rows: tuple[Any, Any, Any] | None = None,
+) -> Certificate:
+    """Bound the gap between groups of any classifier on what a fitted transformer returns.
+
+    If the estimator has no transformer with cells but decides between two classes, its score is
+    certified instead, at all thresholds.
 
     Parameters
     ----------
-    bound : float
-        The gap of any classifier is at most this, with probability `confidence` over the draw
-        of the rows; in [0, 1].
-    plug_in : float
-        The worst gap on the rows themselves; in [0, 1].
-    confidence : float
-        Between 0 and 1.
-    constraint : str
-        ``"equalized_odds"``, the mean over the labels of the gap between groups, or
-        ``"demographic_parity"``.
-    rows : DataFrame
-        Rows of each label (one line for demographic parity) and group.
-    n_cells : int
-        Cells that occur.
+    estimator : FairLatentTransformer with `n_bins`, Pipeline with one, or fitted classifier
+        Fitted; of a search its ``best_estimator_`` is taken.
+
+    X : array-like
+        Rows that no fit, early stopping or search saw: what the estimator takes.
+
+    y : array-like of shape (n_samples,) or (n_samples, n_label_columns)
+        True labels.
+
+    sensitive_features : array-like of shape (n_samples,) or (n_samples, n_attributes)
+        Groups; several columns are crossed.
+
+    constraints : str, default="equalized_odds"
+        The gap: ``"equalized_odds"``, of which the mean over the labels is bounded,
+        ``"demographic_parity"``, or ``"true_positive_rate_parity"``, within the second of two
+        labels.
+
+    confidence : float, default=0.95
+        Between 0 and 1, both excluded.
+
+    probe_rows : tuple (X, y, sensitive_features), default=None
+        Other rows, such as those of fit. The worst classifier on them has a gap on `X` that
+        bounds the worst gap from below.
+
+    Returns
+    -------
+    Certificate
+
+    Raises
+    ------
+    ValueError
+        If the block is not cut into cells, there is one group or one label only, a label of fit
+        or a (label, group) cell has no rows, a label was not in fit, lengths differ, values are
+        missing, or a parameter is out of range.
+    TypeError
+        If the estimator has neither a transformer nor a decision, or decides by more than the
+        cells.
+
+    Warns
+    -----
+    FairLatentWarning
+        If rows of X were rows of fit. Equal rows of different people, as tables of few columns
+        have, are allowed for: as many of them as there are among the rows of fit.
+
+    See Also
+    --------
+    certify_cells : The same for any cells, such as the leaves of a tree.
+    required_rows : How many rows a bound needs.
+
+    Notes
+    -----
+    See `certify_cells`. A score at all thresholds is bounded in the same way, by the largest
+    gap at a threshold instead of the largest gap of a set of cells.
+
+    Examples
+    --------
+    >>> from skfairlatent import FairLatentTransformer
+    >>> from skfairlatent.certification import certify
+    >>> from skfairlatent.datasets import make_biased_embeddings
+    >>> data = make_biased_embeddings(4000, n_features=8, random_state=0)
+    >>> X, y, s = data.data, data.target, data.sensitive_features
+    >>> fair = FairLatentTransformer(n_bins=4, max_iter=20, random_state=0)
+    >>> fair = fair.fit(X[:2000], y[:2000], sensitive_features=s[:2000])
+    >>> found = certify(fair, X[2000:], y[2000:], sensitive_features=s[2000:])
+    >>> found.plug_in < found.bound < 1
+    True
     """
-
-    bound: float
-    plug_in: float
-    confidence: float
-    constraint: str
-    rows: pd.DataFrame
-    n_cells: int
-
-    def __str__(self) -> str:
-        """Say it in a sentence."""
-        name = self.constraint.replace("_", " ")
-        note = " This says nothing: more rows are needed." if self.bound >= 1 else ""
-        return (
-            f"With a confidence of {self.confidence:.0%}, no classifier that sees only these "
-            f"{self.n_cells} cells has a difference in {name} above {self.bound:.3f} on people "
-            f"drawn like these {int(self.rows.to_numpy().sum())} rows.{note}"
-        )
+    _check_parameters(constraints, confidence, probe_rows)
+    reject_container("X", X)
+    classes, family, see = seen_by(estimator)
+    check_labels(classes, y, constraints)
+    given = [(X, y, sensitive_features), *([] if probe_rows is None else [probe_rows])]
+    values = [see(rows, fresh=part == 0) for part, (rows, *_) in enumerate(given)]
+    return certificate_of(values, given, family, constraints, float(confidence))
 
 
 def certify_cells(
@@ -69,28 +113,31 @@ def certify_cells(
     sensitive_features: Any,
     constraints: str = "equalized_odds",
     confidence: float = 0.95,
+    probe_rows: tuple[Any, Any, Any] | None = None,
 ) -> Certificate:
     """Bound the gap between groups of any classifier on a representation of finitely many cells.
 
     Parameters
     ----------
-    cells : array-like of shape (n_samples,)
-        What a classifier sees of each row: a number or a name, such as the leaf of a tree. Rows,
-        and the way in which rows become cells, must be independent: no row was used in a fit, an
-        early stopping or a search.
+    cells : array-like of shape (n_samples,) or (n_samples, n_columns)
+        What a classifier sees of each row, such as the leaf of a tree; equal rows are one cell.
+        Rows, and the way in which rows become cells, must be independent: no row was used in a
+        fit, an early stopping or a search.
 
-    y : array-like of shape (n_samples,)
+    y : array-like of shape (n_samples,) or (n_samples, n_label_columns)
         True labels. Demographic parity does not look at them.
 
     sensitive_features : array-like of shape (n_samples,) or (n_samples, n_attributes)
         Groups; several columns are crossed.
 
-    constraints : {"equalized_odds", "demographic_parity"}, default="equalized_odds"
-        The difference that is bounded, as :mod:`skfairlatent.metrics` defines it; of equalised
-        odds the mean over the labels.
+    constraints : str, default="equalized_odds"
+        As in `certify`.
 
     confidence : float, default=0.95
         Between 0 and 1, both excluded.
+
+    probe_rows : tuple (cells, y, sensitive_features), default=None
+        As in `certify`.
 
     Returns
     -------
@@ -100,7 +147,8 @@ def certify_cells(
     ------
     ValueError
         If there is one group or one label only, a (label, group) cell has no rows, lengths differ
-        or values are missing, or a parameter is out of range.
+        or values are missing, nearly every row is a cell of its own, or a parameter is out of
+        range.
 
     Notes
     -----
@@ -122,83 +170,24 @@ def certify_cells(
     >>> certificate.plug_in < certificate.bound < 0.06
     True
     """
-    if constraints not in _CONSTRAINTS:
+    _check_parameters(constraints, confidence, probe_rows)
+    given = [(cells, y, sensitive_features), *([] if probe_rows is None else [probe_rows])]
+    values = cell_codes(*(each for each, *_ in given))
+    return certificate_of(values, given, worst_on_cells, constraints, float(confidence))
+
+
+def _check_parameters(constraints: Any, confidence: Any, probe_rows: Any) -> None:
+    if constraints not in CONSTRAINTS:
         raise ValueError(
-            f"constraints={constraints!r} is not supported: expected one of {_CONSTRAINTS}."
+            f"constraints={constraints!r} is not supported: expected one of {CONSTRAINTS}."
         )
-    if not isinstance(confidence, Real) or not 0 < confidence < 1:
+    if not isinstance(confidence, Real) or not 0 < float(confidence) < 1:
         raise ValueError(
             f"confidence={confidence!r} is not between 0 and 1: 95 per cent is confidence=0.95, "
             "and no sample gives certainty."
         )
-    reject_other_order(cells=cells, y=y, sensitive_features=sensitive_features)
-    codes, labels = cross_columns(y, "y")
-    groups, names = cross_columns(sensitive_features)
-    values = np.asarray(cells)
-    if values.ndim != 1 or pd.isna(values).any():
+    if probe_rows is not None and not (isinstance(probe_rows, tuple) and len(probe_rows) == 3):
         raise ValueError(
-            f"cells has shape {values.shape}, or missing values: expected one cell a row."
-        )
-    check_length("y", len(codes), len(values), "cells")
-    check_length("sensitive_features", len(groups), len(values), "cells")
-    if constraints == "demographic_parity":
-        codes, labels = np.zeros_like(codes), ["all"]
-    _check_values(labels, names, constraints)
-    _, bins = np.unique(values, return_inverse=True)
-    table = np.zeros((len(labels), len(names), bins.max() + 1))
-    np.add.at(table, (codes, groups, bins), 1.0)
-    rows = pd.DataFrame(table.sum(axis=2).astype(int), index=labels, columns=names)
-    _check_rows(rows)
-    plug_in, bound = _bound(table, 1 - float(confidence))
-    return Certificate(bound, plug_in, float(confidence), constraints, rows, table.shape[2])
-
-
-def _bound(table: npt.NDArray[np.float64], delta: float) -> tuple[float, float]:
-    """Return the largest observed gap, and the largest with its slack, over all pairs of groups.
-
-    Each label has a pair of its own: within a label, the gap is that of its two extreme groups.
-    """
-    n_labels, n_groups, _ = table.shape
-    counts = table.sum(axis=2)
-    rates = table / counts[:, :, None]
-    pairs = list(itertools.combinations(range(n_groups), 2))
-    plug_in = bound = 0.0
-    for chosen in itertools.product(pairs, repeat=n_labels):
-        gap = worst_mean_gap(
-            np.stack([rates[y, a] - rates[y, b] for y, (a, b) in enumerate(chosen)])
-        )
-        sizes = sorted(int(counts[y, g]) for y, pair in enumerate(chosen) for g in pair)
-        plug_in = max(plug_in, gap)
-        bound = max(bound, gap + sampling_slack(tuple(sizes), 1 / n_labels, delta))
-    return min(plug_in, 1.0), min(bound, 1.0)
-
-
-def _check_values(labels: list[str], names: list[str], constraints: str) -> None:
-    if len(names) < 2:
-        raise ValueError(
-            f"sensitive_features has one group only ({names[0]!r}): expected two or more."
-        )
-    if constraints == "equalized_odds" and len(labels) < 2:
-        raise ValueError(
-            f"y has one label only ({labels[0]!r}): expected two or more, or "
-            "constraints='demographic_parity'."
-        )
-    n_pairs = len(names) * (len(names) - 1) // 2
-    if len(labels) > _MAX_LABELS or n_pairs ** len(labels) > _MAX_COMBINATIONS:
-        raise ValueError(
-            f"y has {len(labels)} labels and sensitive_features {len(names)} groups, which are "
-            "too many to try every classifier: merge labels or groups."
-        )
-
-
-def _check_rows(rows: pd.DataFrame) -> None:
-    empty = [
-        f"(label {label}, group {group})"
-        for label, group in itertools.product(rows.index, rows.columns)
-        if rows.loc[label, group] == 0
-    ]
-    if empty:
-        raise ValueError(
-            f"{', '.join(some_of(empty))} have no rows: nothing can be certified for them. Merge "
-            "groups, or collect rows of them."
+            f"probe_rows is a {type(probe_rows).__name__}: expected a tuple of rows, labels and "
+            "groups, or None."
         )

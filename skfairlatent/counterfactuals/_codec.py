@@ -11,7 +11,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.metaestimators import available_if
 
 from skfairlatent._image_forms import holds_images
-from skfairlatent.counterfactuals._names import nameless
+from skfairlatent._names import nameless
 
 Array = npt.NDArray[Any]
 

@@ -12,8 +12,8 @@ from scipy.special import log_softmax, softmax
 from sklearn.base import is_regressor
 from sklearn.linear_model import LogisticRegression
 
+from skfairlatent._names import nameless
 from skfairlatent._user_warnings import warn_user
-from skfairlatent.counterfactuals._names import nameless
 
 Floats = npt.NDArray[np.float64]
 

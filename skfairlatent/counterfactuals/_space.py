@@ -14,9 +14,9 @@ from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from skfairlatent._embedding import image_encoder
 from skfairlatent._find_transformer import UntracedError, chain, steps_of
+from skfairlatent._names import nameless
 from skfairlatent._validation.containers import reject_container
 from skfairlatent.counterfactuals._codec import ImageCodec
-from skfairlatent.counterfactuals._names import nameless
 from skfairlatent.counterfactuals._scores import Scores
 
 Array = npt.NDArray[Any]

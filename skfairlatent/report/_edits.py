@@ -22,9 +22,9 @@ from scipy.stats import binomtest
 from sklearn.utils import _safe_indexing
 
 from skfairlatent._image_forms import holds_images
+from skfairlatent._names import nameless
 from skfairlatent.counterfactuals import CounterfactualExplainer, Counterfactuals
 from skfairlatent.counterfactuals._codec import ImageCodec
-from skfairlatent.counterfactuals._names import nameless
 from skfairlatent.counterfactuals._result import _WHOLE, N_CORRECTIONS
 from skfairlatent.exceptions import FairLatentWarning
 from skfairlatent.judging._realism import typical_distance

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from skfairlatent.certification import certify_cells
-from skfairlatent.certification._bounds import sampling_slack, worst_mean_gap
+from skfairlatent.certification._bounds import sampling_slack, worst_on_cells
 from skfairlatent.metrics import equalized_odds_difference
 
 
 @pytest.mark.parametrize(("n_labels", "n_cells"), [(1, 5), (2, 5), (3, 5), (4, 4)])
-def test__worst_mean_gap__is_that_of_the_worst_of_all_classifiers(n_labels, n_cells):
+def test__worst_on_cells__is_that_of_the_worst_of_all_classifiers(n_labels, n_cells):
     rng = np.random.default_rng(n_labels)
     rates = rng.dirichlet(np.ones(n_cells), size=(2, n_labels))
     d = rates[0] - rates[1]
@@ -18,7 +18,9 @@ def test__worst_mean_gap__is_that_of_the_worst_of_all_classifiers(n_labels, n_ce
         np.mean([max(abs(d[y, np.array(h) == c].sum()) for c in classes) for y in range(n_labels)])
         for h in itertools.product(classes, repeat=n_cells)
     )
-    assert worst_mean_gap(d) == pytest.approx(worst)
+    gap, weights = worst_on_cells(d)
+    assert gap == pytest.approx(worst)
+    assert (weights * d).sum() == pytest.approx(worst)
 
 
 def test__certify_cells__plug_in_is_the_metric_of_the_worst_lookup_table():
@@ -81,9 +83,65 @@ def test__certify_cells__one_row_of_a_group_in_each_label_says_nothing():
         ({"y": [0, 1, 1, 1]}, "no rows"),
         ({"cells": [0, 1, np.nan, 1]}, "missing values"),
         ({"cells": [0, 1]}, "inconsistent"),
+        ({"cells": []}, "one row or more"),
+        ({"cells": np.zeros((4, 2, 2))}, "shape"),
+        ({"y": []}, "y has 0 rows"),
+        ({"y": [0, 1, 2, 1], "constraints": "true_positive_rate_parity"}, "expected two"),
+        ({"probe_rows": [1, 2, 3]}, "probe_rows is a list"),
     ],
 )
 def test__certify_cells__bad_input_is_named(changed, message):
     given = {"cells": [0, 1, 0, 1], "y": [0, 0, 1, 1], "sensitive_features": [0, 1, 0, 1]}
     with pytest.raises(ValueError, match=message):
         certify_cells(**(given | changed))
+
+
+def test__certify_cells__continuous_cells_are_refused():
+    rng = np.random.default_rng(0)
+    with pytest.raises(ValueError, match="n_bins"):
+        certify_cells(
+            rng.normal(size=100), np.arange(100) % 2, sensitive_features=np.arange(100) // 50
+        )
+
+
+@pytest.mark.parametrize("shape", ["column", "table", "text"])
+def test__certify_cells__equal_rows_are_one_cell(shape):
+    rng = np.random.default_rng(0)
+    y, group, cells = rng.integers(2, size=(3, 400))
+    given = {
+        "column": cells[:, None] * 0.25,
+        "table": np.column_stack([cells, 1 - cells]),
+        "text": np.array(["low", "high"], dtype=object)[cells],
+    }[shape]
+    expected = certify_cells(cells, y, sensitive_features=group)
+    found = certify_cells(given, y[:, None], sensitive_features=group)
+    assert found.bound == pytest.approx(expected.bound)
+    assert found.n_cells == 2
+
+
+def test__certify_cells__lower_bound_is_below_the_true_gap_and_not_zero():
+    rng = np.random.default_rng(0)
+    y, group = np.repeat([0, 0, 1, 1], 2000), np.tile(np.repeat([0, 1], 2000), 2)
+    cells, others = ((rng.random(8000) < 0.4 + 0.2 * group).astype(int) for _ in range(2))
+    found = certify_cells(cells, y, sensitive_features=group, probe_rows=(others, y, group))
+    assert 0.1 < found.lower < 0.2 < found.bound
+
+
+def test__certify_cells__probe_rows_have_the_same_groups():
+    y, group = np.arange(40) % 2, np.arange(40) // 20
+    with pytest.raises(ValueError, match="give rows with the same"):
+        certify_cells(y, y, sensitive_features=group, probe_rows=(y, y, group + 1))
+
+
+def test__certify_cells__within_the_positive_label():
+    rng = np.random.default_rng(0)
+    y, group, cells = rng.integers(2, size=(3, 4000))
+    cells[y == 0] = group[y == 0]
+    given = {"y": y, "sensitive_features": group}
+    odds = certify_cells(cells, **given)
+    positive = certify_cells(cells, **given, constraints="true_positive_rate_parity")
+    assert positive.bound < 0.1
+    assert odds.bound > 0.4
+    lines = odds.by_label.set_index("label")
+    assert lines.loc["0", "plug-in"] == 1.0
+    assert lines.loc["1", "plug-in"] == pytest.approx(positive.plug_in)

@@ -11,8 +11,8 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
+from skfairlatent._names import nameless
 from skfairlatent._wording import joined
-from skfairlatent.counterfactuals._names import nameless
 from skfairlatent.diagnostics import LatentDiagnostics, diagnose
 from skfairlatent.exceptions import FairLatentWarning
 from skfairlatent.inspection import (

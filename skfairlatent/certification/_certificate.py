@@ -1,0 +1,168 @@
+"""A bound with its confidence: what it is of, in words, as a table and as a picture."""
+
+__all__ = ["Certificate"]
+
+import html
+import itertools
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from skfairlatent._wording import some_of
+from skfairlatent.certification._bounds import sampling_slack
+
+_NAMES = {
+    "equalized_odds": "mean equalised odds difference",
+    "demographic_parity": "demographic parity difference",
+    "true_positive_rate_parity": "true positive rate difference",
+}
+# In fewer rows of a label and group hardly anything can be certified.
+_FEW_ROWS = 30
+
+
+@dataclass(frozen=True, eq=False)
+class Certificate:
+    """A bound on the gap between groups of every classifier of a family, from held-out rows.
+
+    Printing it says it in words.
+
+    Parameters
+    ----------
+    bound : float
+        The gap of any classifier of the family is at most this, with probability `confidence`
+        over the draw of the rows; in [0, 1].
+
+    plug_in : float
+        The largest gap on the rows themselves; in [0, 1]. On average it is above the true one.
+
+    lower : float or None
+        A gap that one of the classifiers, found on other rows, has at least, with the same
+        probability; None if no `probe_rows` were given.
+
+    confidence : float
+        Between 0 and 1. It is that of `bound` and of `lower`, each on its own.
+
+    constraints : str
+        The gap that is bounded; of equalised odds the mean over the labels.
+
+    n_cells : int or None
+        Cells that occur, of which any classifier is meant; None for one score, of which any
+        threshold is meant.
+
+    rows : DataFrame
+        Rows of each label (one line for demographic parity) and group.
+
+    by_label : DataFrame
+        The gap within each label between two groups, by any classifier of the family: the columns
+        ``label``, ``group``, ``other group``, ``rows``, ``other rows``, ``plug-in`` and
+        ``bound``. All its bounds hold at once with probability `confidence`.
+    """
+
+    bound: float
+    plug_in: float
+    lower: float | None
+    confidence: float
+    constraints: str
+    n_cells: int | None
+    rows: pd.DataFrame
+    by_label: pd.DataFrame
+
+    def to_frame(self) -> pd.DataFrame:
+        """Put every figure into one table.
+
+        Returns
+        -------
+        DataFrame
+            `by_label` after a line of the certificate itself, whose label and groups are
+            ``"all"``, with the columns ``lower`` and ``confidence`` besides.
+        """
+        lower = np.nan if self.lower is None else self.lower
+        n_rows = int(self.rows.to_numpy().sum())
+        line = ["all", "all", "all", n_rows, n_rows, self.plug_in, self.bound]
+        first = pd.DataFrame([line], columns=self.by_label.columns)
+        table = pd.concat([first, self.by_label], ignore_index=True)
+        table["lower"] = [lower, *itertools.repeat(np.nan, len(self.by_label))]
+        return table.assign(confidence=self.confidence)
+
+    def advice(self) -> list[str]:
+        """Say what would lower the bound.
+
+        Returns
+        -------
+        list of str
+            One sentence each.
+        """
+        found = [
+            f"{self.plug_in:.3f} of the bound {self.bound:.3f} is the gap on the rows themselves, "
+            f"the rest allows for sampling."
+        ]
+        few = self._few()
+        if few:
+            found.append(
+                f"{', '.join(some_of(few))}: so few rows certify next to nothing. "
+                "Collect more, or merge groups."
+            )
+        smallest = self.rows.stack().idxmin()
+        label, group = smallest
+        found.append(
+            f"Twice as many rows of (label {label}, group {group}) would take about "
+            f"{self._gain(label, group):.3f} off."
+        )
+        if self.n_cells is not None and self.n_cells > 2:
+            found.append(
+                f"Fewer cells than {self.n_cells} can lower the gap on the rows, and the accuracy."
+            )
+        return found
+
+    def _few(self) -> list[str]:
+        return [
+            f"(label {label}, group {group}) has {count} row{'s' * (count != 1)}"
+            for (label, group), count in self.rows.stack().items()
+            if count < _FEW_ROWS
+        ]
+
+    def _gain(self, label: Any, group: Any) -> float:
+        """Return how much slack twice as many rows of the scarcest cells save."""
+        before = self.rows
+        after = before.copy()
+        after.loc[label, group] *= 2
+        slacks = []
+        for rows in (before, after):
+            scarcest = np.sort(rows.to_numpy(), axis=1)[:, :2]
+            sizes = tuple(sorted(int(n) for n in scarcest.ravel()))
+            slacks.append(sampling_slack(sizes, 1 / len(rows), 1 - self.confidence))
+        return slacks[0] - slacks[1]
+
+    def __str__(self) -> str:
+        """Say it in a sentence."""
+        name, n_rows = _NAMES[self.constraints], int(self.rows.to_numpy().sum())
+        confidence = f"With a confidence of {100 * self.confidence:.6g} %, "
+        people = f"on people drawn like these {n_rows:,} rows"
+        if self.bound >= 1:
+            few = f" ({', '.join(some_of(self._few()))})" if self._few() else ""
+            return (
+                f"{confidence}the {name} {people} is at most 1, which says nothing: there are too "
+                f"few rows{few}."
+            )
+        if self.n_cells is None:
+            subject = f"this score has, at whatever threshold, a {name} of at most"
+        else:
+            subject = (
+                f"no classifier that sees only which of {self.n_cells} cells a row is in has a "
+                f"{name} above"
+            )
+        lower = (
+            "" if self.lower is None else f"; one found on other rows has {self.lower:.3f} or more"
+        )
+        return f"{confidence}{subject} {self.bound:.3f} {people}{lower}."
+
+    def __repr__(self) -> str:
+        return f"<Certificate: {self}>"
+
+    def _repr_html_(self) -> str:
+        """Show the sentence and the table in a notebook."""
+        table = self.to_frame().round(3).to_html(index=False)
+        advice = "".join(f"<li>{html.escape(each)}</li>" for each in self.advice())
+        return f"<p>{html.escape(str(self))}</p>{table}<ul>{advice}</ul>"

@@ -1,0 +1,138 @@
+"""What a classifier sees of rows: cells where it sees nothing else, or one fitted score."""
+
+__all__ = ["check_labels", "seen_by"]
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+
+from skfairlatent._find_transformer import UntracedError, latent_step, steps_of, transformers_of
+from skfairlatent._names import nameless
+from skfairlatent._user_warnings import warn_user
+from skfairlatent._validation.groups import as_text, encode_columns
+from skfairlatent._wording import some_of
+from skfairlatent.certification._bounds import Family, worst_on_cells, worst_threshold
+from skfairlatent.certification._evaluate import Values
+
+Prepare: TypeAlias = Callable[[Any], Any]
+
+
+class See(Protocol):
+    """From rows to what a classifier sees of them; fresh ones must not be rows of fit."""
+
+    def __call__(self, rows: Any, /, *, fresh: bool) -> Values:
+        """Return the values, shape (n,)."""
+
+
+def seen_by(estimator: Any) -> tuple[Any, Family, See]:
+    """Return the classes of fit, what is certified, and what makes values of rows.
+
+    Cells where decisions are made from them alone, and else the score of the estimator.
+    """
+    decides = any(hasattr(estimator, name) for name in ("decision_function", "predict_proba"))
+    if not transformers_of(estimator):
+        if not decides:
+            raise TypeError(
+                f"{type(estimator).__name__} has no FairLatentTransformer, and no "
+                "decision_function or predict_proba: expected a fitted transformer with n_bins, a "
+                "Pipeline with one, or a classifier."
+            )
+        classes = getattr(estimator, "classes_", None)
+        return classes, worst_threshold, partial(_scores, estimator, None)
+    transformer, prepare = latent_step(estimator)
+    reason = _more_than_cells(estimator, transformer)
+    if reason is None:
+        return transformer.classes_, worst_on_cells, partial(_cells, transformer, prepare)
+    if not decides:
+        raise ValueError(reason)
+    see = partial(_scores, estimator, (transformer, prepare))
+    return transformer.classes_, worst_threshold, see
+
+
+def _more_than_cells(estimator: Any, transformer: Any) -> str | None:
+    """Say what decisions are made from besides cells, and what to do; None if nothing."""
+    if getattr(transformer, "bins_", None) is None:
+        return (
+            "The label block is continuous, and no bound holds over all classifiers on a "
+            "continuous representation: set n_bins, as in FairLatentTransformer(n_bins=4), and "
+            "fit again, or give a fitted classifier, whose score is certified."
+        )
+    if transformer.output != "label":
+        return (
+            f"output={transformer.output!r} returns the sensitive block beside the cells, from "
+            'which a classifier can read anything: set output="label".'
+        )
+    try:
+        steps_of(estimator)
+    except UntracedError as error:
+        return (
+            f"{error.reason} Give the FairLatentTransformer alone, or a Pipeline in which it is "
+            "all that a classifier sees."
+        )
+    return None
+
+
+def _cells(transformer: Any, prepare: Prepare, rows: Any, *, fresh: bool) -> Values:
+    """Return the cell of each row."""
+    embeddings = transformer.embed(prepare(rows))
+    if fresh:
+        _warn_about_seen_rows(transformer, embeddings)
+    cells: Values = transformer.bins_.assign(nameless(transformer.latent)(embeddings))
+    return cells
+
+
+def _scores(
+    estimator: Any, found: tuple[Any, Prepare] | None, rows: Any, *, fresh: bool
+) -> Values:
+    """Return the score of each row, by which an estimator decides between two classes."""
+    if fresh and found is not None:
+        transformer, prepare = found
+        _warn_about_seen_rows(transformer, transformer.embed(prepare(rows)))
+    if hasattr(estimator, "decision_function"):
+        values = np.asarray(estimator.decision_function(rows), dtype=np.float64)
+    else:
+        values = np.asarray(estimator.predict_proba(rows), dtype=np.float64)
+        values = values[:, 1] if values.ndim == 2 and values.shape[1] == 2 else values
+    if values.ndim != 1:
+        raise ValueError(
+            f"{type(estimator).__name__} decides between more than two classes, and has no one "
+            "score to certify: certify its decisions, as by certify_cells(estimator.predict(X), "
+            "y, sensitive_features=...)."
+        )
+    return values
+
+
+def _warn_about_seen_rows(transformer: Any, embeddings: Values) -> None:
+    seen = getattr(transformer, "_seen_rows", None)  # a file of version 0.1 has none
+    share = 0.0 if seen is None else seen.share_in(embeddings)
+    if share > 0:
+        warn_user(
+            f"About {share:.0%} of the rows of X were rows of fit: the bound does not hold for "
+            "them. Give rows that no fit, early stopping or search saw."
+        )
+
+
+def check_labels(classes: Any, y: Any, constraints: str) -> None:
+    """Refuse labels that fit did not know, and equalised odds without a label that it knew."""
+    if classes is None or constraints == "demographic_parity":
+        return
+    columns = encode_columns(y, "y")
+    known = classes if isinstance(classes, list) else [classes]
+    if len(columns) != len(known):
+        raise ValueError(f"y has {len(columns)} label columns, but fit was given {len(known)}.")
+    for column, each in zip(columns, known, strict=True):
+        names = [as_text(value) for value in each]
+        where = "y" if len(columns) == 1 else column.label
+        if new := [name for name in column.values if name not in names]:
+            raise ValueError(
+                f"{where} has labels that fit did not see: {', '.join(some_of(new))}. Expected "
+                f"those of fit: {', '.join(some_of(names))}."
+            )
+        gone = [name for name in names if name not in column.values]
+        if gone and constraints == "equalized_odds":
+            raise ValueError(
+                f"{where} has no rows of {', '.join(some_of(gone))}, labels of fit: nothing can "
+                "be certified for them. Give rows of every label."
+            )

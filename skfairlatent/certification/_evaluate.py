@@ -1,0 +1,103 @@
+"""A certificate of what classifiers of a family see of rows."""
+
+__all__ = ["Values", "certificate_of"]
+
+import itertools
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from skfairlatent._wording import some_of
+from skfairlatent.certification._bounds import (
+    Family,
+    Floats,
+    bound_over_pairs,
+    pair_differences,
+    pair_sizes,
+    sampling_slack,
+    worst_on_cells,
+    worst_threshold,
+)
+from skfairlatent.certification._certificate import Certificate
+from skfairlatent.certification._rows import Strata
+
+Values: TypeAlias = npt.NDArray[Any]
+
+# What precedes the names of y and sensitive_features in messages.
+_WHERE = ("", "probe_rows: ")
+
+
+def certificate_of(
+    values: list[Values], given: list[Any], family: Family, constraints: str, confidence: float
+) -> Certificate:
+    """Certify a family of classifiers on values, such as the numbers of cells.
+
+    Parameters
+    ----------
+    values : list of ndarray of shape (n,)
+        What a classifier sees of the rows to certify and, if given, of those to probe.
+    given : list of tuple
+        As the user gave them, with labels and groups.
+    family : callable
+        `worst_on_cells`, or `worst_threshold` on values that are scores.
+    constraints, confidence
+        As the user gave them.
+    """
+    known, together = np.unique(np.concatenate(values), return_inverse=True)
+    columns = np.split(together, [len(values[0])])
+    strata = [
+        Strata.of(len(codes), y, groups, constraints, where)
+        for codes, (_, y, groups), where in zip(columns, given, _WHERE, strict=False)
+    ]
+    rates = [each.rates(codes, len(known)) for each, codes in zip(strata, columns, strict=False)]
+    if family is worst_threshold:
+        rates = [each.cumsum(axis=2) for each in rates]
+    delta = 1 - confidence
+    found = bound_over_pairs(rates[0], strata[0].counts, delta, family)
+    return Certificate(
+        bound=found.bound,
+        plug_in=found.plug_in,
+        lower=_lower(rates, strata, family, delta) if len(given) > 1 else None,
+        confidence=confidence,
+        constraints=constraints,
+        n_cells=len(np.unique(columns[0])) if family is worst_on_cells else None,
+        rows=pd.DataFrame(strata[0].counts, index=strata[0].labels, columns=strata[0].groups),
+        by_label=_by_label(rates[0], strata[0], family, delta),
+    )
+
+
+def _by_label(rates: Floats, strata: Strata, family: Family, delta: float) -> pd.DataFrame:
+    """Return the bound of each label and pair of groups; all hold at once."""
+    pairs = list(itertools.combinations(range(len(strata.groups)), 2))
+    share = delta / (len(pairs) * len(strata.labels))
+    lines = []
+    for (y, label), pair in itertools.product(enumerate(strata.labels), pairs):
+        part = np.ix_([y], pair)
+        counts = strata.counts[part]
+        found = bound_over_pairs(rates[part], counts, share, family)
+        names = (strata.groups[each] for each in pair)
+        lines.append((label, *names, *counts[0].tolist(), found.plug_in, found.bound))
+    columns = ["label", "group", "other group", "rows", "other rows", "plug-in", "bound"]
+    return pd.DataFrame(lines, columns=columns)
+
+
+def _lower(rates: list[Floats], strata: list[Strata], family: Family, delta: float) -> float:
+    """Return the gap that the worst classifier on the probe rows has at least."""
+    here, probe = strata
+    if (here.labels, here.groups) != (probe.labels, probe.groups):
+        named = [
+            f"the labels {', '.join(some_of(each.labels))} and the groups "
+            f"{', '.join(some_of(each.groups))}"
+            for each in (probe, here)
+        ]
+        raise ValueError(
+            f"probe_rows has {named[0]}, but y and sensitive_features have {named[1]}: give rows "
+            "with the same."
+        )
+    pairs = bound_over_pairs(rates[1], probe.counts, delta, family).pairs
+    _, weights = family(pair_differences(rates[1], pairs))
+    gap = float((weights * pair_differences(rates[0], pairs)).sum())
+    slack = sampling_slack(pair_sizes(here.counts, pairs), 1 / len(here.labels), delta)
+    return max(gap - slack, 0.0)

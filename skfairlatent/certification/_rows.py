@@ -1,0 +1,166 @@
+"""Held-out rows, checked, as counts of what a classifier sees by label and group."""
+
+__all__ = ["CONSTRAINTS", "Strata", "cell_codes"]
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+
+from skfairlatent._validation.containers import reject_container, reject_other_order
+from skfairlatent._validation.groups import MANY_VALUES, check_length, cross_columns
+from skfairlatent._wording import some_of
+from skfairlatent.certification._bounds import Counts, Floats
+
+CONSTRAINTS = ("equalized_odds", "demographic_parity", "true_positive_rate_parity")
+# More combinations of pairs of groups and labels take minutes.
+_MAX_COMBINATIONS = 20_000
+_MAX_LABELS = 6
+
+
+@dataclass(frozen=True, eq=False)
+class Strata:
+    """The rows that a constraint compares, by label and group.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n,), int64
+        Positions of these rows among those given.
+    codes : ndarray of shape (n,), int64
+        The entry of `counts`, row by row, that counts each.
+    labels, groups : list of str
+        What the rows and columns of `counts` are called.
+    counts : ndarray of shape (n_labels, n_groups), int64
+        Number of rows.
+    """
+
+    rows: Counts
+    codes: Counts
+    labels: list[str]
+    groups: list[str]
+    counts: Counts
+
+    @classmethod
+    def of(
+        cls, n_rows: int, y: Any, sensitive_features: Any, constraints: str, where: str
+    ) -> Self:
+        """Check labels and groups and sort the rows by them.
+
+        Parameters
+        ----------
+        n_rows : int
+            How many rows there are.
+        y, sensitive_features : array-like
+            Labels and groups of them.
+        constraints : str
+            One of `CONSTRAINTS`.
+        where : str
+            What precedes the names of y and sensitive_features in messages.
+        """
+        reject_other_order(y=y, sensitive_features=sensitive_features)
+        labels, label_names = cross_columns(y, "y")
+        groups, group_names = cross_columns(sensitive_features)
+        check_length(f"{where}y", len(labels), n_rows, f"{where}X")
+        check_length(f"{where}sensitive_features", len(groups), n_rows, f"{where}X")
+        labels, label_names = _compared(labels, label_names, constraints)
+        rows = np.flatnonzero(labels >= 0)
+        shape = len(label_names), len(group_names)
+        codes = labels[rows] * shape[1] + groups[rows]
+        counts = np.bincount(codes, minlength=shape[0] * shape[1]).reshape(shape)
+        strata = cls(rows, codes, label_names, group_names, counts)
+        strata.check(where)
+        return strata
+
+    def check(self, where: str) -> None:
+        """Refuse one group, too many, and a label and group without rows."""
+        if len(self.groups) < 2:
+            raise ValueError(
+                f"{where}sensitive_features has one group only ({self.groups[0]!r}): expected two "
+                "or more."
+            )
+        n_pairs = len(self.groups) * (len(self.groups) - 1) // 2
+        if len(self.labels) > _MAX_LABELS or n_pairs ** len(self.labels) > _MAX_COMBINATIONS:
+            raise ValueError(
+                f"{where}y has {len(self.labels)} labels and {where}sensitive_features "
+                f"{len(self.groups)} groups, which are too many to try every classifier: merge "
+                "labels or groups."
+            )
+        empty = [
+            f"(label {self.labels[label]}, group {self.groups[group]})"
+            for label, group in np.argwhere(self.counts == 0)
+        ]
+        if empty:
+            raise ValueError(
+                f"{where}X has no rows of {', '.join(some_of(empty))}: nothing can be certified "
+                "for them. Merge groups, or collect rows of them."
+            )
+
+    def rates(self, columns: Counts, n_columns: int) -> Floats:
+        """Return the rates of columns, shape (n_labels, n_groups, n_columns).
+
+        Parameters
+        ----------
+        columns : ndarray of shape (n_given,), int64
+            The column that each row given falls into.
+        n_columns : int
+            How many there are.
+        """
+        flat = self.codes * n_columns + columns[self.rows]
+        table = np.bincount(flat, minlength=self.counts.size * n_columns)
+        return np.asarray(table.reshape(*self.counts.shape, n_columns) / self.counts[..., None])
+
+
+def _compared(labels: Counts, names: list[str], constraints: str) -> tuple[Counts, list[str]]:
+    """Return the labels within which a constraint compares the groups; -1 where it does not."""
+    if constraints == "demographic_parity":
+        return np.zeros_like(labels), ["all"]
+    if constraints == "true_positive_rate_parity":
+        if len(names) != 2:
+            raise ValueError(
+                f"y has the labels {', '.join(some_of(names))}: expected two, of which the second "
+                "is the positive one that constraints='true_positive_rate_parity' is about."
+            )
+        return labels - 1, names[1:]
+    if len(names) < 2:
+        raise ValueError(
+            f"y has one label only ({names[0]!r}): expected two or more, or "
+            "constraints='demographic_parity'."
+        )
+    return labels, names
+
+
+def cell_codes(*parts: Any) -> list[Counts]:
+    """Return the cell of each row of each part.
+
+    Parameters
+    ----------
+    *parts : array-like of shape (n,) or (n, n_columns)
+        Equal rows are one cell.
+    """
+    frames = [_frame(part) for part in parts]
+    together = pd.concat(frames, ignore_index=True)
+    codes = together.groupby(list(together), sort=True, observed=True).ngroup().to_numpy()
+    n_cells = int(codes.max()) + 1
+    if n_cells > MANY_VALUES and 2 * n_cells > len(codes):
+        raise ValueError(
+            f"cells has {n_cells} different values in {len(codes)} rows, as a continuous "
+            "representation has, for which no bound holds over all classifiers: cut it into "
+            "cells first, as FairLatentTransformer(n_bins=4) does."
+        )
+    return np.split(codes, np.cumsum([len(each) for each in frames])[:-1])
+
+
+def _frame(cells: Any) -> pd.DataFrame:
+    reject_container("cells", cells)
+    values = np.asarray(cells)
+    if values.ndim not in (1, 2) or not values.size:
+        raise ValueError(
+            f"cells has shape {values.shape}: expected one row or more of shape (n_samples,) or "
+            "(n_samples, n_columns)."
+        )
+    frame = pd.DataFrame(values)
+    if frame.isna().to_numpy().any():
+        row = int(frame.isna().any(axis=1).to_numpy().argmax())
+        raise ValueError(f"cells has missing values, the first at row {row}: drop these rows.")
+    return frame

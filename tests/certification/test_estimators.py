@@ -1,0 +1,133 @@
+"""What is certified of transformers, pipelines and classifiers."""
+
+import numpy as np
+import pytest
+from scipy.stats import ks_2samp
+from sklearn.base import clone
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline, make_union
+from sklearn.preprocessing import StandardScaler
+
+from skfairlatent import FairLatentTransformer
+from skfairlatent.certification import certify, certify_cells
+from skfairlatent.datasets import make_biased_embeddings
+from skfairlatent.exceptions import FairLatentWarning
+
+N_FIT = 1500
+QUICK = {"max_iter": 2, "hidden_features": 8, "random_state": 0, "device": "cpu"}
+
+
+@pytest.fixture(scope="module")
+def parts():
+    """Rows, labels and groups of fit, and others."""
+    data = make_biased_embeddings(2 * N_FIT, n_features=6, random_state=0)
+    each = (data.data, np.asarray(data.target), np.asarray(data.sensitive_features).ravel())
+    return [part[:N_FIT] for part in each], [part[N_FIT:] for part in each]
+
+
+@pytest.fixture(scope="module")
+def fair(parts):
+    X, y, s = parts[0]
+    return FairLatentTransformer(n_bins=4, **QUICK).fit(X, y, sensitive_features=s)
+
+
+@pytest.fixture(scope="module")
+def uncut(parts):
+    X, y, s = parts[0]
+    return FairLatentTransformer(**QUICK).fit(X, y, sensitive_features=s)
+
+
+def test__certify__any_classifier_on_the_cells_of_a_transformer(parts, fair):
+    X, y, s = parts[1]
+    found = certify(fair, X, y, sensitive_features=s, probe_rows=tuple(parts[0]))
+    expected = certify_cells(fair.transform(X), y, sensitive_features=s)
+    assert found.bound == expected.bound
+    assert 0 <= found.lower <= found.plug_in <= found.bound
+    assert found.n_cells == 4
+
+
+def test__certify__pipeline_is_certified_by_what_its_classifier_sees(parts, fair):
+    X, y, s = parts[0]
+    scale = StandardScaler().fit(X)
+    inner = clone(fair).fit(scale.transform(X), y, sensitive_features=s)
+    pipe = make_pipeline(scale, inner, LogisticRegression().fit(inner.transform(X), y))
+    X, y, s = parts[1]
+    found = certify(pipe, X, y, sensitive_features=s)
+    assert found.bound == certify(inner, scale.transform(X), y, sensitive_features=s).bound
+
+
+def test__certify__score_is_certified_at_every_threshold(parts, uncut):
+    X, y, s = parts[1]
+    for model in (
+        LogisticRegression().fit(*parts[0][:2]),
+        make_pipeline(uncut, LogisticRegression().fit(uncut.transform(parts[0][0]), parts[0][1])),
+    ):
+        found = certify(model, X, y, sensitive_features=s)
+        score = model.decision_function(X)
+        for label, gap in zip((0, 1), found.by_label["plug-in"], strict=True):
+            rows = y == label
+            assert gap == pytest.approx(
+                ks_2samp(score[rows & (s == 0)], score[rows & (s == 1)]).statistic
+            )
+        assert found.plug_in <= found.by_label["plug-in"].mean() + 1e-12
+        assert found.n_cells is None
+
+
+def test__certify__classifier_that_sees_more_than_cells_is_certified_by_its_score(parts, fair):
+    X, y, _ = parts[0]
+    union = make_union(FrozenEstimator(fair), StandardScaler()).fit(X)
+    model = make_pipeline(union, LogisticRegression().fit(union.transform(X), y))
+    X, y, s = parts[1]
+    assert certify(model, X, y, sensitive_features=s).n_cells is None
+    with pytest.raises(ValueError, match="all that a classifier sees"):
+        certify(union, X, y, sensitive_features=s)
+
+
+def test__certify__rows_of_fit_are_warned_of(parts, fair, uncut):
+    X, y, s = parts[0]
+    with pytest.warns(FairLatentWarning, match="100% of the rows of X were rows of fit"):
+        certify(fair, X, y, sensitive_features=s)
+    classifier = LogisticRegression().fit(uncut.transform(X), y)
+    with pytest.warns(FairLatentWarning, match="100% of the rows of X were rows of fit"):
+        certify(make_pipeline(uncut, classifier), X, y, sensitive_features=s)
+
+
+def test__certify__continuous_block_asks_for_n_bins(parts, uncut):
+    X, y, s = parts[1]
+    with pytest.raises(ValueError, match="set n_bins"):
+        certify(uncut, X, y, sensitive_features=s)
+
+
+def test__certify__full_output_has_no_bound(parts, fair):
+    X, y, s = parts[1]
+    full = clone(fair).set_params(output="full").fit(X, y, sensitive_features=s)
+    with pytest.raises(ValueError, match="beside the cells"):
+        certify(full, X, y, sensitive_features=s)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda X, y, s: (X, y + 1, s), "labels that fit did not see: 2"),
+        (lambda X, y, s: (X, 0 * y, s), "no rows of 1, labels of fit"),
+        (lambda X, y, s: (X, np.column_stack([y, y]), s), "2 label columns"),
+        (lambda X, y, s: (X, y, 0 * s), "one group only"),
+        (lambda X, y, s: (X * np.nan, y, s), "NaN"),
+        (lambda X, y, s: (X, y[1:], s), "inconsistent"),
+        (lambda X, y, s: (X[:0], y[:0], s[:0]), "0 rows"),
+    ],
+)
+def test__certify__bad_rows_are_named(parts, fair, change, message):
+    X, y, s = change(*parts[1])
+    with pytest.raises(ValueError, match=message):
+        certify(fair, X, y, sensitive_features=s)
+
+
+def test__certify__what_neither_has_cells_nor_decides_is_refused(parts):
+    X, y, s = parts[1]
+    with pytest.raises(TypeError, match="has no FairLatentTransformer"):
+        certify(StandardScaler().fit(X), X, y, sensitive_features=s)
+    three = LogisticRegression().fit(X, np.arange(len(X)) % 3)
+    with pytest.raises(ValueError, match="more than two classes"):
+        certify(three, X, np.arange(len(X)) % 3, sensitive_features=s)
