@@ -10,7 +10,7 @@ PAGE = Path(__file__).parents[1] / "docs" / "api.rst"
 MODULES = (
     "certification",
     "counterfactuals", "datasets", "diagnostics", "encoders", "exceptions", "flows", "inspection",
-    "judging", "metrics", "report", "selection",
+    "judging", "metrics", "onnx", "report", "selection",
 )  # fmt: skip
 
 

@@ -152,17 +152,17 @@ class FrozenGlow:
     """A flow whose matrices are computed; made by `Glow.frozen`."""
 
     def __init__(self, blocks: list["_FrozenBlock"]) -> None:
-        self._blocks = blocks
+        self.blocks = blocks
 
     def transform(self, x: Tensor) -> Tensor:
         """Return z of shape (n, d)."""
-        for block in self._blocks:
+        for block in self.blocks:
             x = block.transform(x)
         return x
 
     def inverse(self, z: Tensor) -> Tensor:
         """Return x of shape (n, d)."""
-        for block in reversed(self._blocks):
+        for block in reversed(self.blocks):
             z = block.inverse(z)
         return z
 

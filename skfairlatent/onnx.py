@@ -1,0 +1,199 @@
+"""Fitted models as ONNX, to be served without Python, scikit-learn and torch.
+
+``pip install "skfairlatent[onnx]"`` installs what is needed to write and to run them.
+"""
+
+__all__ = ["to_onnx"]
+
+import copy
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.base import is_classifier
+
+from skfairlatent._bins import LabelBins
+from skfairlatent._find_transformer import latent_step
+from skfairlatent._image_forms import holds_images
+from skfairlatent._scaling import Standardizer
+from skfairlatent.flows import AffineCoupling, Glow
+
+try:
+    import skl2onnx
+    from onnx import ModelProto, TensorProto
+    from skl2onnx.algebra import onnx_ops as ops
+    from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType
+except ImportError as error:
+    raise ImportError(
+        'skfairlatent.onnx needs onnx and skl2onnx: pip install "skfairlatent[onnx]".'
+    ) from error
+
+_FLOATS = (FloatTensorType, DoubleTensorType)
+
+
+def to_onnx(model: Any, X: Any, **kwargs: Any) -> ModelProto:
+    """Convert a fitted transformer, or a model with one in it, to ONNX.
+
+    The transformer becomes its standardisation, its flow and, with `n_bins`, the centroids of its
+    cells; all other steps are converted by skl2onnx, which lists those that it knows. Rows come
+    in any number. An encoder of images is not converted.
+
+    Parameters
+    ----------
+    model : FairLatentTransformer, or any model of scikit-learn with one in it
+        Fitted, such as ``Pipeline([scaler, fair, classifier])``.
+    X : array-like of shape (n_samples, n_features)
+        A few rows, for the number and the type of the features: float32 or float64, which is also
+        what the converted model computes in. For a model that was fitted on images, their
+        embeddings. A DataFrame makes one input for each column, an array a single input ``X``.
+    **kwargs
+        Passed to ``skl2onnx.to_onnx``, such as ``target_opset``. Without ``options`` the
+        probabilities of a classifier are one array, as with ``options={"zipmap": False}``.
+
+    Returns
+    -------
+    onnx.ModelProto
+        Its ``SerializeToString()`` is the content of a file.
+
+    Raises
+    ------
+    ImportError
+        If onnx or skl2onnx is not installed.
+    NotFittedError
+        If the transformer is not fitted.
+    TypeError
+        If there is no transformer in the model or more than one, or X is neither float32 nor
+        float64 where it reaches the transformer.
+    ValueError
+        If X holds images, has another number of features than in `fit`, or its precision cannot
+        tell the values of a feature apart.
+
+    Examples
+    --------
+    >>> import onnxruntime
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from skfairlatent import FairLatentTransformer
+    >>> from skfairlatent.datasets import make_biased_embeddings
+    >>> from skfairlatent.onnx import to_onnx
+    >>> data = make_biased_embeddings(400, n_features=8, random_state=0)
+    >>> X = data.data.astype("float32")
+    >>> fair = FairLatentTransformer(max_iter=20, random_state=0)
+    >>> pipe = make_pipeline(StandardScaler(), fair, LogisticRegression())
+    >>> groups = {"fairlatenttransformer__sensitive_features": data.sensitive_features}
+    >>> pipe = pipe.fit(X, data.target, **groups)
+    >>> content = to_onnx(pipe, X[:1]).SerializeToString()
+    >>> session = onnxruntime.InferenceSession(content)
+    >>> labels, probabilities = session.run(None, {"X": X})
+    >>> bool((labels == pipe.predict(X)).all()), probabilities.shape
+    (True, (400, 2))
+    """
+    transformer, _ = latent_step(model)
+    if holds_images(X):
+        raise ValueError(
+            "X holds images, and an encoder is not converted to ONNX: pass embeddings, as "
+            "transformer.embed(images) returns them, and convert the encoder with the tools of "
+            "its own library."
+        )
+    skl2onnx.update_registered_converter(
+        type(transformer), "SkfairlatentFairLatentTransformer", _set_shape, _convert
+    )
+    if is_classifier(model):
+        kwargs = {"options": {"zipmap": False}, **kwargs}
+    converted: ModelProto = skl2onnx.to_onnx(model, X, **kwargs)
+    return converted
+
+
+def _set_shape(operator: Any) -> None:
+    fair, kinds = operator.raw_operator, [each.type for each in operator.inputs]
+    if len(set(map(type, kinds))) > 1 or not isinstance(kinds[0], _FLOATS):
+        names = sorted({type(kind).__name__ for kind in kinds})
+        raise TypeError(
+            f"X reaches FairLatentTransformer as {' and '.join(names)}: pass all of X in float32 "
+            "or all of it in float64, such as X.astype(numpy.float32)."
+        )
+    widths = [kind.shape[1] for kind in kinds]
+    if None not in widths and sum(widths) != fair.n_features_in_:
+        raise ValueError(
+            f"X has {sum(widths)} features, but FairLatentTransformer is expecting "
+            f"{fair.n_features_in_} features as input."
+        )
+    operator.outputs[0].type = type(kinds[0])([kinds[0].shape[0], fair._n_features_out])
+
+
+def _convert(scope: Any, operator: Any, container: Any) -> None:
+    fair = operator.raw_operator
+    dtype = np.float64 if isinstance(operator.inputs[0].type, DoubleTensorType) else np.float32
+    graph = _Graph(container.target_opset, dtype)
+    rows = operator.inputs[0]
+    if len(operator.inputs) > 1:
+        rows = graph.op("Concat", *operator.inputs, axis=1)
+    z = graph.flow(fair.flow_, graph.standardize(Standardizer(fair.mean_, fair.scale_), rows))
+    if fair.bins_ is not None:
+        z = graph.cut(fair.bins_, z, len(fair.mean_))
+    start, stop, _ = fair._output_slice().indices(len(fair.mean_))
+    graph.op("Identity", graph.columns(z, start, stop), output_names=operator.outputs[:1]).add_to(
+        scope, container
+    )
+
+
+class _Graph:
+    """Makes the operators of a graph, in one precision."""
+
+    def __init__(self, opset: int, dtype: type[np.floating]) -> None:
+        self._opset, self._dtype = opset, dtype
+
+    def op(self, name: str, *inputs: Any, **attributes: Any) -> Any:
+        """Return the operator of this name."""
+        return getattr(ops, f"Onnx{name}")(*inputs, op_version=self._opset, **attributes)
+
+    def columns(self, rows: Any, start: int, stop: int) -> Any:
+        """Return some columns."""
+        return self.op("Slice", rows, *(np.array([n], np.int64) for n in (start, stop, 1)))
+
+    def standardize(self, standardizer: Standardizer, rows: Any) -> Any:
+        """Do what `Standardizer.standardize` does."""
+        standardizer.reject_lost_precision("X", self._dtype)
+        mean, scale = (
+            part.astype(self._dtype) for part in (standardizer.mean, standardizer.scale)
+        )
+        return self.op("Div", self.op("Sub", rows, mean), scale)
+
+    def flow(self, flow: Glow, x: Any) -> Any:
+        """Do what ``flow.transform`` does."""
+        wide = self._dtype is np.float64
+        flow = copy.deepcopy(flow).to(torch.float64 if wide else torch.float32)
+        with torch.no_grad():
+            for block in flow.frozen().blocks:
+                x = self.coupling(block.coupling, self.linear(x, block.weight, block.bias))
+        return x
+
+    def coupling(self, coupling: AffineCoupling, x: Any) -> Any:
+        """Do what ``coupling.forward`` does to rows."""
+        n_changed, d = coupling.n_changed, coupling.features
+        changed, hidden = self.columns(x, 0, n_changed), self.columns(x, n_changed, d)
+        given = hidden
+        for layer in coupling.conditioner:
+            if isinstance(layer, torch.nn.Linear):
+                hidden = self.linear(hidden, layer.weight, layer.bias)
+            else:
+                hidden = self.op("Relu", hidden)
+        log_scale = self.op("Tanh", self.columns(hidden, 0, n_changed))
+        shift = self.columns(hidden, n_changed, 2 * n_changed)
+        scaled = self.op("Mul", changed, self.op("Exp", log_scale))
+        return self.op("Concat", self.op("Add", scaled, shift), given, axis=1)
+
+    def linear(self, x: Any, weight: torch.Tensor, bias: torch.Tensor) -> Any:
+        """Do what ``torch.nn.functional.linear`` does."""
+        product = self.op("MatMul", x, weight.detach().T.numpy())
+        return self.op("Add", product, bias.detach().numpy())
+
+    def cut(self, bins: LabelBins, z: Any, d: int) -> Any:
+        """Do what ``bins.apply`` does, in its precision: float64."""
+        width = bins.weights.shape[1]
+        block = self.op("Cast", self.columns(z, 0, width), to=TensorProto.DOUBLE)
+        scores = self.op("Add", self.op("MatMul", block, bins.weights.T), bins.offsets)
+        cells = self.op("ArgMax", scores, axis=1, keepdims=0)
+        centroids = self.op("Gather", bins.centroids.astype(self._dtype), cells, axis=0)
+        return self.op("Concat", centroids, self.columns(z, width, d), axis=1)
