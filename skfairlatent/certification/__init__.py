@@ -2,5 +2,6 @@
 
 from skfairlatent.certification._certificate import Certificate
 from skfairlatent.certification._certify import certify, certify_cells
+from skfairlatent.certification._planning import required_rows
 
-__all__ = ["Certificate", "certify", "certify_cells"]
+__all__ = ["Certificate", "certify", "certify_cells", "required_rows"]

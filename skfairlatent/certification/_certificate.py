@@ -5,13 +5,17 @@ __all__ = ["Certificate"]
 import html
 import itertools
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from skfairlatent._wording import some_of
 from skfairlatent.certification._bounds import sampling_slack
+from skfairlatent.certification._plot import plot_certificate
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _NAMES = {
     "equalized_odds": "mean equalised odds difference",
@@ -85,6 +89,26 @@ class Certificate:
         table = pd.concat([first, self.by_label], ignore_index=True)
         table["lower"] = [lower, *itertools.repeat(np.nan, len(self.by_label))]
         return table.assign(confidence=self.confidence)
+
+    def plot(self, ax: "Axes | None" = None) -> "Axes":
+        """Draw the gap on the rows and the bound, and both for each label and pair of groups.
+
+        Parameters
+        ----------
+        ax : Axes, default=None
+            Where to draw; None makes a figure.
+
+        Returns
+        -------
+        Axes
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        """
+        subject = "this score" if self.n_cells is None else "any classifier"
+        return plot_certificate(self.to_frame(), f"{subject}: {_NAMES[self.constraints]}", ax)
 
     def advice(self) -> list[str]:
         """Say what would lower the bound.
