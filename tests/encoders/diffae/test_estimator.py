@@ -358,7 +358,7 @@ def test__official_name__is_read_from_the_cache_folder(data_dir, tmp_path, monke
     folder.mkdir()
     for suffix, name in ((".ckpt", "last.ckpt"), ("_latent.pkl", "latent.pkl")):
         shutil.copy(data_dir / "diffae_parity" / f"tiny32{suffix}", folder / name)
-    with pytest.raises(CheckpointError, match=r"official name, says \(image_size: 64 given, 32"):
+    with pytest.raises(CheckpointError, match="official name: image_size: 64 given, 32"):
         named.sample(2)
     tiny = read_weights(folder / "last.ckpt").config
     monkeypatch.setitem(OFFICIAL_CONFIGS, "celeba64d2c_autoenc", tiny)

@@ -1,21 +1,19 @@
-"""The configuration that a file of weights is for."""
+"""Sizes of the network that a file of weights is for."""
 
-__all__ = ["find_config", "tell_differences"]
+__all__ = ["differences", "empty_network", "find_config"]
 
-import logging
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from skfairlatent.encoders.diffae._config import OFFICIAL_CONFIGS, DiffAEConfig
+from skfairlatent.encoders.diffae._networks.networks import DiffusionAutoencoder, SemanticEncoder
 from skfairlatent.encoders.diffae._weights.files import FileContent
-from skfairlatent.encoders.diffae._weights.infer_sizes import infer_sizes
 
-logger = logging.getLogger(__name__)
-
-# The official code's names in what Lightning writes down, and ours.
+# Names of the official code in the settings of a Lightning file, and ours.
 _OFFICIAL_NAMES = {
     "img_size": "image_size",
     "net_ch": "model_channels",
@@ -32,93 +30,60 @@ _OFFICIAL_NAMES = {
     "dropout": "dropout",
 }
 _OUR_NAMES = {field.name for field in fields(DiffAEConfig)} | {"style_channels", "beta_schedule"}
-# What shapes tell where nothing else does.
-_SIZES = _OUR_NAMES - {
-    "num_heads",
-    "norm_groups",
-    "dropout",
-    "T",
-    "style_channels",
-    "beta_schedule",
-}
-# What shapes do not tell of a U-Net that is not in the file.
-_MADE_UP = {"channel_mult", "num_res_blocks"}
+# Without any of these the network cannot be made, or computes something else.
+_SIZES = _OUR_NAMES - {"norm_groups", "dropout", "T", "style_channels", "beta_schedule"}
 
 
 def find_config(
     content: FileContent, tensors: Mapping[str, Tensor], encoder_only: bool
 ) -> DiffAEConfig:
-    """Take the configuration from the settings of a file, and what they lack from the shapes.
+    """Return the sizes that a file holds, or those of the official model that its tensors fit.
 
     Parameters
     ----------
     content : FileContent
     tensors : mapping
-        Those of the network, by its names.
+        Tensors by the names of the network, or of the encoder if `encoder_only`.
     encoder_only : bool
-        Whether they are those of the encoder.
 
     Raises
     ------
     ValueError
-        If settings are not supported, or nothing tells the sizes.
+        If a setting is not supported, or the sizes are neither in the file nor official.
     """
-    config = DiffAEConfig.from_dict(_find_sizes(content, tensors, encoder_only, None))
-    _tell_what_is_assumed(config, content)
-    return config
-
-
-def tell_differences(
-    given: DiffAEConfig, content: FileContent, tensors: Mapping[str, Tensor], encoder_only: bool
-) -> str:
-    """Name the sizes that are others than those a file tells; return "" if all are the same.
-
-    Arguments and errors are those of `find_config`.
-    """
-    # Where nothing tells the size of the images, that of `given` is taken to be right.
-    sizes = _find_sizes(content, tensors, encoder_only, given.image_size)
-    found = DiffAEConfig.from_dict(sizes)
-    names = sizes.keys() - (_MADE_UP if encoder_only else set())
-    return "; ".join(
-        f"{field.name}: {getattr(given, field.name)} given, {getattr(found, field.name)} found"
-        for field in fields(DiffAEConfig)
-        if field.name in names and getattr(given, field.name) != getattr(found, field.name)
+    known = _known_sizes(content)
+    if content.is_ours or known.keys() >= _SIZES:
+        return DiffAEConfig.from_dict(known)
+    for config in dict.fromkeys(OFFICIAL_CONFIGS.values()):
+        expected = empty_network(config, encoder_only).state_dict()
+        if all(name in tensors and tensors[name].shape == v.shape for name, v in expected.items()):
+            return DiffAEConfig.from_dict(config.to_dict() | dict(known))
+    first = ", ".join(list(tensors)[:3]) or "none"
+    raise ValueError(
+        f"it does not say the sizes of the network ({', '.join(sorted(_SIZES - known.keys()))}), "
+        f"and its {len(tensors)} tensors ({first}) do not fit any official model"
     )
 
 
-def _tell_what_is_assumed(config: DiffAEConfig, content: FileContent) -> None:
-    """Log the sizes that neither settings nor shapes tell, unless a published model has them."""
+def differences(config: DiffAEConfig, content: FileContent) -> str:
+    """Return the sizes in which `config` differs from the settings of a file, as text."""
     known = _known_sizes(content)
-    assumed = {"num_heads", "image_size"} - known.keys()
-    if _image_size(content.tensors) is not None:
-        assumed.discard("image_size")
-    if assumed and config not in OFFICIAL_CONFIGS.values():
-        found = ", ".join(f"{name}={getattr(config, name)}" for name in sorted(assumed))
-        logger.warning(
-            "The file of weights does not tell %s: these values are assumed. If the model was "
-            "made with others, its codes will be wrong: give config=DiffAEConfig(...).", found
-        )  # fmt: skip
+    if not known.keys() >= _SIZES:
+        return ""
+    found = DiffAEConfig.from_dict(known)
+    return "; ".join(
+        f"{name}: {getattr(config, name)} given, {getattr(found, name)} found"
+        for name in (field.name for field in fields(config))
+        if name in known and getattr(config, name) != getattr(found, name)
+    )
 
 
-def _find_sizes(
-    content: FileContent,
-    tensors: Mapping[str, Tensor],
-    encoder_only: bool,
-    image_size: int | None,
-) -> dict[str, Any]:
-    known = _known_sizes(content)
-    _check_depth(known, len(tensors))
-    if content.is_ours or known.keys() >= _SIZES:
-        return dict(known)
-    hints = {"image_size": _image_size(content.tensors) or image_size, **known}
-    return infer_sizes(tensors, encoder_only, hints) | dict(known)
-
-
-def _check_depth(known: Mapping[str, Any], n_tensors: int) -> None:
-    """Refuse more blocks than there are tensors, before anything is counted or made."""
-    for name in ("num_res_blocks", "enc_num_res_blocks"):
-        if known.get(name, 0) > n_tensors:
-            raise ValueError(f"{n_tensors} tensors are not enough for {name}={known[name]!r}")
+def empty_network(
+    config: DiffAEConfig, encoder_only: bool
+) -> DiffusionAutoencoder | SemanticEncoder:
+    """Make a network without memory and without random numbers."""
+    with torch.device("meta"):
+        return SemanticEncoder(config) if encoder_only else DiffusionAutoencoder(config)
 
 
 def _known_sizes(content: FileContent) -> Mapping[str, Any]:
@@ -137,9 +102,3 @@ def _known_sizes(content: FileContent) -> Mapping[str, Any]:
     if "net_ch_mult" in given:
         given.setdefault("net_enc_channel_mult", given["net_ch_mult"])
     return {new: given[old] for old, new in _OFFICIAL_NAMES.items() if old in given}
-
-
-def _image_size(tensors: Mapping[str, Tensor]) -> int | None:
-    """Read the size from the noise that Lightning keeps for pictures during training."""
-    noise = tensors.get("x_T")
-    return None if noise is None or noise.ndim != 4 else int(noise.shape[-1])

@@ -10,8 +10,7 @@ __all__ = [
 ]
 
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -29,7 +28,11 @@ from skfairlatent.encoders.diffae._weights.files import (
     read_statistics,
     select_network,
 )
-from skfairlatent.encoders.diffae._weights.find_config import find_config, tell_differences
+from skfairlatent.encoders.diffae._weights.find_config import (
+    differences,
+    empty_network,
+    find_config,
+)
 from skfairlatent.encoders.diffae._weights.write import write_weights
 from skfairlatent.exceptions import CheckpointError
 
@@ -48,7 +51,7 @@ class Weights:
     Parameters
     ----------
     config : DiffAEConfig
-        For an encoder alone, sizes of the U-Net may be made up.
+        Sizes of the network.
     tensors : dict
         float32, by the names of `DiffusionAutoencoder`, or of `SemanticEncoder` if
         `encoder_only`.
@@ -80,7 +83,8 @@ def read_weights(
         A Lightning checkpoint of the official code (averaged weights are taken), a state dict,
         or a safetensors file, of the whole model or of the semantic encoder.
     config : DiffAEConfig, optional
-        Sizes. Otherwise the file's own, or what the shapes tell.
+        Sizes of the network; by default those that the file holds, or those of the official
+        model that its tensors fit.
     encoder_only : bool, default=False
         Read the semantic encoder alone, which takes a fifth of the memory.
 
@@ -94,16 +98,15 @@ def read_weights(
     content = read_content(path)
     tensors, encoder_only = select_network(content.tensors, encoder_only)
     try:
-        with _differences_told(path, config, content, tensors, encoder_only):
-            config = config or find_config(content, tensors, encoder_only)
-            _check_depth(config, len(tensors), encoder_only)
-            expected = _make(config, encoder_only).state_dict()
-            _check_names(tensors, expected)
+        found = config or find_config(content, tensors, encoder_only)
+        _check_depth(found, len(tensors), encoder_only)
+        expected = empty_network(found, encoder_only).state_dict()
+        _check_names(tensors, expected, differences(found, content) if config else "")
         statistics = content.statistics
-        if statistics is not None and len(statistics.mean) != config.embed_channels:
+        if statistics is not None and len(statistics.mean) != found.embed_channels:
             raise ValueError(
                 f"its statistics are of {len(statistics.mean)} features, not "
-                f"{config.embed_channels}"
+                f"{found.embed_channels}"
             )
         taken = {name: _taken(name, tensors[name], content) for name in expected}
     except CheckpointError:
@@ -112,9 +115,9 @@ def read_weights(
         reason = str(error).removesuffix(".")
         raise CheckpointError(
             f"{path} does not hold what is needed: {reason}. Give the weights of a diffusion "
-            "autoencoder; tell its sizes by config=DiffAEConfig(...) if the file does not."
+            "autoencoder, and config=DiffAEConfig(...) if the file does not hold its sizes."
         ) from error
-    return Weights(config, taken, statistics, encoder_only, content.metadata, content.is_ours)
+    return Weights(found, taken, statistics, encoder_only, content.metadata, content.is_ours)
 
 
 def build(weights: Weights) -> Network:
@@ -122,7 +125,7 @@ def build(weights: Weights) -> Network:
 
     It shares the memory of `weights`: nothing is initialised and then overwritten.
     """
-    network = _make(weights.config, weights.encoder_only)
+    network = empty_network(weights.config, weights.encoder_only)
     network.load_state_dict(weights.tensors, assign=True)
     return network.requires_grad_(False).eval()
 
@@ -164,36 +167,6 @@ def convert_weights(
     )
 
 
-@contextmanager
-def _differences_told(
-    path: PathLike,
-    config: DiffAEConfig | None,
-    content: FileContent,
-    tensors: Mapping[str, Tensor],
-    encoder_only: bool,
-) -> Iterator[None]:
-    """Say of tensors that do not fit in which sizes `config`, if it was given, is another."""
-    try:
-        yield
-    except ValueError as error:
-        differences = ""
-        if config is not None:
-            with suppress(*_NOT_OURS):
-                differences = tell_differences(config, content, tensors, encoder_only)
-        if not differences:
-            raise
-        raise CheckpointError(
-            f"{path} is of other sizes than config, or the official name, says ({differences}): "
-            "give the weights that it is for, or correct config, or leave it out."
-        ) from error
-
-
-def _make(config: DiffAEConfig, encoder_only: bool) -> Network:
-    """Make a network without memory and without random numbers."""
-    with torch.device("meta"):
-        return SemanticEncoder(config) if encoder_only else DiffusionAutoencoder(config)
-
-
 def _check_depth(config: DiffAEConfig, n_tensors: int, encoder_only: bool) -> None:
     """Refuse a file that asks for more blocks than it has tensors, before they are made."""
     n_blocks = len(config.enc_channel_mult) * config.enc_num_res_blocks
@@ -203,7 +176,9 @@ def _check_depth(config: DiffAEConfig, n_tensors: int, encoder_only: bool) -> No
         raise ValueError(f"{n_tensors} tensors are not enough for {n_blocks} blocks")
 
 
-def _check_names(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+def _check_names(
+    tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], differences: str
+) -> None:
     missing = [name for name in expected if name not in tensors]
     others = [name for name in tensors if name not in expected]
     misshapen = [
@@ -218,6 +193,8 @@ def _check_names(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) 
         if names
     ]
     if found:
+        if differences:
+            found.append(f"its sizes are not those of config, or the official name: {differences}")
         raise ValueError("; ".join(found))
 
 
