@@ -16,8 +16,9 @@ import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+from torch import Tensor
 
-from skfairlatent._bins import fit_bins
+from skfairlatent._bins import LabelBins, fit_bins
 from skfairlatent._device import neutral_torch_state, own_random_state, resolve_device
 from skfairlatent._embedding import (
     check_encoder,
@@ -33,6 +34,7 @@ from skfairlatent._inference import largest_round_trip_error, map_rows
 from skfairlatent._persistence import file
 from skfairlatent._persistence.state import SavedState, from_picklable, to_picklable
 from skfairlatent._scaling import Standardizer, as_rows
+from skfairlatent._seen_rows import SeenRows
 from skfairlatent._training.distances import DISTANCES
 from skfairlatent._training.fit import fit_flow
 from skfairlatent._training.objective import TERMS
@@ -599,14 +601,19 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
             self.encoder_fingerprint_ = fingerprint
             z = map_rows(self.flow_, x, device, columns=self.sensitive_slice_)
             self.sensitive_mean_ = z.double().mean(dim=0).numpy()
-            self.bins_ = None
-            if self.n_bins is not None:
-                block = map_rows(self.flow_, x, device, columns=self.label_slice_).numpy()
-                self.bins_ = fit_bins(block, annotations.label_codes, self.n_bins, settings.seed)
+            self.bins_ = self._fit_bins(x, annotations, settings.seed)
             sample = x[:ROUND_TRIP_ROWS]
             self.inverse_error_ = largest_round_trip_error(self.flow_, sample, device)
+            self._seen_rows = SeenRows.of(embeddings)
             self._warn_about_round_trip(settings)
             return embeddings
+
+    def _fit_bins(self, x: Tensor, annotations: Annotations, seed: int) -> LabelBins | None:
+        if self.n_bins is None:
+            return None
+        device = resolve_device(self.device)
+        block = map_rows(self.flow_, x, device, columns=self.label_slice_).numpy()
+        return fit_bins(block, annotations.label_codes, self.n_bins, seed)
 
     def _embed(self, X: Any, *, reset: bool) -> Array:
         images, shape = holds_images(X), None

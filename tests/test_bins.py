@@ -102,6 +102,7 @@ def test__n_bins__survive_a_file_and_a_pickle(rows, fair, tmp_path):
         pickle.loads(pickle.dumps(fair)),  # noqa: S301
     ):
         np.testing.assert_array_equal(back.transform(X), fair.transform(X))
+        assert back._seen_rows.share_in(X) == 1.0
 
 
 def test__n_bins__warm_start_cuts_anew(rows):

@@ -236,7 +236,7 @@ def test__save__writes_tensors_and_json_only(saved):
         header = file.metadata()
         dtypes = {file.get_tensor(name).dtype.kind for name in file.keys()}  # noqa: SIM118
     assert set(header) == {"format", "format_version", "state", "digest"}
-    assert dtypes <= set("fb")
+    assert dtypes <= set("fbu")
 
     def refuse(token):
         pytest.fail(f"{token} is no JSON")

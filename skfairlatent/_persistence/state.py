@@ -21,6 +21,7 @@ from sklearn.exceptions import NotFittedError
 
 from skfairlatent._bins import LabelBins
 from skfairlatent._files.plain_json import as_plain
+from skfairlatent._seen_rows import SeenRows
 from skfairlatent.exceptions import CheckpointError
 from skfairlatent.flows import Glow
 
@@ -281,6 +282,17 @@ def _read_bins(state: SavedState) -> LabelBins | None:
     return LabelBins(**arrays)
 
 
+def _write_seen_rows(seen: SeenRows) -> SavedState:
+    return SavedState(arrays={f"seen.{name}": array for name, array in vars(seen).items()})
+
+
+def _read_seen_rows(state: SavedState) -> SeenRows:
+    arrays = _named(state.arrays, "seen.")
+    _check_array("bits", arrays["bits"], (max(arrays["bits"].size, 1),), np.uint8)
+    _check_array("twin_share", arrays["twin_share"], (), np.float64)
+    return SeenRows(**arrays)
+
+
 def _flow(name: str) -> _Part:
     """Return the part of a flow: its sizes are a value, its weights the arrays "<name>.<key>"."""
 
@@ -343,4 +355,5 @@ PARTS: dict[str, _Part] = {
     ),
     "flow_": _flow("flow"),
     "bins_": _Part(_write_bins, _read_bins),
+    "_seen_rows": _Part(_write_seen_rows, _read_seen_rows, "seen.bits"),
 }

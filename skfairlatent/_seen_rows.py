@@ -1,0 +1,82 @@
+"""Which rows a fit has seen, as far as it takes to warn that they are used again."""
+
+__all__ = ["SeenRows"]
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+# Buckets for each row of fit, and at most (half a megabyte of bits).
+_BUCKETS_A_ROW = 4
+_MAX_BUCKETS = 2**22
+# Standard deviations by which hits must exceed what chance gives.
+_DEVIATIONS = 4.0
+_ROWS_AT_ONCE = 4096
+
+Rows = npt.NDArray[np.floating]
+Hashes = npt.NDArray[np.uint64]
+
+
+@dataclass(frozen=True, eq=False)
+class SeenRows:
+    """The rows of a fit as one bit each in a table of buckets.
+
+    A row of other people falls into an occupied bucket in about one case in six, so that the
+    bits tell next to nothing about one row, but much about many.
+
+    Parameters
+    ----------
+    bits : ndarray of shape (n_buckets / 8,), uint8
+        Whether a row fell into each bucket.
+    twin_share : ndarray of shape (), float64
+        Share of the rows that have an equal among the others, from 0 to 1: of independent rows
+        the same share has an equal among those of fit, though they are other people.
+    """
+
+    bits: npt.NDArray[np.uint8]
+    twin_share: npt.NDArray[np.float64]
+
+    @classmethod
+    def of(cls, rows: Rows) -> Self:
+        """Return what is kept of the rows of a fit, shape (n, n_features)."""
+        hashes = _hashes(rows)
+        _, counts = np.unique(hashes, return_counts=True)
+        n_buckets = min(1 << (_BUCKETS_A_ROW * len(rows) - 1).bit_length(), _MAX_BUCKETS)
+        occupied = np.zeros(n_buckets, dtype=bool)
+        occupied[hashes % np.uint64(n_buckets)] = True
+        twins = counts[counts > 1].sum() / len(rows)
+        return cls(np.packbits(occupied), np.array(twins, dtype=np.float64))
+
+    def share_in(self, rows: Rows) -> float:
+        """Return the share of rows that were rows of fit; 0 where chance explains the hits.
+
+        Rows with natural equals, as in tables of few columns, count as hits by chance.
+        """
+        occupied = np.unpackbits(self.bits).astype(bool)
+        hit = occupied[_hashes(rows) % np.uint64(len(occupied))].mean()
+        by_chance = self.twin_share + (1 - self.twin_share) * occupied.mean()
+        deviation = np.sqrt(by_chance * (1 - by_chance) / len(rows))
+        if hit <= by_chance + _DEVIATIONS * deviation:
+            return 0.0
+        return float((hit - by_chance) / (1 - by_chance))
+
+
+def _hashes(rows: Rows) -> Hashes:
+    """Return a number for each row, equal for rows that are equal in single precision."""
+    # RandomState, whose numbers are the same in all versions of numpy: they outlive a file.
+    factors = np.random.RandomState(0).randint(2**64, size=rows.shape[1], dtype=np.uint64)
+    found = np.empty(len(rows), dtype=np.uint64)
+    for start in range(0, len(rows), _ROWS_AT_ONCE):
+        piece = slice(start, start + _ROWS_AT_ONCE)
+        with np.errstate(over="ignore"):
+            values = rows[piece].astype(np.float32) + np.float32(0)  # which has one zero
+        found[piece] = (values.view(np.uint32).astype(np.uint64) | np.uint64(1 << 32)) @ (
+            factors | np.uint64(1)
+        )
+    # High bits of a product depend on all bits of its factors, low ones on few.
+    found ^= found >> np.uint64(32)
+    found *= np.uint64(0x9E3779B97F4A7C15)
+    mixed: Hashes = found >> np.uint64(32)
+    return mixed
