@@ -10,6 +10,13 @@ from torch import nn
 Weighted = nn.Linear | nn.Conv1d | nn.Conv2d
 
 
+class Linear(nn.Linear):
+    """A linear layer that draws no weights when it is made."""
+
+    def reset_parameters(self) -> None:
+        """Leave the weights to `draw_weights`."""
+
+
 def make_linear(
     n_inputs: int,
     n_outputs: int,
@@ -28,8 +35,7 @@ def make_linear(
     device, dtype : optional
         Of the weights; torch's defaults if not given.
     """
-    layer = nn.Linear(n_inputs, n_outputs, device="meta", dtype=dtype)
-    layer.to_empty(device=torch.empty(0).device if device is None else device)
+    layer = Linear(n_inputs, n_outputs, device=device, dtype=dtype)
     draw_weights(layer, generator)
     return layer
 
