@@ -3,9 +3,9 @@ What does a decision rest on?
 =============================
 
 A face is edited in its latent and decoded again: along the label, to see *why* a decision was
-made, and along the sensitive attribute, to see *whether it was fair*. The faces are of nobody:
-embeddings drawn from the encoder that ships with the package. Official checkpoints of 256 pixels
-take its place by one argument.
+made, and along the sensitive attribute, to see *whether it was fair*. The faces show no real
+person: their embeddings are drawn from the encoder that ships with the package. An official
+checkpoint for images of 256 pixels takes its place by one argument.
 
 To keep the second figure, name a file: ``python examples/plot_counterfactuals.py genders.png``.
 """
@@ -35,11 +35,15 @@ X_test = X[4000:]
 # %%
 # Two classifiers: on the raw embedding, and behind the transformer
 # -----------------------------------------------------------------
+# The training is short, so that the example stays quick: leave out ``max_iter`` on real data.
 encoder = DiffAEEncoder()
 raw = Pipeline([("scale", StandardScaler()), ("clf", LogisticRegression(max_iter=500))])
 raw.fit(X_train, y_train)
 fair = Pipeline(
-    [("fair", FairLatentTransformer(encoder, random_state=0)), ("clf", LogisticRegression())]
+    [
+        ("fair", FairLatentTransformer(encoder, max_iter=30, random_state=0)),
+        ("clf", LogisticRegression()),
+    ]
 )
 fair.fit(X_train, y_train, fair__sensitive_features=s_train)
 
@@ -53,15 +57,15 @@ explainers = {
 # %%
 # Why: edits of the label
 # -----------------------
-# Each row is one face, edited in the label block by so many units along the classifier's unit
-# normal. The sensitive block is held. The decoder starts from no noise, so that all that is seen
-# comes from the embedding, and is left uncorrected: without noise, corrections overdo colours. Of
-# real images, their own noise is found and kept. These are three of the better faces among those
-# drawn. Edits upwards smooth faces, make them smile and lighten their skin: that goes with the
-# label in CelebA, and only gender was to be left out.
+# Each row is one face, edited in the label block along the unit normal of the classifier; the
+# sensitive block stays. The decoder starts from zero noise, so that everything seen comes from the
+# embedding, without corrections, which exaggerate colours in this case. For real images, their own
+# noise is found and kept. These are three of the better faces among those drawn. Upward edits
+# smooth faces, make them smile and lighten their skin: these go with the label in CelebA, and only
+# gender was to be left out.
 shown = [8, 17, 31]
 noise = np.zeros((len(shown), 64, 64, 3))
-labels = explainers["fair"].explain_label(X_test[shown], strengths=[-4, -2, 2, 4])
+labels = explainers["fair"].explain_label(X_test[shown], strengths=[-4, 4])
 labels.decode(x_T=noise, n_corrections=0).plot(label_name="Attractive")
 plt.show()
 
@@ -84,10 +88,10 @@ print(flips.to_frame()[["strength", "prediction_before", "prediction", "changed"
 # %%
 # How many decisions hang on gender
 # ---------------------------------
-# Everyone's latent is moved until a probe takes it for the other gender's. Under the raw latent
-# that changes many decisions. Under the fair one it cannot: the classifier does not see the
-# block that is edited. What happens to the *image* is another matter, and is judged by encoding it
-# again (``decode().reencode()``), which the results page does on real faces.
+# Each latent is moved until a probe assigns it to the other gender. On the raw latent this
+# changes many decisions. On the fair latent it changes none, because the classifier never sees the
+# block that is edited. What the edited *image* shows is another question, answered by encoding it
+# again (``decode().reencode()``); the results page does so on real faces.
 shares = {
     name: explainer.explain_sensitive(X_test, target_probability=0.9).changed.mean()
     for name, explainer in explainers.items()

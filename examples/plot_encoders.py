@@ -7,7 +7,7 @@ Your own generative model: a VAE, and PCA
 again. Here are two such encoders, a variational autoencoder trained in plain PyTorch and a PCA of
 the pixels, on drawn faces.
 
-It runs offline, in under a minute on two cores. To keep the figure, name a file:
+It runs offline, in half a minute. To keep the figure, name a file:
 ``python examples/plot_encoders.py encoders.png``.
 """
 
@@ -114,7 +114,7 @@ class VAE(nn.Module):
         return (fit + prior) / images[0].numel()
 
 
-def train(model, images, n_epochs=12, batch_size=64):
+def train(model, images, n_epochs=8, batch_size=64):
     optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, n_epochs)
     tensor = torch.from_numpy(images).permute(0, 3, 1, 2) / 127.5 - 1
@@ -145,11 +145,12 @@ encoders = {
 # Fit
 # ---
 # The transformer is given the images themselves. One classifier is trained on the embeddings and
-# one on the label block, and the gap between the groups is compared.
+# one on the label block, and the gap between the groups is compared. The training is short to
+# keep the example quick: leave out ``max_iter`` on real data.
 
 fitted, classifiers, summary = {}, {}, {}
 for name, encoder in encoders.items():
-    fair = FairLatentTransformer(encoder, random_state=0)
+    fair = FairLatentTransformer(encoder, max_iter=120, random_state=0)
     fair.fit(X_train, y_train, sensitive_features=s_train)
     for space, transform in (("embedding", encoder.transform), ("label block", fair.transform)):
         classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
