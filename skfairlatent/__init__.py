@@ -3,5 +3,6 @@
 __version__ = "0.1.0.dev0"
 
 from skfairlatent._transformer import FairLatentTransformer
+from skfairlatent._transformer_cv import FairLatentTransformerCV
 
-__all__ = ["FairLatentTransformer", "__version__"]
+__all__ = ["FairLatentTransformer", "FairLatentTransformerCV", "__version__"]

@@ -4,7 +4,7 @@ __all__ = ["MostAccurateWithin", "group_stratified_folds", "pareto_front"]
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from numbers import Integral, Real
 from typing import Any
@@ -276,6 +276,40 @@ def group_stratified_folds(
     cv=group_stratified_folds(y, s)).fit(X, y, sensitive_features=s)``.
     """
     check_scalar(n_splits, "n_splits", Integral, min_val=2)
+    cells, parts, names = _needed_parts(constraints, y, sensitive_features)
+    _check_parts(np.bincount(parts[parts >= 0], minlength=len(names)), names, n_splits)
+    _, counts = np.unique(cells, return_counts=True)
+    strata = cells if counts.min() >= n_splits else parts
+    folds = StratifiedKFold(n_splits, shuffle=True, random_state=random_state)
+    return list(folds.split(strata, strata))
+
+
+def check_folds(
+    folds: Sequence[tuple[Positions, Positions]],
+    y: Any,
+    sensitive_features: Any,
+    constraints: str,
+) -> None:
+    """Raise ValueError if a fold lacks rows that a criterion needs, so that a score is NaN."""
+    _, parts, names = _needed_parts(constraints, y, sensitive_features)
+    for number, (_, test) in enumerate(folds, start=1):
+        there = parts[test]
+        counts = np.bincount(there[there >= 0], minlength=len(names))
+        if missing := [names[i] for i in np.flatnonzero(counts == 0)]:
+            raise ValueError(
+                f"Fold {number} of {len(folds)} has no rows of {', '.join(some_of(missing))} to "
+                "score on, and its scores would be NaN: give cv=3, or another number of folds, "
+                "which are then stratified by label and group together."
+            )
+
+
+def _needed_parts(
+    constraints: str, y: Any, sensitive_features: Any
+) -> tuple[Positions, Positions, list[str]]:
+    """Return the cell of each row, the part that a criterion needs it for, and names of parts.
+
+    A part is a cell or a group; of -1 there need not be any rows.
+    """
     check_criterion(constraints)
     labels, classes = cross_columns(y, "y")
     codes, groups = cross_columns(sensitive_features)
@@ -287,21 +321,9 @@ def group_stratified_folds(
             raise ValueError(
                 f"{name} has one value only ({values[0]!r}): expected two or more to compare."
             )
-    parts, names = _needed_parts(constraints, labels, codes, classes, groups)
-    _check_parts(np.bincount(parts[parts >= 0], minlength=len(names)), names, n_splits)
     cells = labels * len(groups) + codes
-    _, counts = np.unique(cells, return_counts=True)
-    strata = cells if counts.min() >= n_splits else parts
-    folds = StratifiedKFold(n_splits, shuffle=True, random_state=random_state)
-    return list(folds.split(strata, strata))
-
-
-def _needed_parts(
-    constraints: str, labels: Positions, codes: Positions, classes: list[str], groups: list[str]
-) -> tuple[Positions, list[str]]:
-    """Return which rows a criterion needs in every fold, -1 for any, and what they are called."""
     if constraints == "demographic_parity":
-        return codes, [f"group {group!r}" for group in groups]
+        return cells, codes, [f"group {group!r}" for group in groups]
     if constraints == "true_positive_rate_parity":
         if len(classes) > 2:
             raise ValueError(
@@ -309,9 +331,9 @@ def _needed_parts(
                 "constraints='equalized_odds', which takes several."
             )
         parts = np.where(labels == 1, codes, -1)
-        return parts, [f"(label {classes[1]}, group {group!r})" for group in groups]
+        return cells, parts, [f"(label {classes[1]}, group {group!r})" for group in groups]
     names = [f"(label {label}, group {group!r})" for label in classes for group in groups]
-    return labels * len(groups) + codes, names
+    return cells, cells, names
 
 
 def _check_parts(counts: Positions, names: list[str], n_splits: int) -> None:

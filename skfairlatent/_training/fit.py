@@ -20,7 +20,7 @@ from skfairlatent._files.tensors import digest_of
 from skfairlatent._training.batches import CellSampler
 from skfairlatent._training.checkpoint import Checkpoint
 from skfairlatent._training.loop import Trainer
-from skfairlatent._training.objective import Objective
+from skfairlatent._training.objective import HEADS_BATCHES, Objective
 from skfairlatent._training.plan import BatchPlan
 from skfairlatent._training.settings import FitSettings
 from skfairlatent._training.step import TrainingStep
@@ -103,6 +103,9 @@ def _train(
         generators=generators,
     )
     sampler = CellSampler(plan.cells[training], plan.rows_per_cell)
+    if start is not None:
+        batches = sampler.draw(generators.on_cpu)[:HEADS_BATCHES].to(device)
+        objective.learn_heads([step.latent(rows) for rows in batches])
     validation = None
     if held_out is not None:
         validation = x[held_out].to(device), CellSampler(plan.cells[held_out], plan.rows_per_cell)

@@ -18,7 +18,11 @@ from skfairlatent._training.losses import (
     equal_variance_loss,
     redundancy_loss,
 )
+from skfairlatent._training.optimizer import RecordableAdam
 from skfairlatent.flows._linear import make_linear
+
+# Of the heads before the first step on a flow that is trained already.
+HEADS_RATE, HEADS_ROUNDS, HEADS_BATCHES = 0.05, 20, 8
 
 
 class Objective(nn.Module):
@@ -85,6 +89,15 @@ class Objective(nn.Module):
     def total(self, terms: Tensor) -> Tensor:
         """Return the weighted sum of the terms, a vector in the order of `TERMS`."""
         return self.weights @ terms
+
+    def learn_heads(self, latents: list[Tensor]) -> None:
+        """Train the heads alone on batches of a latent that is trained already.
+
+        Heads that start at random would lead it astray until they have learnt to read it.
+        """
+        optimizer = RecordableAdam([*self.parameters()], HEADS_RATE, latents[0].device)
+        for z in HEADS_ROUNDS * latents:
+            optimizer.minimize(self.classification_loss(z))
 
     def classification_loss(self, z: Tensor) -> Tensor:
         r"""L_cls: cross-entropy of the label heads plus that of the attribute heads.

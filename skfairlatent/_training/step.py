@@ -68,6 +68,11 @@ class TrainingStep:
         """Set the step size of the next calls."""
         self.optimizer.set_learning_rate(value)
 
+    def latent(self, rows: Tensor) -> Tensor:
+        """Return the latent of training rows, without noise."""
+        with torch.no_grad():
+            return self.flow.fused(self.data[rows])[0]
+
     def terms(self, rows: Tensor, data: Tensor) -> Tensor:
         """Return the loss terms of rows of `data` without noise and without training."""
         with torch.no_grad():

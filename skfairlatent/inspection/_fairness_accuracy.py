@@ -181,7 +181,7 @@ class FairnessAccuracyDisplay:
 
         Parameters
         ----------
-        search : GridSearchCV, RandomizedSearchCV or the like
+        search : GridSearchCV, FairLatentTransformerCV or the like
             Fitted, with ``scoring=fairness_scorers()`` or other scores by name.
 
         fairness : str, default=None
@@ -215,7 +215,7 @@ class FairnessAccuracyDisplay:
                 f"{type(search).__name__} has no cv_results_: expected a fitted search, such as "
                 "GridSearchCV(..., scoring=fairness_scorers()).fit(X, y, sensitive_features=s)."
             )
-        rule = getattr(search, "refit", None)
+        rule = getattr(search, "rule_", None) or getattr(search, "refit", None)
         rule = rule if isinstance(rule, MostAccurateWithin) else None
         accuracy = accuracy or (rule.accuracy if rule else "accuracy")
         by_rule = (rule.fairness if rule else None) or criterion_of(results)
