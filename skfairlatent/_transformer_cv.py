@@ -17,6 +17,7 @@ from scipy.stats import rankdata
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import get_scorer
 from sklearn.model_selection import check_cv
+from sklearn.utils import indexable
 from sklearn.utils._param_validation import HasMethods, Interval
 
 from skfairlatent._device import neutral_torch_state
@@ -379,6 +380,7 @@ class FairLatentTransformerCV(FairLatentTransformer):
         if (names := getattr(embedder, "feature_names_in_", None)) is not None:
             embeddings = pd.DataFrame(embeddings, columns=names)
         codes = np.c_[annotations.label_codes, annotations.attribute_codes]
+        y, sensitive_features = indexable(y, sensitive_features)
         return annotations, Rows(embeddings, y, sensitive_features, codes)
 
     def _paths(self, lambdas: Lambdas, scorers: Scorers, rows: Rows) -> list[LambdaPath]:
