@@ -6,6 +6,7 @@ import copy
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
@@ -18,7 +19,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 from torch import Tensor
 
-from skfairlatent._bins import LabelBins, fit_bins
+from skfairlatent._bins import fit_bins
 from skfairlatent._device import neutral_torch_state, own_random_state, resolve_device
 from skfairlatent._embedding import (
     check_encoder,
@@ -35,6 +36,7 @@ from skfairlatent._persistence import file
 from skfairlatent._persistence.state import SavedState, from_picklable, to_picklable
 from skfairlatent._scaling import Standardizer, as_rows
 from skfairlatent._seen_rows import SeenRows
+from skfairlatent._training.callbacks import CallbackSupport, FitTasks, with_callbacks
 from skfairlatent._training.distances import DISTANCES
 from skfairlatent._training.fit import fit_flow
 from skfairlatent._training.objective import TERMS
@@ -63,7 +65,9 @@ LARGEST_INVERSE_ERROR = 1e-4
 Array = npt.NDArray[Any]
 
 
-class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class FairLatentTransformer(
+    CallbackSupport, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
+):
     r"""Rearrange a latent into a label part and a sensitive part by an invertible network.
 
     A Glow f is trained on embeddings E so that :math:`Z = f(E) = [Z_Y | Z_S]`: the label block
@@ -252,6 +256,9 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
     \lambda_g L_g + \lambda_{cls} L_{cls}`; no term's size depends on the width of the latent or on
     the batch. See the user guide for each formula.
 
+    With scikit-learn 1.9 or later each epoch is a task of the callbacks that ``set_callbacks``
+    takes, such as ``sklearn.callback.ProgressBar()``; they may also end the training.
+
     Training multiplies matrices in bfloat16 where the hardware does so natively; everything after
     training is in the precision of X, float32 or float64.
 
@@ -360,6 +367,7 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         self.random_state = random_state
         self.device = device
 
+    @with_callbacks
     @neutral_torch_state()
     def fit(self, X: Any, y: Any = None, *, sensitive_features: Any = None) -> Self:
         """Train the flow.
@@ -391,6 +399,7 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         self._fit(X, y, sensitive_features)
         return self
 
+    @with_callbacks
     @neutral_torch_state()
     def fit_transform(self, X: Any, y: Any = None, *, sensitive_features: Any = None) -> Array:
         """Fit, then transform the same rows; X is encoded once.
@@ -568,6 +577,7 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
 
     def _fit(self, X: Any, y: Any, sensitive_features: Any) -> Array:
         """Fit and return the embeddings of X."""
+        tasks = FitTasks(self)
         with _all_or_nothing(self):
             self._check_parameters()
             device = resolve_device(self.device)
@@ -590,30 +600,41 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
             x = standardizer.forward(embeddings).float()
             standardizer.reject_far_rows(embeddings, x, self._column_names())
             settings = self._settings(width, *embeddings.shape)
-            result = fit_flow(x, annotations, settings, device, start)
             self._set_annotations(annotations)
             self.mean_, self.scale_ = standardizer.mean, standardizer.scale
-            self.flow_ = result.flow
-            self.history_ = pd.DataFrame(result.history).astype({"epoch": int})
-            self.n_iter_ = len(self.history_)
             self.label_slice_ = slice(0, width)
             self.sensitive_slice_ = slice(width, embeddings.shape[1])
             self.encoder_fingerprint_ = fingerprint
-            z = map_rows(self.flow_, x, device, columns=self.sensitive_slice_)
-            self.sensitive_mean_ = z.double().mean(dim=0).numpy()
-            self.bins_ = self._fit_bins(x, annotations, settings.seed)
-            sample = x[:ROUND_TRIP_ROWS]
-            self.inverse_error_ = largest_round_trip_error(self.flow_, sample, device)
             self._seen_rows = SeenRows.of(embeddings)
+            fitted = partial(self._fitted_with, x, annotations, settings.seed)
+            groups = (
+                {} if sensitive_features is None else {"sensitive_features": sensitive_features}
+            )
+            tasks.tell(fitted, X=embeddings, y=y, metadata=groups)
+            result = fit_flow(x, annotations, settings, device, start, tasks)
+            self.__dict__.update(fitted(result.flow))
+            self.history_ = pd.DataFrame(result.history).astype({"epoch": int})
+            self.n_iter_ = len(self.history_)
             self._warn_about_round_trip(settings)
+            tasks.end()
             return embeddings
 
-    def _fit_bins(self, x: Tensor, annotations: Annotations, seed: int) -> LabelBins | None:
-        if self.n_bins is None:
-            return None
+    def _fitted_with(
+        self, x: Tensor, annotations: Annotations, seed: int, flow: Glow
+    ) -> dict[str, Any]:
+        """Return the fitted attributes that depend on the flow."""
         device = resolve_device(self.device)
-        block = map_rows(self.flow_, x, device, columns=self.label_slice_).numpy()
-        return fit_bins(block, annotations.label_codes, self.n_bins, seed)
+        z = map_rows(flow, x, device, columns=self.sensitive_slice_)
+        bins = None
+        if self.n_bins is not None:
+            block = map_rows(flow, x, device, columns=self.label_slice_).numpy()
+            bins = fit_bins(block, annotations.label_codes, self.n_bins, seed)
+        return {
+            "flow_": flow,
+            "sensitive_mean_": z.double().mean(dim=0).numpy(),
+            "bins_": bins,
+            "inverse_error_": largest_round_trip_error(flow, x[:ROUND_TRIP_ROWS], device),
+        }
 
     def _embed(self, X: Any, *, reset: bool) -> Array:
         images, shape = holds_images(X), None
@@ -724,7 +745,7 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
     def _warm_flow(self, n_features: int) -> Glow | None:
         if not self.warm_start or not hasattr(self, "flow_"):
             return None
-        flow = self.flow_
+        flow: Glow = self.flow_
         found = (flow.features, flow.n_blocks, flow.hidden_features)
         hidden = flow.hidden_features if self.hidden_features == "auto" else self.hidden_features
         wanted = (n_features, self.n_blocks, hidden)

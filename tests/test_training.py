@@ -16,6 +16,7 @@ from sklearn.pipeline import Pipeline
 from skfairlatent import FairLatentTransformer
 from skfairlatent._device import Generators
 from skfairlatent._training.batches import CellSampler
+from skfairlatent._training.callbacks import FitTasks
 from skfairlatent._training.layout import CellLayout
 from skfairlatent._training.loop import RECOVERY_FACTOR, WARM_UP, Trainer
 from skfairlatent._training.objective import TERMS, Objective
@@ -142,6 +143,7 @@ def make_trainer(*, learning_rate=1e-2, validation=False, cls=1.0, **config):
         (rows[1], CellSampler(cells, np.full(4, 8))) if validation else None,
         FitSettings(learning_rate=learning_rate, **(settings | config)),
         None,
+        FitTasks(),
     )
 
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from skfairlatent._device import EXACT_MATMUL, Generators
 from skfairlatent._files.tensors import digest_of
 from skfairlatent._training.batches import CellSampler
+from skfairlatent._training.callbacks import FitTasks
 from skfairlatent._training.checkpoint import Checkpoint
 from skfairlatent._training.loop import Trainer
 from skfairlatent._training.objective import HEADS_BATCHES, Objective
@@ -46,6 +47,7 @@ def fit_flow(
     settings: FitSettings,
     device: torch.device,
     start: Glow | None,
+    tasks: FitTasks,
 ) -> FitResult:
     """Train a flow on standardised rows.
 
@@ -59,6 +61,8 @@ def fit_flow(
     device : torch.device
     start : Glow or None
         A flow to go on from, as with ``warm_start``; it is left as it is.
+    tasks : FitTasks
+        Who is told of each epoch.
 
     Returns
     -------
@@ -67,7 +71,7 @@ def fit_flow(
     with _checkpoint(x, annotations, settings, start) as checkpoint:
         if checkpoint is not None and settings.seed_is_new:
             settings = replace(settings, seed=_seed_of(checkpoint, settings.seed))
-        result = _train(x, annotations, settings, device, start, checkpoint)
+        result = _train(x, annotations, settings, device, start, checkpoint, tasks)
         if checkpoint is not None:
             checkpoint.remove()
     return result
@@ -87,6 +91,7 @@ def _train(
     device: torch.device,
     start: Glow | None,
     checkpoint: Checkpoint | None,
+    tasks: FitTasks,
 ) -> FitResult:
     generators = Generators(settings.seed, device)
     training, held_out = _split(annotations.cells, settings)
@@ -109,7 +114,7 @@ def _train(
     validation = None
     if held_out is not None:
         validation = x[held_out].to(device), CellSampler(plan.cells[held_out], plan.rows_per_cell)
-    history = Trainer(step, sampler, validation, settings, checkpoint).run()
+    history = Trainer(step, sampler, validation, settings, checkpoint, tasks).run()
     return FitResult(flow.to("cpu"), history)
 
 

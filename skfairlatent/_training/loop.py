@@ -12,6 +12,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from skfairlatent._training.batches import CellSampler
+from skfairlatent._training.callbacks import FitTasks
 from skfairlatent._training.checkpoint import Checkpoint
 from skfairlatent._training.objective import TERMS
 from skfairlatent._training.settings import FitSettings
@@ -50,6 +51,8 @@ class Trainer:
     settings : FitSettings
     checkpoint : Checkpoint or None
         Where to keep the state between epochs.
+    tasks : FitTasks
+        Who is told of each epoch, and may end the training.
     """
 
     def __init__(
@@ -59,9 +62,10 @@ class Trainer:
         validation: tuple[Tensor, CellSampler] | None,
         settings: FitSettings,
         checkpoint: Checkpoint | None,
+        tasks: FitTasks,
     ) -> None:
         self.step, self.sampler, self.validation = step, sampler, validation
-        self.settings, self.checkpoint = settings, checkpoint
+        self.settings, self.checkpoint, self.tasks = settings, checkpoint, tasks
         self.n_epochs = settings.n_epochs(sampler.n_batches)
         self.state = _State()
         if checkpoint is not None and (saved := checkpoint.read()) is not None:
@@ -78,11 +82,13 @@ class Trainer:
             unit="epoch",
             disable=not self.settings.verbose,
         )
+        self.tasks.begin(self.n_epochs - self.state.epoch)
         with epochs:
             for epoch in epochs:
-                if self._stopped_early():
+                if self._stopped_early() or self.tasks.stopped:
                     break
-                self._run_epoch(epoch)
+                with self.tasks.epoch(self.step.flow):
+                    self._run_epoch(epoch)
                 epochs.set_postfix(self._latest(), refresh=False)
         if self.state.best_flow is not None:
             self.step.flow.load_state_dict(self.state.best_flow)
