@@ -72,7 +72,7 @@ print(report.by_group["after"].unstack("metric").round(2).to_string())
 
 # %%
 # How many decisions change when only what tells a group is edited. After mitigation none can, as
-# the classifier does not see what is edited: that is no measurement, and the page says so. For
+# the classifier does not see what is edited: that is not a measurement, and the page says so. For
 # images, decisions are also taken on the decoded edit, which is one.
 
 print(report.affected[["rows", "reached", "length", "changed", "share"]].round(3).to_string())

@@ -146,7 +146,7 @@ print(held_out.round(3).to_string())
 # %%
 # What this does not show
 # -----------------------
-# The bound is met on the folds, on average; it is no promise for other rows, as the last table
+# The bound is met on the folds, on average; it is not a promise for other rows, as the last table
 # may show. Points that lie close together differ by less than the folds do: compare
 # ``std_test_accuracy`` in ``cv_results_`` before preferring one. The short training and small
 # network are for speed, and the frontier of a full one lies elsewhere.

@@ -171,7 +171,7 @@ def codes_of_probes(encoder: Any, shape: tuple[int, ...] | None) -> Codes | None
 def _codes(encoder: Any, images: Any) -> Codes | None:
     try:
         with warnings.catch_warnings(), torch.no_grad():
-            warnings.simplefilter("ignore")  # these are no images of the user's
+            warnings.simplefilter("ignore")  # these are not images of the user's
             codes = np.asarray(encoder.transform(images), dtype=np.float32)
     except Exception:  # noqa: BLE001 - a user's encoder may raise anything
         return None

@@ -223,7 +223,7 @@ def _column_holds_images(X: Any) -> bool:
 
 
 def _reject_row(X: Any, first: Any) -> None:
-    """Raise TypeError for a column of what is no number, no row of numbers and no image."""
+    """Raise TypeError for a column of what is not a number, no row of numbers and no image."""
     if isinstance(first, Number | np.generic) or _has_shape(first):
         return  # one number a row, which scikit-learn tells
     if first is None:

@@ -53,7 +53,7 @@ class MostAccurateWithin:
     Raises
     ------
     TypeError
-        If `bound` is no number, or a name is no text.
+        If `bound` is not a number, or a name is not text.
     ValueError
         If `bound` is negative or NaN.
 
@@ -189,7 +189,7 @@ def pareto_front(
     Raises
     ------
     ValueError
-        If a score is not there, is no negated difference, or is NaN for every candidate.
+        If a score is not there, is not a negated difference, or is NaN for every candidate.
 
     Examples
     --------

@@ -188,7 +188,7 @@ def test__read__executes_nothing(checkpoint, tmp_path, dump):
     attack = {"format": FORMAT, "fingerprint": "fingerprint", "state": _Attack(victim)}
     with checkpoint.path.open("wb") as file:
         dump(attack, file)
-    with pytest.raises(CheckpointError, match="is no safetensors file"):
+    with pytest.raises(CheckpointError, match="is not a safetensors file"):
         checkpoint.read()
     assert not victim.exists()
 
@@ -199,7 +199,7 @@ def test__read__executes_nothing(checkpoint, tmp_path, dump):
 
 def test__read__refuses_what_is_no_file(checkpoint):
     checkpoint.path.mkdir()
-    with pytest.raises(CheckpointError, match=r"is no regular file; delete it"):
+    with pytest.raises(CheckpointError, match=r"is not a regular file; delete it"):
         checkpoint.read()
 
 

@@ -239,7 +239,7 @@ def test__save__writes_tensors_and_json_only(saved):
     assert dtypes <= set("fbu")
 
     def refuse(token):
-        pytest.fail(f"{token} is no JSON")
+        pytest.fail(f"{token} is not valid JSON")
 
     json.loads(header["state"], parse_constant=refuse)
 
@@ -273,7 +273,7 @@ def test__load__a_pickle_is_refused_and_not_run(tmp_path):
     for write in (pickle.dump, torch.save):
         with path.open("wb") as file:
             write(Payload(), file)
-        with pytest.raises(CheckpointError, match=r"damaged or is no safetensors file.*save"):
+        with pytest.raises(CheckpointError, match=r"damaged or is not a safetensors file.*save"):
             FairLatentTransformer.load(path)
     assert not (tmp_path / "ran").exists()
 
@@ -292,7 +292,7 @@ def test__save__file_is_as_readable_as_any_other(model, tmp_path):
 def test__load__a_truncated_file_is_damaged(saved, share):
     content = saved.read_bytes()
     saved.write_bytes(content[: int(share * len(content))])
-    with pytest.raises(CheckpointError, match=r"damaged or is no safetensors file"):
+    with pytest.raises(CheckpointError, match=r"damaged or is not a safetensors file"):
         FairLatentTransformer.load(saved)
 
 
@@ -428,7 +428,7 @@ FORGERIES = {
     "output is a list": nested(["output"], ["pandas"]),
     "requests of another method": nested(["requests"], {"__init__": {"device": True}}),
     "requests of another name": nested(["requests"], {"fit": {"__class__": True}}),
-    "request is no name": nested(["requests"], {"fit": {"sensitive_features": "a b()"}}),
+    "request is not a name": nested(["requests"], {"fit": {"sensitive_features": "a b()"}}),
     "request is a list": nested(["requests"], {"fit": {"sensitive_features": [1]}}),
     "requests are a list": nested(["requests"], ["fit"]),
     "images of two dimensions": nested(["image_shape"], [8, 8]),

@@ -353,7 +353,7 @@ def json_object(text):
     try:
         value = json.loads(text)
     except json.JSONDecodeError as error:
-        msg = f"{text!r} is no JSON: {error}"
+        msg = f"{text!r} is not valid JSON: {error}"
         raise argparse.ArgumentTypeError(msg) from error
     if not isinstance(value, dict):
         msg = f"{text!r}: expected a JSON object, as in '{{\"lambda_di\": 3.0}}'"

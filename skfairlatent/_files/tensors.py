@@ -39,7 +39,7 @@ def read_tensors(path: Path, remedy: str) -> tuple[dict[str, str], dict[str, Ten
     Raises
     ------
     CheckpointError
-        If it is no safetensors file.
+        If it is not a safetensors file.
     OSError
         If it cannot be opened.
     """
@@ -53,7 +53,7 @@ def read_tensors(path: Path, remedy: str) -> tuple[dict[str, str], dict[str, Ten
         raise
     except (SafetensorError, *_NO_HEADER) as error:
         raise CheckpointError(
-            f"{path} is damaged or is no safetensors file ({error}); {remedy}."
+            f"{path} is damaged or is not a safetensors file ({error}); {remedy}."
         ) from error
 
 

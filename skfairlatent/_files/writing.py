@@ -89,7 +89,7 @@ def require_folder(name: str, given: str | os.PathLike[str]) -> Path:
     ValueError
         If the path is empty.
     OSError
-        If it is a file, cannot be made, or no file can be made in it. A full disk is no error.
+        If it is a file, cannot be made, or no file can be made in it. A full disk is not an error.
     """
     if not os.fspath(given):
         raise ValueError(f"{name}={given!r} is not the path of a folder; '.' is this one.")

@@ -76,7 +76,7 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder: give the file that save wrote.")
     if not path.is_file():
-        found = "is no regular file" if path.exists() else "does not exist"
+        found = "is not a regular file" if path.exists() else "does not exist"
         raise FileNotFoundError(f"{path} {found}: give the file that save wrote.")
     header, views = read_tensors(path, "expected a file written by FairLatentTransformer.save")
     _check_header(path, header)

@@ -99,7 +99,7 @@ class Checkpoint:
             return None
         remedy = "delete it to start anew"
         if not self.path.is_file():
-            raise CheckpointError(f"{self.path} is no regular file; {remedy}.")
+            raise CheckpointError(f"{self.path} is not a regular file; {remedy}.")
         header, tensors = read_tensors(self.path, remedy)
         verify(self.path, header, tensors, remedy)
         if header.get("format") != FORMAT or header.get("fingerprint") != self.fingerprint:

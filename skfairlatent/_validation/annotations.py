@@ -39,7 +39,7 @@ _MANY_GROUPS = 20
 _MAX_NAMED = 8
 # Cells are compared pair by pair: more take gigabytes, and come of identifiers.
 _MAX_CELLS = 8192
-# Longer floats are no numbers that a file of tensors can hold.
+# Longer floats are not numbers that a file of tensors can hold.
 MAX_NUMBER_BYTES = 8
 
 

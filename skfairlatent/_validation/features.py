@@ -94,7 +94,7 @@ def _reject_unequal_rows(X: Any) -> None:
 
 
 def _odd_columns(X: Any) -> list[tuple[Any, npt.NDArray[Any]]]:
-    """Return the columns of X whose type is no number's."""
+    """Return the columns of X whose type is not a number's."""
     if isinstance(X, pd.DataFrame):
         odd = [i for i, dtype in enumerate(X.dtypes) if not pd.api.types.is_numeric_dtype(dtype)]
         return [(X.columns[i], _plain(X.iloc[:, i])) for i in odd]

@@ -28,7 +28,7 @@ from skfairlatent._validation.containers import (
     table_columns,
 )
 
-# So few values are no names of rows, however few the rows.
+# So few values are not names of rows, however few the rows.
 MANY_VALUES = 20
 # What errors advise, by what the user calls the values.
 _PART = {"sensitive_features": "attribute", "y": "label"}

@@ -51,30 +51,30 @@ def load_celeba(  # noqa: PLR0913 - one keyword for each independent choice
     and optionally ``list_eval_partition.txt`` and ``identity_CelebA.txt``, either side by side or
     in the official folders ``Img``, ``Anno`` and ``Eval``. Tables may be CSV files with a header
     instead, as on Kaggle (``list_attr_celeba.csv``), and images may be in a folder of the folder.
-    Attributes must be -1 or 1: read a table of 0 and 1 with :func:`load_image_folder`. Nothing is
-    unpacked. CelebA is for non-commercial research.
+    Attributes must be -1 or 1: for a table of 0 and 1 use :func:`load_image_folder`. Archives are
+    read without unpacking. CelebA is for non-commercial research.
 
     Parameters
     ----------
     path : path-like
         The folder, or one zip of all of it, such as Kaggle's ``archive.zip``.
     split : {"train", "valid", "test"} or sequence of them, default=None
-        Keep these splits. Without ``list_eval_partition.txt`` the split follows from the image
-        number, 1 to 202,599, as in the official partition.
+        Splits to keep; by default all. Without ``list_eval_partition.txt`` the split follows from
+        the number of the image, 1 to 202,599, as in the official partition.
     columns : sequence of str, default=None
-        Keep these attributes, such as ``["Smiling", "Male"]``; all by default.
+        Attributes to keep, such as ``["Smiling", "Male"]``; by default all.
     max_images : int, default=None
-        Keep at most so many rows: the first ones, or with ``random_state`` a random choice.
+        Maximum number of rows: the first ones, or with ``random_state`` a random choice.
     random_state : int, RandomState instance or None, default=None
-        Draws ``max_images`` rows at random; they keep their order.
+        Seed of the random choice of ``max_images`` rows, which keep their order.
     images : {"array", "lazy", "paths"} or None, default="array"
-        The form of the images, as in :func:`load_image_folder`. All 202,599 faces decoded take
-        24 GB: prefer ``"lazy"``, or ``crop`` and ``size``.
+        Form of the images, as in :func:`load_image_folder`. All 202,599 decoded faces take 24 GB:
+        use ``"lazy"``, or ``crop`` and ``size``.
     crop : tuple of 4 int, default=None
-        Box (left, upper, right, lower) in pixels, cut out of the 218 high and 178 wide images.
+        Box (left, upper, right, lower) in pixels, cut out of the images, 218 high and 178 wide.
         ``(25, 57, 153, 185)`` is the square of 128 pixels around the face.
     size : int or tuple of 2 int, default=None
-        Resize to this many pixels, or (height, width), after the crop.
+        Size to resize to after the crop, in pixels, or (height, width).
 
     Returns
     -------
@@ -86,7 +86,7 @@ def load_celeba(  # noqa: PLR0913 - one keyword for each independent choice
         frame : DataFrame of n rows
             The attributes as 0 and 1 (int8), and ``identity`` where its file is present.
         filenames : ndarray of shape (n,), object
-            Where each image is inside the folder or zip.
+            Path of each image inside the folder or zip.
         split : ndarray of shape (n,), object
             ``"train"``, ``"valid"`` or ``"test"``.
 
@@ -99,9 +99,9 @@ def load_celeba(  # noqa: PLR0913 - one keyword for each independent choice
     TypeError
         If an image has more than 8 bits a channel.
     ValueError
-        If a table is cut short, names an image twice, has rows of another width than its header
+        If a table is truncated, names an image twice, has rows of another length than its header
         or holds other values than published; if an image is corrupt or too large; or if an option
-        is unknown.
+        is not valid.
 
     References
     ----------
@@ -153,24 +153,24 @@ def load_celeba_hq(
     path : path-like
         The folder.
     split : {"train", "valid", "test"} or sequence of them, default=None
-        Keep these splits of CelebA, to which the mapping file leads.
+        Splits of CelebA to keep, found through the mapping file; by default all.
     columns : sequence of str, default=None
-        Keep these attributes, such as ``["Smiling", "Male"]``; all by default.
+        Attributes to keep, such as ``["Smiling", "Male"]``; by default all.
     max_images : int, default=None
-        Keep at most so many rows: the first ones, or with ``random_state`` a random choice.
+        Maximum number of rows: the first ones, or with ``random_state`` a random choice.
     random_state : int, RandomState instance or None, default=None
-        Draws ``max_images`` rows at random; they keep their order.
+        Seed of the random choice of ``max_images`` rows, which keep their order.
     images : {"array", "lazy", "paths"} or None, default="array"
-        The form of the images, as in :func:`load_image_folder`. One decoded image of 1024 pixels
-        takes 3 MB: pass ``size``, or ``"lazy"``.
+        Form of the images, as in :func:`load_image_folder`. A decoded image of 1024 x 1024 pixels
+        takes 3 MB: use ``size`` or ``"lazy"``.
     size : int or tuple of 2 int, default=None
-        Resize to this many pixels, or (height, width).
+        Size to resize to, in pixels, or (height, width).
 
     Returns
     -------
     data : :class:`~sklearn.utils.Bunch`
-        As from :func:`load_celeba`; ``frame`` has ``orig_file``, the name of the image in CelebA,
-        and ``split`` is known, where the mapping file is present (otherwise ``split`` is None).
+        The entries of :func:`load_celeba`. If the mapping file is present, ``frame`` has a column
+        ``orig_file``, the name of the image in CelebA; otherwise ``split`` is None.
 
     Raises
     ------
@@ -181,9 +181,9 @@ def load_celeba_hq(
     TypeError
         If an image has more than 8 bits a channel.
     ValueError
-        If a table is cut short, names an image twice, has rows of another width than its header
+        If a table is truncated, names an image twice, has rows of another length than its header
         or holds other values than published; if an image is corrupt or too large; or if an option
-        is unknown.
+        is not valid.
 
     References
     ----------

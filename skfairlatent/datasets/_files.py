@@ -27,7 +27,7 @@ _Folder = TypeVar("_Folder", bound=Place)
 def require_path(path: PathLike, what: str) -> Path:
     """Return ``path`` as a Path, or raise FileNotFoundError naming ``what`` was expected there."""
     if not isinstance(path, str | os.PathLike):
-        msg = f"A {type(path).__name__} is no path: pass the path of {what}."
+        msg = f"A {type(path).__name__} is not a path: pass the path of {what}."
         raise TypeError(msg)
     if not os.fspath(path):
         msg = f"The path is empty: pass the path of {what}; '.' is the current folder."
@@ -56,9 +56,7 @@ def require_file(root: _Folder, candidates: Iterable[str], what: str) -> _Folder
     """Return the first of ``candidates`` in the folder ``root``, or raise FileNotFoundError."""
     names = list(candidates)
     if not root.is_dir():
-        msg = (
-            f"{str(root)!r} is no folder: pass the folder of the files, unpacked from an archive."
-        )
+        msg = f"{str(root)!r} is not a folder: pass the folder of the unpacked files."
         raise NotADirectoryError(msg)
     found = find_file(root, names)
     if found is None:
@@ -84,21 +82,23 @@ def open_regular(path: PathLike, name: str, *, limit: int | None = None) -> Bina
     FileNotFoundError, IsADirectoryError
         If the path leads nowhere, or to a folder.
     ValueError
-        If it is no regular file, or larger than `limit`.
+        If it is not a regular file, or larger than `limit`.
     """
     try:
         status = os.stat(path)  # noqa: PTH116 - 100,000 paths need not become objects
     except OSError as error:
         msg = (
-            f"{name} does not exist, or is a link to what does not ({error.strerror}): pass the "
-            "path of a file."
+            f"{name} does not exist, or is a broken link ({error.strerror}): pass the path of a "
+            "file."
         )
         raise FileNotFoundError(msg) from error
     if stat.S_ISDIR(status.st_mode):
         msg = f"{name} is a folder: pass the path of a file."
         raise IsADirectoryError(msg)
     if not stat.S_ISREG(status.st_mode):
-        msg = f"{name} is no regular file but a pipe, a socket or a device: copy it into a file."
+        msg = (
+            f"{name} is not a regular file but a pipe, a socket or a device: copy it into a file."
+        )
         raise ValueError(msg)
     check_size(status.st_size, name, limit)
     return open(path, "rb")  # noqa: PTH123 - the caller closes it

@@ -1,4 +1,4 @@
-"""A folder or zip of images with an attribute table beside it."""
+"""A folder or zip of images with a table of attributes."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,8 +32,8 @@ def load_image_folder(  # noqa: PLR0913 - one keyword for each independent choic
 ) -> Bunch:
     """Load images and their attributes from a folder or a zip.
 
-    Rows are chosen before anything is decoded, and a zip is read without unpacking. Images
-    without a row are left out.
+    Rows are selected before images are decoded, and a zip is read without unpacking it. Images
+    without a row in the table are left out.
 
     Parameters
     ----------
@@ -41,29 +41,29 @@ def load_image_folder(  # noqa: PLR0913 - one keyword for each independent choic
         A zip of images; a folder that holds ``images.zip`` or ``images/``; or a folder of images,
         searched recursively.
     attributes : path-like or DataFrame, default=None
-        The table, one row an image: a CSV file or a DataFrame. A column ``image_id``,
+        The table, with one row for each image: a CSV file or a DataFrame. A column ``image_id``,
         ``file_name``, ``filename`` or ``image`` names the image, with or without its suffix; a
-        column ``split`` is optional. The file is UTF-8, its fields are parted by commas,
-        semicolons or tabs, and it may be packed by gzip or zip. By default ``attributes.csv`` or
-        ``metadata.csv`` in the folder, or beside the zip.
+        column ``split`` is optional. The file is UTF-8, with fields separated by commas,
+        semicolons or tabs, and may be compressed with gzip or zip. The default is
+        ``attributes.csv`` or ``metadata.csv`` in the folder, or in the folder of the zip.
     split : str or sequence of str, default=None
-        Keep the rows of these splits, compared as text: 1 and ``"1"`` are the same. Rows without
-        a split belong to none.
+        Splits to keep, compared as text: 1 and ``"1"`` are the same. By default all rows are kept,
+        also those without a split.
     columns : sequence of str, default=None
-        Keep these attributes; all by default.
+        Attributes to keep; by default all.
     max_images : int, default=None
-        Keep at most so many rows: the first ones, or with ``random_state`` a random choice.
+        Maximum number of rows: the first ones, or with ``random_state`` a random choice.
     random_state : int, RandomState instance or None, default=None
-        Draws ``max_images`` rows at random; they keep the order of the table.
+        Seed of the random choice of ``max_images`` rows, which keep the order of the table.
     images : {"array", "lazy", "paths"} or None, default="array"
         ``"array"`` decodes every chosen image into one array. ``"lazy"`` gives a sequence that
         decodes an image when it is taken, for data larger than memory. ``"paths"`` gives the
-        files' paths (folders only). None gives no images.
+        paths of the files (folders only). None gives no images.
     crop : tuple of 4 int, default=None
-        Box (left, upper, right, lower) in pixels, cut out first.
+        Box (left, upper, right, lower) in pixels, cut out before resizing.
     size : int or tuple of 2 int, default=None
-        Resize to this many pixels, or (height, width). What does not fit the proportions is cut
-        off evenly on both sides, so nothing is stretched.
+        Size to resize to, in pixels, or (height, width). Images of other proportions are cropped
+        evenly on both sides, not stretched.
 
     Returns
     -------
@@ -75,9 +75,10 @@ def load_image_folder(  # noqa: PLR0913 - one keyword for each independent choic
         frame : DataFrame of n rows
             The attributes.
         filenames : ndarray of shape (n,), object
-            Where each image is inside the folder or zip.
+            Path of each image inside the folder or zip.
         split : ndarray of shape (n,), object, or None
-            The split of each row as text, None where it has none, if the table has splits.
+            The split of each row as text, or None where it is missing. None if the table has no
+            splits.
 
     Raises
     ------

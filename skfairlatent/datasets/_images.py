@@ -51,15 +51,18 @@ class ImageOptions:
         box = _whole_numbers(self.crop)
         if len(box) != 4 or min(box) < 0 or box[0] >= box[2] or box[1] >= box[3]:
             msg = (
-                f"crop={self.crop!r} is no box: pass (left, upper, right, lower) in pixels, "
-                "with left < right and upper < lower."
+                f"crop={self.crop!r} is not a valid box: pass (left, upper, right, lower) in "
+                "pixels, with left < right and upper < lower."
             )
             raise ValueError(msg)
 
     def _check_size(self) -> None:
         sizes = _whole_numbers(self.size)
         if len(sizes) not in (1, 2) or min(sizes) < 1:
-            msg = f"size={self.size!r} is no image size: pass pixels, as 64 or (height, width)."
+            msg = (
+                f"size={self.size!r} is not a valid image size: pass an integer such as 64, or "
+                "(height, width)."
+            )
             raise ValueError(msg)
 
 
@@ -71,20 +74,20 @@ def _whole_numbers(given: Any) -> tuple[int, ...]:
 
 
 class LazyImages(Sequence[Pixels]):
-    """A sequence of images that are decoded only when taken.
+    """A sequence of images that decodes an image when it is accessed.
 
-    An integer decodes one image. A slice, a mask or an array of integers gives another lazy
-    sequence, so a chunk costs nothing until it is iterated over or passed to ``numpy.asarray``.
-    It pickles by path: a worker process reads the files itself.
+    An integer index decodes one image. A slice, a mask or an array of integers gives another lazy
+    sequence, which decodes nothing until it is iterated over or passed to ``numpy.asarray``. A
+    pickle holds the paths of the files, not the images.
 
     Parameters
     ----------
     store : ImageStore
-        Where the images are.
+        Folder or archive of the images.
     members : sequence of str
-        Their paths inside the store.
+        Paths of the images inside the store.
     options : ImageOptions
-        How they are cut and resized.
+        Crop and size.
     """
 
     def __init__(self, store: ImageStore, members: Sequence[str], options: ImageOptions) -> None:

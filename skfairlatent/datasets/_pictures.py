@@ -53,7 +53,7 @@ def open_pixels(item: Any, name: str) -> Pixels:
     TypeError
         If the image has more than 8 bits a channel.
     ValueError
-        If the file is no regular file, is damaged, is no image, or is larger than allowed:
+        If the file is not a regular file, is damaged, is not an image, or is larger than allowed:
         256 MiB encoded, and ``PIL.Image.MAX_IMAGE_PIXELS`` decoded.
     """
     with opened(item, name) as picture:

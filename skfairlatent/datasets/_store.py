@@ -137,7 +137,7 @@ def _walk(root: Path) -> list[str]:
 
 def _is_image(name: str) -> bool:
     path = PurePosixPath(name)
-    # Archives made on a Mac carry a hidden twin of every file, which is no image.
+    # Archives made on a Mac carry a hidden twin of every file, which is not an image.
     hidden = any(part.startswith((".", "__MACOSX")) for part in path.parts)
     return path.suffix.lower() in IMAGE_SUFFIXES and not hidden
 

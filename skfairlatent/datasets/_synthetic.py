@@ -37,14 +37,14 @@ def make_biased_embeddings(  # noqa: PLR0913 - a generator, in the manner of mak
     nonlinear: bool = True,
     random_state: int | np.random.RandomState | None = None,
 ) -> Bunch:
-    """Draw embeddings that carry a label and a sensitive attribute correlated with it.
+    """Draw embeddings that hold a label and a sensitive attribute correlated with it.
 
     Every row has a label, a group for each sensitive attribute, and independent factors: label
-    factors whose mean tells the label, group factors whose mean (and, with ``nonlinear``, whose
-    spread) tells the group, and standard normal nuisance. The factors are mixed into
+    factors whose mean depends on the label, group factors whose mean (and, with ``nonlinear``,
+    spread) depends on the group, and standard normal nuisance. The factors are mixed into
     ``n_features`` embeddings by an invertible map. Given the label, the label factors are
     independent of the group, so a predictor that reads only them has equal odds in every group;
-    one that reads the whole embedding gains accuracy by leaning on the group.
+    one that reads the whole embedding gains accuracy by using the group.
 
     Parameters
     ----------
@@ -89,14 +89,14 @@ def make_biased_embeddings(  # noqa: PLR0913 - a generator, in the manner of mak
             The groups, 0 to ``n_groups - 1``: a Series named ``group``, or with a sequence of
             ``n_groups`` a DataFrame with columns ``group_0``, ``group_1``, ...
         label_factors : ndarray of shape (n_samples, n_labels - 1), float64
-            What a fair predictor may read.
+            The factors that a fair predictor may use.
         group_factors : ndarray of shape (n_samples, n_group_factors), float64
-            Attribute by attribute: ``n_groups - 1`` factors that differ in mean, then those that
+            For each attribute, ``n_groups - 1`` factors that differ in mean, then the factors that
             differ in spread.
         nuisance : ndarray of shape (n_samples, n_nuisance), float64
-            Independent of the label and of every group.
+            Factors independent of the label and of every group.
         DESCR : str
-            What was drawn.
+            Description of the data.
 
     Raises
     ------

@@ -50,7 +50,7 @@ def read_text(path: Place) -> str:
     IsADirectoryError
         If it is a folder.
     ValueError
-        If it is no regular file, is empty, or holds no such text.
+        If it is not a regular file, is empty, or holds no such text.
     """
     data = _read_bytes(path)
     is_utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))

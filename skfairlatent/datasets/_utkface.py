@@ -1,4 +1,4 @@
-"""UTKFace, whose attributes are in the file names."""
+"""UTKFace, with attributes in the names of its files."""
 
 import re
 from pathlib import PurePosixPath
@@ -34,8 +34,8 @@ def load_utkface(
 ) -> Bunch:
     """Load UTKFace images, with age, gender and race read from the file names.
 
-    A few published names lack a part, such as ``61_3_20170109150557335.jpg``. They are left out,
-    listed in ``skipped``, and named in a warning. UTKFace is for non-commercial research.
+    A few published names lack a part, such as ``61_3_20170109150557335.jpg``. These images are
+    left out, listed in ``skipped`` and named in a warning. UTKFace is for non-commercial research.
 
     Parameters
     ----------
@@ -43,18 +43,18 @@ def load_utkface(
         A folder of images (searched recursively) or a zip of them, named
         ``[age]_[gender]_[race]_[date&time].jpg``.
     columns : list of str, default=None
-        Keep these of ``age``, ``gender`` and ``race``; all by default.
+        Attributes to keep, of ``age``, ``gender`` and ``race``; by default all.
     max_images : int, default=None
-        Keep at most so many rows: the first ones by file name, which are sorted by age as text,
-        so pass ``random_state`` too for a fair sample.
+        Maximum number of rows: the first ones by file name, which begins with the age. Pass
+        ``random_state`` as well for a representative sample.
     random_state : int, RandomState instance or None, default=None
-        Draws ``max_images`` rows at random; they keep their order.
+        Seed of the random choice of ``max_images`` rows, which keep their order.
     images : {"array", "lazy", "paths"} or None, default="array"
-        The form of the images, as in :func:`load_image_folder`.
+        Form of the images, as in :func:`load_image_folder`.
     crop : tuple of 4 int, default=None
-        Box (left, upper, right, lower) in pixels, cut out first.
+        Box (left, upper, right, lower) in pixels, cut out before resizing.
     size : int or tuple of 2 int, default=None
-        Resize to this many pixels, or (height, width).
+        Size to resize to, in pixels, or (height, width).
 
     Returns
     -------
@@ -67,11 +67,11 @@ def load_utkface(
             ``age`` in years (int16); ``gender``, 0 male and 1 female; ``race``, 0 White, 1 Black,
             2 Asian, 3 Indian, 4 others (int8). The names are those of the data set's authors.
         filenames : ndarray of shape (n,), object
-            Where each image is inside the folder or zip.
+            Path of each image inside the folder or zip.
         split : None
             The data set has no official split.
         skipped : list of str
-            Images whose name does not have the parts, or tells an age above 120.
+            Images whose name lacks a part, or has an age above 120.
 
     Raises
     ------
@@ -82,8 +82,8 @@ def load_utkface(
     TypeError
         If an image has more than 8 bits a channel.
     ValueError
-        If no name has the parts, a name is in two folders, an image is corrupt, or images differ
-        in size.
+        If no name has all parts, if two folders hold the same name, if an image is corrupt, or if
+        images differ in size.
 
     Warns
     -----

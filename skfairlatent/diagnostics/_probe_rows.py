@@ -144,7 +144,7 @@ def _as_in(given: Any, reference: Any) -> Any:
 
 def within_range(Z: Floats) -> Floats:
     """Return Z as it is, or, where squares would overflow or vanish, divided by its largest."""
-    largest = float(np.abs(Z).max())  # 1e100 is no float32
+    largest = float(np.abs(Z).max())  # 1e100 is not a float32
     return Z if 1e-30 < largest < 1e100 or largest == 0.0 else Z / largest
 
 

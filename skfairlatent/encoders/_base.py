@@ -1,4 +1,4 @@
-"""The base class of encoders of images: what one must do, and what all of them share."""
+"""The base class of image encoders."""
 
 __all__ = ["ImageEncoder"]
 

@@ -1,4 +1,4 @@
-"""Embeddings kept on disk, so that the same image is encoded once."""
+"""A cache of embeddings on disk, so that each image is encoded once."""
 
 __all__ = ["EmbeddingCache"]
 
@@ -215,7 +215,7 @@ class EmbeddingCache:
         Raises
         ------
         CheckpointError
-            If the file is damaged or is no cache.
+            If the file is damaged or is not a cache.
         OSError
             If the file cannot be opened or made, before anything is encoded.
         """

@@ -57,7 +57,7 @@ def map_chunks(
     MemoryError
         If not even a single row fits in memory.
     ValueError
-        If there are no rows, `batch_size` is no positive integer, or `call` returns another
+        If there are no rows, `batch_size` is not a positive integer, or `call` returns another
         number of rows than it was given, or rows of another shape than before.
 
     Examples
@@ -152,7 +152,7 @@ def _check_sizes(n_rows: int, batch_size: int) -> int:
     if n_rows < 1:
         raise ValueError("There are no rows: pass one or more.")
     if not isinstance(batch_size, Integral) or isinstance(batch_size, bool) or batch_size < 1:
-        raise ValueError(f"batch_size={batch_size!r} is no size: pass an integer of 1 or more.")
+        raise ValueError(f"batch_size={batch_size!r} is not valid: pass an integer >= 1.")
     return int(batch_size)
 
 

@@ -12,13 +12,13 @@ from skfairlatent.encoders._images import ImageSource
 
 
 class PixelFlattener(ImageEncoder):
-    """Images to rows of pixels and back, so that PCA and its like become encoders.
+    """Turn images into rows of pixels and back, so that PCA and the like can encode images.
 
     Parameters
     ----------
     image_size : int, optional
-        Height and width in pixels; other images are resized. By default images are taken as they
-        are, and must all be of the size of those that were given to `fit`.
+        Height and width in pixels; other images are resized. By default images are not resized,
+        and must have the size of those passed to `fit`.
 
     Attributes
     ----------
@@ -34,7 +34,7 @@ class PixelFlattener(ImageEncoder):
     A row takes 4 bytes for each pixel and colour: 48 KiB for an image of 64 by 64, 1.8 GiB for
     40,000 of them, and a PCA makes a copy or two. ``image_size=32`` takes a quarter.
 
-    The round trip of uint8 images of that size is exact, that of floats is off by at most half a
+    The round trip of uint8 images of that size is exact; for floats the error is at most half a
     grey level, 1 / 510.
 
     Examples
@@ -49,7 +49,7 @@ class PixelFlattener(ImageEncoder):
     >>> E.shape, encoder.inverse_transform(E).shape
     ((20, 4), (20, 8, 8, 3))
 
-    Trained, it is what ``FairLatentTransformer(encoder=encoder)`` asks for.
+    The trained pipeline is an encoder for ``FairLatentTransformer(encoder=encoder)``.
     """
 
     batch_size = 256
@@ -66,7 +66,7 @@ class PixelFlattener(ImageEncoder):
             uint8 from 0 to 255, float from 0 to 1, PIL images, or files.
 
         y : Ignored
-            Here for scikit-learn's sake.
+            Present for compatibility with scikit-learn.
 
         Returns
         -------

@@ -34,7 +34,7 @@ _FORMS = (
     "an array of shape (n, height, width, 3), a list or column of paths, arrays or PIL images, "
     "or LazyImages of skfairlatent.datasets"
 )
-_LONGEST = 200  # what is longer is no path, such as pixels in text
+_LONGEST = 200  # what is longer is not a path, such as pixels in text
 
 
 def as_images(X: Any) -> npt.NDArray[Any] | LazyImages | list[Any]:
@@ -107,7 +107,7 @@ def _check_path(row: int, path: str | os.PathLike[str]) -> None:
         mode = os.stat(path).st_mode  # noqa: PTH116 - 100,000 paths need not become objects
     except (OSError, ValueError) as error:  # ValueError: a null byte
         raise FileNotFoundError(
-            f"{name_of(row, path)} is no file that can be read ({_reason(error)}): pass paths "
+            f"{name_of(row, path)} is not a file that can be read ({_reason(error)}): pass paths "
             f"that are absolute, or relative to {str(Path.cwd())!r}."
         ) from error
     if stat.S_ISDIR(mode):
@@ -116,7 +116,7 @@ def _check_path(row: int, path: str | os.PathLike[str]) -> None:
             f"{paths_in(path)}."
         )
     if not stat.S_ISREG(mode):  # reading a pipe may never end
-        raise ValueError(f"{name_of(row, path)} is no regular file: pass paths of image files.")
+        raise ValueError(f"{name_of(row, path)} is not a regular file: pass paths of image files.")
 
 
 def _reason(error: OSError | ValueError) -> str:

@@ -69,7 +69,9 @@ class ImageSource:
 
     def __init__(self, X: Any, size: int | None) -> None:
         if size is not None and (not isinstance(size, Integral) or size < 1):
-            raise ValueError(f"size={size!r} is no image size: pass pixels, as 64, or None.")
+            raise ValueError(
+                f"size={size!r} is not a valid image size: pass pixels, as 64, or None."
+            )
         self._images = as_images(X)
         if len(self._images) == 0:
             raise ValueError("X holds no images: pass one or more.")

@@ -36,21 +36,20 @@ class _Name(str):
 
 
 class TorchEncoder(ImageEncoder):
-    """Images to embeddings and back by trained torch modules: a VAE, a GAN with its inverter.
+    """Encode and decode images with trained torch modules, such as a VAE or an inverted GAN.
 
-    The modules are trained already, and `fit` leaves them as they are; clones share them. For
-    the time of a call they are put into evaluation mode and on `device`, and afterwards back to
-    how they were, so do not call while they are being trained. Of threads that call at once, one
-    after the other has them.
+    The modules are already trained: `fit` does not change them, and clones share them. Each call
+    moves them to `device` in evaluation mode and restores them afterwards, so do not call the
+    encoder while they are being trained. Threads that call at the same time wait for one another.
 
     Parameters
     ----------
     encoder : Module or callable
         Turns images, float32 of shape (n, 3, image_size, image_size) in `value_range`, into
-        embeddings of shape (n, d). It should give the same result every time: of a VAE, take the
-        mean and do not draw, as in ``lambda x: vae.encode(x).mean``. A function may refer to
-        modules by name, as here; those hidden deeper, as in an attribute of another object, have
-        to be in evaluation mode and on `device` already.
+        embeddings of shape (n, d). It should be deterministic: for a VAE, use the mean, as in
+        ``lambda x: vae.encode(x).mean``. A function may refer to modules by name, as here; modules
+        that it reaches in other ways, such as attributes of an object, must already be in
+        evaluation mode and on `device`.
 
     decoder : Module or callable, optional
         Turns embeddings, float32 of shape (n, d), into images of shape (n, 3, height, width) in
@@ -60,27 +59,27 @@ class TorchEncoder(ImageEncoder):
         Height and width in pixels that the encoder takes; other images are resized.
 
     value_range : tuple of 2 float, default=(-1.0, 1.0)
-        What black (0) and white (255) are to the modules; ``(0, 1)`` is the other usual choice.
+        Values of black (0) and white (255) in the input and output of the modules; ``(0, 1)`` is
+        the other common choice.
 
     batch_size : int, default=64
-        Images at a time. Halved when memory runs out.
+        Number of images at a time; halved when memory runs out.
 
     device : str or torch.device, default="auto"
-        Where to compute: ``"auto"`` takes CUDA, then MPS, then the CPU.
+        Device to compute on. ``"auto"`` uses CUDA if available, then MPS, then the CPU.
 
     verbose : bool, default=False
-        Show a progress bar.
+        Whether to show a progress bar.
 
     See Also
     --------
-    PixelFlattener : For encoders made of scikit-learn's parts, such as PCA.
+    PixelFlattener : For encoders made of scikit-learn transformers, such as PCA.
 
     Notes
     -----
-    Modules in half or double precision are given images of that precision; what comes out is
-    float32 either way. Autocast around a call is off in it: put it into the function, if it is
-    wanted. Pickling needs modules that can be pickled, which functions in place
-    (lambdas) cannot.
+    Modules in half or double precision receive images of that precision; embeddings are always
+    float32. Autocast is switched off during a call: to use it, enable it inside the function. To
+    pickle the encoder, the modules must be picklable, which lambdas are not.
 
     Examples
     --------

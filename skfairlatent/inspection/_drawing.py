@@ -45,7 +45,7 @@ LETTER = 0.072
 BLUE, GREEN, VERMILION = "#0072B2", "#009E73", "#D55E00"
 PALE_BLUE = "#B5D3E7"
 DARK, GREY, LIGHT, PALE_GREY = "#222222", "#6B6B6B", "#D0D0D0", "#ECECEC"
-# Of text that holds names from the data, which are no formulas, whatever the user's settings.
+# Of text that holds names from the data, which are not formulas, whatever the user's settings.
 VERBATIM: dict[str, Any] = {"parse_math": False, "usetex": False}
 # What stands where there is no number.
 UNDEFINED = "undefined"

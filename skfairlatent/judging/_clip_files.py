@@ -71,7 +71,7 @@ def find_folder(
     name = str(model)
     if isinstance(model, os.PathLike) or name.startswith((".", "~")) or name.count("/") != 1:
         raise FileNotFoundError(
-            f"model={name!r} is no folder: pass the path of one that holds {CONFIG}, "
+            f"model={name!r} is not a folder: pass the path of one that holds {CONFIG}, "
             "model.safetensors and the like, or a name on the Hugging Face hub, such as "
             "'openai/clip-vit-large-patch14'."
         )
@@ -88,7 +88,7 @@ def find_folder(
                 "Hugging Face's cache" if cache_dir is None else f"the cache {str(cache_dir)!r}"
             )
             raise FileNotFoundError(
-                f"model={name!r} is no folder here, and is not in {where}. With "
+                f"model={name!r} is not a folder here, and is not in {where}. With "
                 f"local_files_only=False, fit downloads it there. {_how_to_copy(name)}"
             ) from error
         raise ConnectionError(
@@ -110,7 +110,7 @@ def load_parts(folder: Path) -> ClipParts:
     ImportError
         If transformers or Pillow is not installed.
     CheckpointError
-        If a file is missing or damaged, or the model is no CLIP.
+        If a file is missing or damaged, or the model is not a CLIP.
     """
     _check_files(folder)
     _import("PIL.Image")  # which transformers resizes with, and does not ask for
@@ -177,7 +177,7 @@ def _json(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise CheckpointError(f"{path} is no JSON ({error}): copy it again.") from error
+        raise CheckpointError(f"{path} is not valid JSON ({error}): copy it again.") from error
     return found if isinstance(found, dict) else {}
 
 

@@ -45,7 +45,7 @@ def judge_edits(  # noqa: PLR0913 - all but the result are keywords
     r"""Measure what edits change in the eyes of classifiers that had no part in training.
 
     A label edit should change the label and nothing of the sensitive attribute, a sensitive edit
-    the other way round. The model that was edited is no witness to that; image classifiers that
+    the other way round. The model that was edited is not a witness to that; image classifiers that
     were trained apart, or CLIP, are.
 
     Parameters
@@ -83,7 +83,7 @@ def judge_edits(  # noqa: PLR0913 - all but the result are keywords
         If a judge cannot be asked, or answers with something other than numbers.
     ValueError
         If the result has no images, a class is unknown or has to be named, or a judge takes no
-        images or returns numbers that are no probabilities.
+        images or returns numbers that are not probabilities.
 
     Warns
     -----

@@ -73,7 +73,7 @@ def ask(
     TypeError
         If it cannot be asked, or answers with something other than numbers.
     ValueError
-        If it takes no images, or its answers are no probabilities or not of these classes.
+        If it takes no images, or its answers are not probabilities or not of these classes.
     """
     call = _callable_of(judge, name)
     n, k = edited.shape[:2]
@@ -175,7 +175,7 @@ def _checked(answer: Any, n_rows: int, name: str) -> Floats:
     in_range = (values >= -TOLERANCE) & (values <= 1.0 + TOLERANCE)
     if not in_range.all() or not (np.abs(values.sum(axis=1) - 1.0) <= TOLERANCE).all():
         raise ValueError(
-            f"{name} returned numbers that are no probabilities (from {values.min():.4g} to "
+            f"{name} returned numbers that are not probabilities (from {values.min():.4g} to "
             f"{values.max():.4g}, rows adding up to {values.sum(axis=1).min():.4g} and more). If "
             "these are logits, apply a softmax over the classes; if predicted classes, pass "
             "predict_proba instead of predict."

@@ -48,7 +48,7 @@ def worst_group_accuracy_score(
         Predicted labels.
 
     sensitive_features : array-like of shape (n_samples,) or (n_samples, n_attributes)
-        Groups; several columns are crossed. Combinations that do not occur are no groups.
+        Groups; several columns are crossed. Combinations that do not occur are not groups.
 
     sample_weight : array-like of shape (n_samples,), default=None
         Weight of each row.
@@ -111,7 +111,7 @@ def equalized_odds_difference(
         Predicted labels.
 
     sensitive_features : array-like of shape (n_samples,) or (n_samples, n_attributes)
-        Groups; several columns are crossed. Combinations that do not occur are no groups.
+        Groups; several columns are crossed. Combinations that do not occur are not groups.
 
     agg : {"worst_case", "mean"}, default="worst_case"
         Take the largest gap over the true labels, or the mean of their gaps.
@@ -183,7 +183,7 @@ def demographic_parity_difference(
         Predicted labels, binary or multiclass, numbers or strings.
 
     sensitive_features : array-like of shape (n_samples,) or (n_samples, n_attributes)
-        Groups; several columns are crossed. Combinations that do not occur are no groups.
+        Groups; several columns are crossed. Combinations that do not occur are not groups.
 
     sample_weight : array-like of shape (n_samples,), default=None
         Weight of each row.
@@ -238,7 +238,7 @@ def demographic_parity_ratio(
         Predicted labels, binary or multiclass, numbers or strings.
 
     sensitive_features : array-like of shape (n_samples,) or (n_samples, n_attributes)
-        Groups; several columns are crossed. Combinations that do not occur are no groups.
+        Groups; several columns are crossed. Combinations that do not occur are not groups.
 
     sample_weight : array-like of shape (n_samples,), default=None
         Weight of each row.
@@ -298,7 +298,7 @@ def true_positive_rate_difference(
         Predicted labels.
 
     sensitive_features : array-like of shape (n_samples,) or (n_samples, n_attributes)
-        Groups; several columns are crossed. Combinations that do not occur are no groups.
+        Groups; several columns are crossed. Combinations that do not occur are not groups.
 
     sample_weight : array-like of shape (n_samples,), default=None
         Weight of each row.

@@ -142,7 +142,7 @@ def find_fair(pipe: Any) -> list[tuple[list[Any], Any]]:
 
 
 def check_positive(label: Any, classes: Array) -> None:
-    """Raise ValueError if this is no positive class among these; None always may be."""
+    """Raise ValueError if this is not a positive class among these; None always may be."""
     if label is None:
         return
     known = classes.tolist()
@@ -162,7 +162,7 @@ def after_side(fair: Any, space: Space, X: Any) -> Side:
 
 
 def check_baseline(baseline: Any, classes: Array) -> None:
-    """Raise an error, before any work, for what is no fitted classifier of these classes."""
+    """Raise an error, before any work, for what is not a fitted classifier of these classes."""
     if baseline is None:
         return
     shown = baseline.__name__ if isinstance(baseline, type) else type(baseline).__name__

@@ -1,4 +1,4 @@
-"""Images that are no files, that are too large, or that pretend: refused before they do harm."""
+"""Images that are not files, that are too large, or that pretend: refused before they do harm."""
 
 import os
 import socket
@@ -45,7 +45,7 @@ def test__load_image_folder__refuses_what_is_no_file(tmp_path, monkeypatch, kind
     _make_special(kind, Path(name))
     if place == "table":
         Path("c.png").write_bytes(encoded(1))
-    with pytest.raises(ValueError, match=rf"{name}'.* is no regular file but a pipe, a socket"):
+    with pytest.raises(ValueError, match=rf"{name}'.* is not a regular file but a pipe, a socket"):
         load_image_folder(".", None if place == "table" else TABLE)
 
 
@@ -60,7 +60,7 @@ def test__load_image_folder__refuses_what_is_no_file(tmp_path, monkeypatch, kind
 def test__loaders__refuse_a_table_that_is_no_file(tmp_path, load, name):
     os.mkfifo(tmp_path / name)
     (tmp_path / "attributes.csv").write_text("image_id,s\na,1\n")
-    with pytest.raises(ValueError, match=f"{name}' is no regular file"):
+    with pytest.raises(ValueError, match=f"{name}' is not a regular file"):
         load(tmp_path)
 
 
@@ -71,7 +71,7 @@ def test__image_source__refuses_a_file_that_became_a_pipe(tmp_path, encoded):
     source = ImageSource([path], 4)
     path.unlink()
     os.mkfifo(path)
-    with pytest.raises(ValueError, match=r"X\[0\] .* is no regular file"):
+    with pytest.raises(ValueError, match=r"X\[0\] .* is not a regular file"):
         source.read(slice(None))
 
 
@@ -167,5 +167,5 @@ def test__load_image_folder__a_folder_named_like_an_image_is_none(tmp_path, enco
 
 def test__load_image_folder__names_a_broken_link(tmp_path):
     (tmp_path / "c.png").symlink_to(tmp_path / "gone.png")
-    with pytest.raises(FileNotFoundError, match=r"'c.png' in .* is a link to what does not"):
+    with pytest.raises(FileNotFoundError, match=r"'c.png' in .* or is a broken link"):
         load_image_folder(tmp_path, TABLE)

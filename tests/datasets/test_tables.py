@@ -125,8 +125,8 @@ def test__require_numbers__names_the_value_and_its_place(values, allowed, messag
     ("path", "error", "message"),
     [
         ("", ValueError, "The path is empty: pass the path of"),
-        (None, TypeError, "A NoneType is no path: pass the path of"),
-        (b"x", TypeError, "A bytes is no path"),
+        (None, TypeError, "A NoneType is not a path: pass the path of"),
+        (b"x", TypeError, "A bytes is not a path"),
         ("nobody/at/all", FileNotFoundError, "does not exist: pass the path of"),
         ("~no_such_user/x", FileNotFoundError, "cannot be looked up"),
         ("a\0b", FileNotFoundError, "cannot be looked up|does not exist"),

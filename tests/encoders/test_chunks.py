@@ -173,9 +173,9 @@ def _readers():
     ("n_rows", "batch_size", "message"),
     [
         (0, 4, "There are no rows"),
-        (4, 0, "batch_size=0 is no size: pass an integer of 1"),
-        (4, 2.0, "batch_size=2.0 is no size"),
-        (4, True, "batch_size=True is no size"),
+        (4, 0, "batch_size=0 is not valid: pass an integer >= 1"),
+        (4, 2.0, "batch_size=2.0 is not valid"),
+        (4, True, "batch_size=True is not valid"),
     ],
 )
 def test__map_chunks__says_what_to_pass(n_rows, batch_size, message):

@@ -199,7 +199,7 @@ class TestConversion:
     @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
     def test__image_source__refuses_pipes_which_may_never_end(self, tmp_path):
         os.mkfifo(tmp_path / "a.png")
-        with pytest.raises(ValueError, match=r"a\.png.* is no regular file"):
+        with pytest.raises(ValueError, match=r"a\.png.* is not a regular file"):
             ImageSource([tmp_path / "a.png"], 6)
 
     def test__image_source__takes_the_first_frame(self, pixels, tmp_path):
@@ -581,7 +581,7 @@ class TestBadArrays:
             (
                 ["1 2 " * 999],
                 FileNotFoundError,
-                r"^X\[0\] \('.{203}'\) is no file .*name too long",
+                r"^X\[0\] \('.{203}'\) is not a file .*name too long",
             ),
             ([torch.zeros(4, 4, 3).to_sparse()], TypeError, r"pass \[x\.to_dense\(\) for x in X"),
             (torch.zeros(2, 4, 4, 3).to_sparse(), TypeError, r"pass X\.to_dense\(\)"),
@@ -593,7 +593,9 @@ class TestBadArrays:
 
     @pytest.mark.parametrize("size", [0, -3, 8.0, "64", (64, 64)])
     def test__image_source__says_what_a_size_is(self, size, pixels):
-        with pytest.raises(ValueError, match="is no image size: pass pixels, as 64, or None"):
+        with pytest.raises(
+            ValueError, match="is not a valid image size: pass pixels, as 64, or None"
+        ):
             ImageSource(pixels, size)
 
     def test__image_source__rows_must_exist(self, pixels):

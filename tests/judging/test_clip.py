@@ -142,7 +142,7 @@ def test__clip__a_missing_name_says_what_to_download(tmp_path):
 
 @pytest.mark.parametrize("model", ["nothing/like/that", "./here", Path("missing")])
 def test__clip__a_missing_folder_is_not_looked_for_on_the_hub(model):
-    with pytest.raises(FileNotFoundError, match="is no folder"):
+    with pytest.raises(FileNotFoundError, match="is not a folder"):
         ClipJudge(PROMPTS, model=model, local_files_only=False).fit()
 
 

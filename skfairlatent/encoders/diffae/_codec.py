@@ -182,7 +182,7 @@ def _if_harmless(
 ) -> torch.dtype | None:
     exact = compute(None)
     moved = np.linalg.norm(compute(half) - exact, axis=1)
-    # Written so that NaN and infinity are no small moves.
+    # Written so that NaN and infinity are not small moves.
     harmless = (moved <= MAX_RELATIVE_MOVE * np.linalg.norm(exact, axis=1)).all()
     return half if harmless else None
 

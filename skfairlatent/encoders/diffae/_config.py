@@ -1,4 +1,4 @@
-"""The sizes that define a diffusion autoencoder, and those of the official models by name."""
+"""Sizes of a diffusion autoencoder, and those of the official models by name."""
 
 __all__ = ["GROUPS", "OFFICIAL_CONFIGS", "DiffAEConfig"]
 
@@ -39,26 +39,26 @@ class DiffAEConfig:
     attention_resolutions : tuple of int
         Resolutions, in pixels, at which there is self-attention.
     num_res_blocks, enc_num_res_blocks : int
-        Residual blocks of a level.
+        Number of residual blocks in a level.
     num_heads : int
-        Attention heads.
+        Number of attention heads.
     embed_channels : int
-        Width of the semantic code ``z_sem`` and of the time embedding. The code is linear in the
-        channels of the semantic encoder's last level, ``model_channels * enc_channel_mult[-1]``:
-        with fewer of these it has no more dimensions than they are.
+        Width of the semantic code ``z_sem`` and of the time embedding. The code is a linear
+        function of the last level of the semantic encoder, whose
+        ``model_channels * enc_channel_mult[-1]`` channels bound its rank.
     norm_groups : int
-        Groups of channels that the U-Net normalises together; 32 in all official models. As many
-        groups as channels would take the brightness and the hue of an image away: have at
-        least two channels in a group where `model_channels` is small.
+        Number of groups in the group normalisation of the U-Net; 32 in all official models. With
+        one channel in each group the brightness and hue of an image would be lost: if
+        `model_channels` is small, choose groups of at least two channels.
     dropout : float
-        Share of features dropped in the U-Net while training.
+        Dropout probability of the U-Net in training.
     T : int
-        Diffusion steps that the model is trained for.
+        Number of diffusion steps in training.
 
     Raises
     ------
     ValueError
-        If the sizes do not fit together.
+        If the sizes are not compatible with one another.
 
     Examples
     --------

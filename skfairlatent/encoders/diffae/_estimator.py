@@ -29,72 +29,76 @@ class DiffAEEncoder(ImageEncoder):
     r"""Images to the semantic codes of a diffusion autoencoder, and back.
 
     The semantic encoder gives each image a code, ``z_sem``; a diffusion model decodes it, starting
-    from noise ``x_T``. The noise holds the details that the code leaves out: `invert` recovers
-    it from an image, for faithful reconstructions and edits; drawn at random it gives
-    another image with the same code.
+    from noise ``x_T``. The noise holds the details that the code leaves out: `invert` recovers it
+    from an image, for faithful reconstructions and edits. Random noise gives another image with
+    the same code.
 
     Parameters
     ----------
     weights : str, path-like or None, default="faces64"
-        ``"faces64"``: the model for faces at 64 x 64 that ships with the package; see
-        its model card in the user guide for what it is and is not for.
-        ``"faces64_unsupervised"``: the same before it was trained on with labels; its codes tell
-        less, and edits of them show better in images. The name of an official
-        model (see ``OFFICIAL_CONFIGS``): looked up in the cache folder or downloaded from a
-        mirror. A path: a checkpoint of the official code (``last.ckpt``, whose averaged
-        weights are taken), a state dict, or a safetensors file. None: no weights; `fit`
-        trains them.
+        Weights to use:
+
+        - ``"faces64"``: the model for faces of 64 x 64 pixels that ships with the package; its
+          model card in the user guide describes its limits.
+        - ``"faces64_unsupervised"``: the same model trained without labels. Its codes hold less
+          information on attributes, and edits of them show better in images.
+        - The name of an official model (a key of ``OFFICIAL_CONFIGS``), read from the cache folder
+          or downloaded from a mirror.
+        - A path: a checkpoint of the official code (``last.ckpt``, with averaged weights), a state
+          dict, or a safetensors file.
+        - None: `fit` trains the weights.
 
     config : DiffAEConfig or None, default=None
-        Sizes of the network. Only needed to train, or for weights that do not tell.
+        Sizes of the network. Needed for training, and for weights without settings.
 
     statistics : path-like or None, default=None
-        ``latent.pkl`` or ``latent.ckpt`` of an official model, from which `sample` draws.
+        ``latent.pkl`` or ``latent.ckpt`` of an official model, which `sample` draws from.
 
     solver : {"auto", "dpmsolver++", "ddim"}, default="auto"
-        Of the differential equation that leads from noise to images. ``"dpmsolver++"`` is of
-        second order (Lu et al., 2022) and in ten steps nearer to the solution than ``"ddim"``,
-        that of the official code, in fifty. ``"auto"`` takes ``"ddim"`` for checkpoints of the
-        official code, so that results are those of its authors, and ``"dpmsolver++"`` for weights
-        that this package has trained or written.
+        Solver of the differential equation from noise to images. ``"dpmsolver++"`` has second
+        order (Lu et al., 2022) and is closer to the solution in ten steps than ``"ddim"``, the
+        solver of the official code, in fifty. ``"auto"`` uses ``"ddim"`` for checkpoints of the
+        official code, to reproduce its results, and ``"dpmsolver++"`` for weights trained or
+        written by this package.
 
     n_steps : int or None, default=None
-        Steps of decoding and of inversion, 2 to 1,000. Time is proportional to it. None takes 10
-        of ``"dpmsolver++"`` or 50 of ``"ddim"``. Noise that was found with some steps brings
-        images back with as many of the same solver.
+        Number of steps of decoding and of inversion, from 2 to 1,000; time is proportional to it.
+        None means 10 for ``"dpmsolver++"`` and 50 for ``"ddim"``. Decode with the solver and the
+        number of steps that the noise was found with.
 
     chunk_size : int, default=64
-        Images on the device at a time. Halved when memory runs out.
+        Number of images on the device at a time; halved when memory runs out.
 
     precision : {"auto", "float32", "float16", "bfloat16"}, default="auto"
-        ``"auto"`` takes half precision where the hardware is made for it and it moves codes and
-        predicted noise by at most 1 %: float16 on CUDA, bfloat16 on a CPU.
+        Precision of the network. ``"auto"`` uses half precision (float16 on CUDA, bfloat16 on a
+        CPU) if the hardware supports it natively and codes and predicted noise change by at most
+        1 %.
 
     cache_dir : path-like or None, default=None
-        Directory that keeps the codes of images already seen, by the content of the image and of
-        the weights, so that a grid search, its folds and its workers encode each image once.
-        It holds codes and digests, no images.
+        Directory for the codes of images, keyed by the content of the image and of the weights, so
+        that the folds and workers of a grid search encode each image once. It holds codes and
+        digests, no images.
 
     training : DiffAETraining or None, default=None
-        Settings of `fit`; None takes their defaults.
+        Settings of `fit`; None means the defaults.
 
     device : str or torch.device, default="auto"
-        ``"auto"`` takes CUDA, then MPS, then the CPU.
+        Device to compute on. ``"auto"`` uses CUDA if available, then MPS, then the CPU.
 
     verbose : bool, default=False
-        Show progress bars.
+        Whether to show progress bars.
 
     random_state : int, default=0
-        Seed of training, of `sample`, and of the noise that `inverse_transform` starts from where
-        none is given: the same code gives the same image.
+        Seed of training, of `sample`, and of the noise that `inverse_transform` starts from by
+        default, so that the same code gives the same image.
 
     Attributes
     ----------
     model_ : skfairlatent.encoders.diffae.Model
-        The trained weights, only after a fit with ``weights=None``.
+        The trained model. Only with ``weights=None``.
 
     history_ : DataFrame
-        Losses by step, only after such a fit.
+        Losses of each step. Only with ``weights=None``.
 
     See Also
     --------
@@ -164,35 +168,36 @@ class DiffAEEncoder(ImageEncoder):
 
     @neutral_torch_state()
     def fit(self, X: Any, y: Any = None) -> Self:  # type: ignore[override] # it needs X
-        """Train a diffusion autoencoder on images, with ``weights=None``.
+        """Train a diffusion autoencoder on images, if ``weights=None``.
 
-        With weights given there is nothing to train: images are checked, and that is all, so that
-        a pretrained encoder in a pipeline stays what it is.
+        Otherwise the images are only checked, so that a pipeline does not change a pretrained
+        encoder.
 
         Parameters
         ----------
         X : images
-            As for `transform`.
+            Images, in any form that `transform` accepts.
 
         y : array-like of shape (n_samples,) or (n_samples, n_labels), default=None
-            Labels, numbers or strings, of any number of classes. Only used with
-            ``training.label_weight``: otherwise the training needs none, and looks at none.
+            Labels, numbers or strings, with any number of classes. Only used if
+            ``training.label_weight`` is positive.
 
         Returns
         -------
         self : DiffAEEncoder
+            The fitted encoder.
 
         Raises
         ------
         ValueError
-            For images that cannot be read or do not fit, or labels that are missing, before
+            If images cannot be read or have the wrong size, or labels are missing; raised before
             training starts.
         TypeError
-            If ``training.initial_weights`` hold the semantic encoder only.
+            If ``training.initial_weights`` holds the semantic encoder only.
         CheckpointError
-            If they are damaged, or of other sizes than `config`.
+            If ``training.initial_weights`` is damaged or does not have the sizes of `config`.
         TrainingDivergedError
-            If the loss stays non-finite at a lower learning rate.
+            If the loss is still not finite at a lower learning rate.
 
         Warns
         -----
@@ -221,21 +226,21 @@ class DiffAEEncoder(ImageEncoder):
         return self
 
     def encode_batch(self, images: Pixels) -> Array:
-        """Return the semantic codes of some images, shape (n, d), float32."""
+        """Encode images to semantic codes of shape (n, d), float32."""
         return self._codec().encode(images)
 
     def decode_batch(self, embeddings: Array) -> Pixels:
-        """Return the images of some codes, from noise of `random_state`."""
+        """Decode codes from the noise given by `random_state`."""
         return self.inverse_transform(embeddings)
 
     @property
     def image_size(self) -> int:  # type: ignore[override]
-        """Height and width in pixels of the images of these weights."""
+        """Height and width in pixels of the images of the model."""
         return self._model().config.image_size
 
     @property
     def batch_size(self) -> int:  # type: ignore[override]
-        """Images on the device at a time: `chunk_size`."""
+        """Number of images on the device at a time: `chunk_size`."""
         return self.chunk_size
 
     def _encode(self, source: ImageSource) -> Array:
@@ -258,8 +263,8 @@ class DiffAEEncoder(ImageEncoder):
             Semantic codes.
 
         x_T : array-like of shape (n_samples, size, size, 3) or (1, size, size, 3), default=None
-            Noise to start from, as `invert` gives it with the same `solver` and `n_steps`; a
-            single one is used for all codes. None draws it from `random_state`.
+            Noise to start from, as returned by `invert` with the same `solver` and `n_steps`; a
+            single array is used for all codes. None draws it with `random_state`.
 
         Returns
         -------
@@ -271,7 +276,7 @@ class DiffAEEncoder(ImageEncoder):
         TypeError
             If the weights hold the semantic encoder only.
         ValueError
-            If a shape does not fit the model, or a value is not finite.
+            If a shape does not match the model, or a value is not finite.
         """
         model, codec = self._model(), self._codec()
         model.require_decoder()
@@ -283,20 +288,20 @@ class DiffAEEncoder(ImageEncoder):
 
     @neutral_torch_state()
     def invert(self, X: Any, codes: Any = None) -> Array:
-        """Find the noise ``x_T`` from which images are decoded.
+        """Find the noise ``x_T`` that decodes to the given images.
 
         Parameters
         ----------
         X : images
-            As for `transform`.
+            Images, in any form that `transform` accepts.
 
         codes : array-like of shape (n_samples, d), default=None
-            Their semantic codes, if they are known.
+            Semantic codes of the images; computed if not given.
 
         Returns
         -------
         ndarray of shape (n_samples, size, size, 3), float32
-            To be passed to `inverse_transform`, with these codes or edited ones.
+            Noise to pass to `inverse_transform` with these codes or with edited ones.
         """
         model, codec = self._model(), self._codec()
         model.require_decoder()
@@ -304,7 +309,7 @@ class DiffAEEncoder(ImageEncoder):
         given = self.transform(source) if codes is None else model.check_codes(codes)
         if len(given) != len(source):
             raise ValueError(
-                f"got {len(source)} images and {len(given)} codes: give one for each."
+                f"got {len(source)} images and {len(given)} codes: pass one code for each image."
             )
         return self._map(
             len(source),
@@ -314,17 +319,17 @@ class DiffAEEncoder(ImageEncoder):
 
     @neutral_torch_state()
     def reconstruct(self, X: Any) -> Pixels:
-        """Encode, invert and decode images: what the model keeps of them.
+        """Encode, invert and decode images, to see what the model preserves.
 
         Parameters
         ----------
         X : images
-            As for `transform`.
+            Images, in any form that `transform` accepts.
 
         Returns
         -------
         ndarray of shape (n_samples, size, size, 3), uint8
-            Reconstructions.
+            Reconstructed images.
         """
         source = self._source(X)
         codes = self.transform(source)
@@ -334,30 +339,31 @@ class DiffAEEncoder(ImageEncoder):
     def sample(
         self, n_samples: int = 1, *, temperature: float = 1.0, random_state: int | None = None
     ) -> Pixels:
-        """Draw images of nobody: codes from a normal distribution, and noise, decoded.
+        """Generate images by decoding codes drawn from a normal distribution.
 
         Parameters
         ----------
         n_samples : int, default=1
-            How many.
+            Number of images.
 
         temperature : float, default=1.0
-            Factor of codes and noise: less gives images of fewer flaws, nearer to the average.
+            Factor of codes and noise. Values below 1 give images with fewer flaws that are closer
+            to the average.
 
         random_state : int or None, default=None
-            Seed; None takes that of the encoder.
+            Seed; None uses that of the encoder.
 
         Returns
         -------
         ndarray of shape (n_samples, size, size, 3), uint8
-            Images.
+            Generated images, which show no real person.
 
         Raises
         ------
         TypeError
             If the weights hold the semantic encoder only.
         ValueError
-            If the weights came without the statistics of their codes, or a number is out of range.
+            If the weights have no statistics of codes, or a parameter is out of range.
         """
         check_scalar(n_samples, "n_samples", Integral, min_val=1)
         check_scalar(temperature, "temperature", Real, min_val=0)
@@ -379,18 +385,19 @@ class DiffAEEncoder(ImageEncoder):
         encoder_only: bool = False,
         half: bool = False,
     ) -> None:
-        """Write the weights as safetensors, to be given as `weights` again.
+        """Save the weights as a safetensors file, which `weights` accepts.
 
         Parameters
         ----------
         path : path-like
-            A file that is there is replaced once the new one is complete.
+            File to write; an existing file is replaced once the new one is complete.
 
         encoder_only : bool, default=False
-            Leave the U-Net out: a fraction of the size, and all that `transform` needs.
+            Whether to save the semantic encoder only, which is enough for `transform` and takes a
+            fraction of the space.
 
         half : bool, default=False
-            Round to 16 bits.
+            Whether to round the weights to 16 bits.
         """
         if not encoder_only:
             self._model().require_decoder()
@@ -398,7 +405,7 @@ class DiffAEEncoder(ImageEncoder):
 
     @neutral_torch_state()
     def fingerprint(self) -> str:
-        """Return what tells these weights from others, whatever file they came from."""
+        """Return an identifier of the weights, independent of the file they came from."""
         return f"DiffAEEncoder:{self._model().fingerprint}"
 
     def _model(self) -> Model:

@@ -1,4 +1,4 @@
-"""Faces of nobody with attributes, for examples that need no data."""
+"""Embeddings of generated faces with attributes, for examples without data."""
 
 __all__ = ["make_faces"]
 
@@ -21,38 +21,39 @@ _REMEDY = "install the package again"
 
 
 def make_faces(n_samples: int = 2000, *, random_state: int | None = 0) -> Bunch:
-    """Draw embeddings of faces of nobody, with the attributes that such faces have.
+    """Draw embeddings of generated faces, with attributes.
 
-    Codes are drawn from the normal distribution of the codes of CelebA's faces under the encoder
-    that ships with the package, and attributes by the probabilities that logistic
-    regressions on these codes give. Attributes go together as they do in CelebA: women are called
-    attractive more often than men. Nobody is shown; for non-commercial research only.
+    Codes are drawn from a normal distribution fitted to the codes of CelebA faces under the
+    encoder that ships with the package, and attributes with the probabilities that logistic
+    regressions on these codes give. Attributes are correlated as in CelebA, where women are
+    called attractive more often than men. The faces show no real person. For non-commercial
+    research only.
 
     Parameters
     ----------
     n_samples : int, default=2000
-        How many.
+        Number of faces.
 
     random_state : int or None, default=0
-        Seed; None for other faces every time.
+        Seed; None gives other faces at each call.
 
     Returns
     -------
     Bunch
-        ``data``, ndarray of shape (n_samples, 512), float32, which `DiffAEEncoder` decodes;
-        ``frame``, DataFrame with the columns ``Attractive``, ``Male``, ``Smiling`` and ``Young``
-        of 0 and 1.
+        ``data``, ndarray of shape (n_samples, 512), float32: embeddings, which `DiffAEEncoder`
+        decodes; ``frame``, DataFrame of n_samples rows: the attributes ``Attractive``, ``Male``,
+        ``Smiling`` and ``Young``, each 0 or 1.
 
     Raises
     ------
     TypeError
-        If `n_samples` is no integer.
+        If `n_samples` is not an integer.
     ValueError
-        If it is below 1.
+        If `n_samples` is below 1.
 
     See Also
     --------
-    DiffAEEncoder : Decodes them.
+    DiffAEEncoder : Decodes the embeddings.
     skfairlatent.datasets.make_biased_embeddings : Embeddings whose factors are known.
 
     Examples
@@ -66,9 +67,9 @@ def make_faces(n_samples: int = 2000, *, random_state: int | None = 0) -> Bunch:
     True
     """
     if not isinstance(n_samples, Integral) or isinstance(n_samples, bool):
-        raise TypeError(f"{n_samples=}: expected how many faces, an integer.")
+        raise TypeError(f"{n_samples=} is not valid: pass an integer.")
     if n_samples < 1:
-        raise ValueError(f"{n_samples=}: expected >= 1.")
+        raise ValueError(f"{n_samples=} is not valid: pass an integer >= 1.")
     generator = np.random.default_rng(random_state)
     statistics = load_model(WEIGHTS, None, None).require_statistics(WEIGHTS)
     codes = statistics.sample(n_samples, generator)

@@ -288,7 +288,7 @@ def test__read_weights__refuses_files_of_other_things(tmp_path):
     with pytest.raises(CheckpointError, match=r"0 tensors \(none\) do not fit"):
         read_weights(tmp_path / "a.pt")
     save_file({"w": torch.zeros(3)}, tmp_path / "b.safetensors", metadata={"config": "[1]"})
-    with pytest.raises(CheckpointError, match="config that is no dictionary"):
+    with pytest.raises(CheckpointError, match="config that is not a dictionary"):
         read_weights(tmp_path / "b.safetensors")
 
 

@@ -1,4 +1,4 @@
-"""How a diffusion autoencoder is trained: the user's side of it."""
+"""Settings of the training of a diffusion autoencoder."""
 
 __all__ = ["DiffAETraining"]
 
@@ -36,70 +36,70 @@ _CONSTRAINTS: dict[str, list[Any]] = {
 class DiffAETraining:
     """Settings of ``DiffAEEncoder.fit``.
 
-    Defaults suit a GPU and tens of thousands of images. Without one, `encoder_epochs` and
-    `half_size_epochs` get more out of few hours: most steps are then many times cheaper.
+    The defaults suit a GPU and tens of thousands of images. On a CPU, `encoder_epochs` and
+    `half_size_epochs` give better models in a few hours, because most steps are then much cheaper.
 
     Parameters
     ----------
     max_iter : float, default=100
-        Epochs of the whole model at full size.
+        Number of epochs of the whole model on images of full size.
 
     encoder_epochs : float, default=0
-        Epochs before those of the semantic encoder alone, which learns the leading principal
-        components of the images by a linear head.
+        Number of epochs, before all others, of the semantic encoder alone: it learns to predict
+        the leading principal components of the images through a linear head.
 
     half_size_epochs : float, default=0
-        Epochs between the two, in which the U-Net denoises images of half the size.
+        Number of epochs between the two, in which the U-Net denoises images of half the size.
 
     batch_size : int, default=32
-        Images of a step.
+        Number of images in a step.
 
     learning_rate_init : float, default=1e-4
-        Largest step size of Adam; it rises over 200 steps, and in the epochs of `max_iter`, or
-        the last ones before if these are 0, it falls along a cosine to a twentieth.
+        Largest learning rate of Adam. It rises over the first 200 steps, and falls along a cosine
+        to a twentieth in the epochs of `max_iter` (or, if that is 0, in the last epochs before).
 
     ema_decay : float, default=0.9999
-        Of the moving average of the weights, which is what is kept.
+        Decay of the moving average of the weights, which is the result of the training.
 
     high_noise : bool, default=True
-        Draw noisy diffusion steps more often and weigh them more. The code matters most there:
-        the encoder learns more from each image. False is the official loss.
+        Whether to draw noisy diffusion steps more often and to weight them more. The code matters
+        most in these steps, so that the encoder learns more from each image. False gives the
+        official loss.
 
     linear_weight : float, default=1.0
-        Weight of the linear head throughout the training; 0 leaves it out, as the official code
-        does (and then `encoder_epochs` must be 0, unless there are labels).
+        Weight of the loss of the linear head throughout the training. 0 leaves the head out, as
+        in the official code; `encoder_epochs` must then be 0 unless there are labels.
 
     label_weight : float, default=0.0
-        Weight of a linear head that reads the labels in `y` of ``fit`` from the code, throughout
-        the training. 0 ignores `y`: the code is then learnt from images alone, as in the official
-        code. Codes tell more of what such labels are about, of other attributes too that go
-        together with them, and so more of sensitive ones. Codes of the images trained on tell
-        more than those of others.
+        Weight of the loss of a linear head that predicts the labels `y` of ``fit`` from the code,
+        throughout the training. 0 ignores `y`, as in the official code. With labels, codes hold
+        more information on the labels and on attributes correlated with them, sensitive ones
+        included, and more on the training images than on others.
 
     flip : bool, default=True
-        Mirror every second image.
+        Whether to mirror images at random, with probability 1/2.
 
     initial_weights : str, path-like or None, default=None
-        Weights of a whole model that training starts from, by name or path as those of
-        ``DiffAEEncoder``, whose sizes are taken where it has no `config`: ``"faces64"`` for faces
-        of your own. None starts from random ones.
+        Weights of a whole model to start from, a name or a path that ``DiffAEEncoder`` accepts,
+        such as ``"faces64"`` to train on faces of your own. Their sizes are used if the encoder
+        has no `config`. None starts from random weights.
 
     max_seconds : float or None, default=None
-        Stop after this time; what is there is kept, and with `checkpoint_dir` the next fit of the
-        same images and settings goes on.
+        Time in seconds after which training stops and keeps its result. With `checkpoint_dir`, the
+        next fit with the same images and settings continues from there.
 
     checkpoint_dir : path-like or None, default=None
-        Directory that keeps the state about once a minute, in a file named by images and settings.
-        It is left there after the training.
+        Directory for the state of the training, saved about once a minute in a file named by
+        images and settings. The file is kept after the training.
 
     sample_dir : path-like or None, default=None
-        Directory for pictures made whenever the state is kept: rows of originals, their
-        reconstructions, and samples. Needs Pillow.
+        Directory for pictures of the progress: originals, their reconstructions, and samples.
+        Needs Pillow.
 
     Raises
     ------
     ValueError
-        If a number is out of its range, or no number.
+        If a value is not valid.
 
     Examples
     --------

@@ -105,7 +105,7 @@ class FileContent:
         Raises
         ------
         ValueError
-            If they are no statistics.
+            If they are not statistics.
         """
         if MEAN in self.tensors:
             mean, factor = self._array(MEAN), self._array(FACTOR)
@@ -117,7 +117,7 @@ class FileContent:
         # Lightning holds them as rows.
         mean, std = (self._array(n).reshape(-1) for n in (_OFFICIAL_MEAN, _OFFICIAL_STD))
         if mean.shape != std.shape or (std < 0).any():
-            raise ValueError("conds_mean and conds_std are no means and standard deviations")
+            raise ValueError("conds_mean and conds_std are not means and standard deviations")
         return LatentStatistics.independent(mean, std)
 
     def _array(self, name: str) -> np.ndarray[Any, np.dtype[np.float32]]:
@@ -244,10 +244,10 @@ def _read_safetensors(path: Path) -> FileContent:
         settings = json.loads(metadata.pop("config", "{}"))
     except (RecursionError, ValueError) as error:
         raise CheckpointError(
-            f"{path} has a config that is no JSON ({error}); {_REMEDY}."
+            f"{path} has a config that is not valid JSON ({error}); {_REMEDY}."
         ) from None
     if not isinstance(settings, dict):
-        raise CheckpointError(f"{path} has a config that is no dictionary: {settings!r:.80}.")
+        raise CheckpointError(f"{path} has a config that is not a dictionary: {settings!r:.80}.")
     written = metadata.pop("format", FORMAT)
     if written == _TRANSFORMER_FORMAT:
         raise CheckpointError(
@@ -269,6 +269,6 @@ def _looks_like_safetensors(path: Path) -> bool:
 
 
 def _tensors_of(state: Mapping[Any, Any]) -> dict[str, Tensor]:
-    # Exactly these types: others, such as sparse or quantised ones, are no weights of ours.
+    # Exactly these types: others, such as sparse or quantised ones, are not weights of ours.
     kinds = (Tensor, torch.nn.Parameter)
     return {k: v.detach() for k, v in state.items() if isinstance(k, str) and type(v) in kinds}

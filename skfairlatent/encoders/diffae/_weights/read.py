@@ -140,21 +140,32 @@ def convert_weights(
     dtype: torch.dtype = torch.float32,
     encoder_only: bool = True,
 ) -> None:
-    """Turn weights of any kind into a small safetensors file of ours.
+    """Convert weights of any supported format to a small safetensors file.
 
-    The official ffhq256 ``last.ckpt`` of 2.7 GB becomes one of 121 MB with the semantic encoder.
+    The official ffhq256 ``last.ckpt`` of 2.7 GB becomes 121 MB with the semantic encoder.
 
     Parameters
     ----------
-    source, target : path-like
+    source : path-like
+        Weights in any format that ``DiffAEEncoder(weights=...)`` accepts.
+    target : path-like
+        File to write.
     config : DiffAEConfig, optional
-        As for `read_weights`.
+        Sizes of the network; by default those that `source` holds, or those of the official model
+        that its tensors fit.
     statistics : path-like, optional
-        The official ``latent.pkl`` or ``latent.ckpt``; otherwise those that `source` has.
-    dtype : torch.dtype, default=torch.float32
-        Or float16.
+        The official ``latent.pkl`` or ``latent.ckpt``; by default the statistics in `source`.
+    dtype : {torch.float32, torch.float16}, default=torch.float32
+        Precision to write.
     encoder_only : bool, default=True
-        Leave the U-Net out.
+        Whether to leave the U-Net out.
+
+    Raises
+    ------
+    CheckpointError
+        If a file is damaged or does not hold such weights.
+    FileNotFoundError
+        If a file does not exist.
     """
     weights = read_weights(source, config, encoder_only=encoder_only)
     write_weights(

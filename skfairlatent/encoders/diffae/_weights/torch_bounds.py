@@ -86,7 +86,7 @@ def check_pickles(
 ) -> None:
     """Walk through the pickles at the beginning of a file, and build nothing.
 
-    What is no pickle ends the walk: reading it will fail there as well.
+    What is not a pickle ends the walk: reading it will fail there as well.
 
     Raises
     ------
