@@ -5,6 +5,7 @@ READING_ORDER = (
     "plot_tables.py",
     "plot_grid_search.py",
     "plot_several_attributes.py",
+    "plot_certificate.py",
     "plot_displays.py",
     "plot_audit.py",
     "plot_encoders.py",

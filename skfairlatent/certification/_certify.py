@@ -1,6 +1,6 @@
 """From held-out rows to a statement with a confidence."""
 
-__all__ = ["certify", "certify_cells"]
+__all__ = ["certify", "certify_cells", "check_parameters"]
 
 from numbers import Real
 from typing import Any
@@ -97,7 +97,7 @@ def certify(
     >>> found.plug_in < found.bound < 1
     True
     """
-    _check_parameters(constraints, confidence, probe_rows)
+    check_parameters(constraints, confidence, probe_rows)
     reject_container("X", X)
     classes, family, see = seen_by(estimator)
     check_labels(classes, y, constraints)
@@ -170,13 +170,14 @@ def certify_cells(
     >>> certificate.plug_in < certificate.bound < 0.06
     True
     """
-    _check_parameters(constraints, confidence, probe_rows)
+    check_parameters(constraints, confidence, probe_rows)
     given = [(cells, y, sensitive_features), *([] if probe_rows is None else [probe_rows])]
     values = cell_codes(*(each for each, *_ in given))
     return certificate_of(values, given, worst_on_cells, constraints, float(confidence))
 
 
-def _check_parameters(constraints: Any, confidence: Any, probe_rows: Any) -> None:
+def check_parameters(constraints: Any, confidence: Any, probe_rows: Any) -> None:
+    """Refuse what is out of range."""
     if constraints not in CONSTRAINTS:
         raise ValueError(
             f"constraints={constraints!r} is not supported: expected one of {CONSTRAINTS}."
