@@ -1,6 +1,7 @@
 """The sections of the audit page, in the order of the page: a new one is a file and a line."""
 
 from skfairlatent.report.sections._section import Section
+from skfairlatent.report.sections.certified import Certified
 from skfairlatent.report.sections.compared import Compared
 from skfairlatent.report.sections.edits import Edits
 from skfairlatent.report.sections.gaps import Gaps
@@ -14,6 +15,7 @@ SECTIONS: list[type[Section]] = [
     Compared,
     Gaps,
     Groups,
+    Certified,
     Edits,
     Latent,
     ModelAndData,
