@@ -16,6 +16,8 @@ documentation. The page it wrote is `here <../_static/audit_adult.html>`__. It h
 counts, rates and the probabilities of six people for each attribute; no row of the table.
 """
 
+# sphinx_gallery_thumbnail_path = "_static/thumbnails/audit_adult.png"
+
 # %%
 # Data
 # ----

@@ -17,6 +17,8 @@ examples that run with the documentation. A second run finds the codes in the fo
 nobody; no face of the data.
 """
 
+# sphinx_gallery_thumbnail_path = "_static/thumbnails/audit_faces.png"
+
 # %%
 # Data
 # ----

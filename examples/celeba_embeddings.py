@@ -17,6 +17,8 @@ a few minutes on two cores, and is therefore not among the examples that run wit
 documentation.
 """
 
+# sphinx_gallery_thumbnail_path = "_static/thumbnails/celeba_embeddings.png"
+
 # %%
 # Data
 # ----

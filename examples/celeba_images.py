@@ -16,6 +16,8 @@ not among the examples that run with the documentation. A second run finds the c
 folder ``codes``.
 """
 
+# sphinx_gallery_thumbnail_path = "_static/faces64_sampled.png"
+
 # %%
 # Data
 # ----

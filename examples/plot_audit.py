@@ -8,6 +8,8 @@ here are made up and drawn anew each time, so the example needs no file. Audits 
 :doc:`a table <audit_adult>` and of :doc:`faces <audit_faces>` are made the same way.
 """
 
+# sphinx_gallery_thumbnail_path = "_static/thumbnails/audit.png"
+
 # %%
 # Data
 # ----

@@ -10,6 +10,8 @@ It runs offline, in under a minute on two cores. To keep the figure, name a file
 ``python examples/plot_quickstart.py quickstart.png``.
 """
 
+# sphinx_gallery_thumbnail_path = "_static/quickstart.png"
+
 # %%
 # Data
 # ----
