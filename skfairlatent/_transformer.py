@@ -50,6 +50,7 @@ from skfairlatent._validation.annotations import (
 from skfairlatent._validation.containers import reject_container, reject_other_order
 from skfairlatent._validation.features import (
     detach,
+    precisions,
     reject_columns_without_numbers,
     reject_far_latents,
     reject_sparse,
@@ -661,7 +662,7 @@ class FairLatentTransformer(
             self,
             X,
             reset=reset,
-            dtype=[np.float64, np.float32],
+            dtype=precisions(X),
             ensure_min_samples=2 if reset else 1,
             ensure_min_features=2 if reset else 1,
         )

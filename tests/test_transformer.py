@@ -896,3 +896,30 @@ def test__fit__trains_once(monkeypatch):
     X, y, s = make_rows()
     quick().fit_transform(X, y, sensitive_features=s)
     assert len(calls) == 1
+
+
+def as_polars(table):
+    return pytest.importorskip("polars").from_pandas(table)
+
+
+def as_arrow(table):
+    return pytest.importorskip("pyarrow").Table.from_pandas(table)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    "form",
+    [lambda table: table, pd.DataFrame.convert_dtypes, as_polars, as_arrow],
+    ids=["pandas", "nullable", "polars", "arrow"],
+)
+def test__fit__keeps_values_names_and_precision_of_any_table(form, dtype):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 4)).astype(dtype)
+    y, s = np.arange(60) % 2, np.arange(60) // 2 % 2
+    table = form(pd.DataFrame(X, columns=list("abcd")))
+    fair = FairLatentTransformer(None, max_iter=2, hidden_features=8, random_state=0, device="cpu")
+    wanted = fair.fit(X, y, sensitive_features=s).transform(X)
+    found = fair.fit(table, y, sensitive_features=s).transform(table)
+    assert found.dtype == dtype
+    np.testing.assert_allclose(found, wanted, atol=1e-5)  # sums by columns round otherwise
+    assert fair.feature_names_in_.tolist() == list("abcd")

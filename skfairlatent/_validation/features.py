@@ -2,6 +2,7 @@
 
 __all__ = [
     "detach",
+    "precisions",
     "reject_columns_without_numbers",
     "reject_far_latents",
     "reject_sparse",
@@ -27,6 +28,8 @@ _FLOATS = (torch.float16, torch.float32, torch.float64)
 # More names than this make an error unreadable.
 _MAX_NAMED = 8
 _EMPTY = np.empty(0)
+# What numpy and pandas, pandas' Arrow types, polars and Arrow call float32.
+_SINGLE = {"float32", "Float32", "float[pyarrow]", "float"}
 
 
 def detach(X: Any) -> Any:
@@ -42,6 +45,19 @@ def detach(X: Any) -> Any:
     # numpy knows no others.
     is_known = not values.is_floating_point() or values.dtype in _FLOATS
     return (values if is_known else values.float()).numpy()
+
+
+def precisions(X: Any) -> list[type[np.floating]]:
+    """Return the types that X may keep, the first of which it takes if it has neither.
+
+    scikit-learn knows those of arrays. A table of polars, Arrow or pandas' nullable types has
+    neither for it, and would always become float64.
+    """
+    if not is_table(X):
+        return [np.float64, np.float32]
+    types = X.schema.types if hasattr(X, "column_names") else X.dtypes
+    kinds = {str(kind) for kind in set(types)}
+    return [np.float32] if kinds and kinds <= _SINGLE else [np.float64, np.float32]
 
 
 def reject_sparse(X: Any) -> None:
