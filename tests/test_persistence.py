@@ -197,6 +197,18 @@ def test__load__reads_a_file_of_version_0_1():
     again.fit(X, y, sensitive_features=s)
 
 
+@pytest.mark.parametrize("state_of", [vars, FairLatentTransformer.__getstate__])
+def test__pickle__of_an_older_version_gets_the_defaults_of_new_parameters(model, state_of):
+    """Version 0.1 pickled the attributes as they were."""
+    new = ("constraints", "n_bins", "bins_")
+    state = {name: value for name, value in state_of(model).items() if name not in new}
+    back = FairLatentTransformer.__new__(FairLatentTransformer)
+    back.__setstate__(state)
+    X = make_rows()[0]
+    np.testing.assert_array_equal(back.transform(X), model.transform(X))
+    assert back.get_params() == model.get_params()
+
+
 def test__load__result_can_be_fitted_on(model, saved):
     X, y, s = make_rows()
     back = FairLatentTransformer.load(saved).set_params(warm_start=True)

@@ -2,6 +2,7 @@
 
 __all__ = ["SavedState", "from_picklable", "only_ours", "to_picklable"]
 
+import inspect
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -119,17 +120,23 @@ def to_picklable(attributes: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def from_picklable(estimator: BaseEstimator, pickled: Mapping[str, Any]) -> None:
-    """Give a new estimator what `to_picklable` returned."""
-    others = {name: value for name, value in pickled.items() if name != _STATE}
-    vars(estimator).update(others)
-    if _STATE not in pickled:  # a pickle of version 0.1
-        return
+    """Give a new estimator what `to_picklable` returned, or what version 0.1 pickled.
+
+    Parameters that were not there then have their default.
+    """
     with only_ours("This pickle or skops file", "write it again"):
-        state = SavedState(**pickled[_STATE])
-        if "n_iter_" in state.values:
+        others = {name: value for name, value in pickled.items() if name not in {*PARTS, _STATE}}
+        vars(estimator).update(_defaults(type(estimator)) | others)
+        state = SavedState(**pickled[_STATE]) if _STATE in pickled else _take_apart(pickled)
+        if state.arrays:
             state.restore(estimator)
         else:
             _restore_config(estimator, state.values)
+
+
+def _defaults(kind: type) -> dict[str, Any]:
+    parameters = inspect.signature(kind).parameters.values()
+    return {each.name: each.default for each in parameters if each.default is not each.empty}
 
 
 @contextmanager
