@@ -75,6 +75,7 @@ def fit_bins(block: Floats, label_codes: Codes, n_bins: int, seed: int) -> Label
         With fewer cells where the rows have fewer distinct values.
     """
     block = block.astype(np.float64)
+    n_bins = min(n_bins, len(block))
     directions = _label_directions(block, label_codes)
     scores = block @ directions
     if scores.shape[1] == 1:
@@ -106,5 +107,5 @@ def _label_directions(block: Floats, label_codes: Codes) -> Floats:
 def _means(scores: Floats, n_bins: int, seed: int) -> Floats:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct rows than means
-        found = KMeans(min(n_bins, len(scores)), n_init=3, random_state=seed).fit(scores)
+        found = KMeans(n_bins, n_init=3, random_state=seed).fit(scores)
     return np.asarray(found.cluster_centers_)

@@ -65,7 +65,7 @@ def test__fit_bins__cells_tell_several_classes_and_labels_apart(labels):
 def test__fit_bins__no_cell_is_without_rows(width, distinct):
     block = np.repeat(np.arange(float(distinct)), 20)[:, None].repeat(width, axis=1)
     y = np.column_stack([np.arange(len(block)) % 3])
-    bins = fit_bins(block, y, 16, seed=0)
+    bins = fit_bins(block, y, 10**12, seed=0)
     assert np.unique(bins.assign(block)).tolist() == list(range(len(bins.centroids)))
     np.testing.assert_allclose(bins.apply(block), block, atol=1e-12)
 

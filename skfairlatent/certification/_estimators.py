@@ -121,7 +121,9 @@ def check_labels(classes: Any, y: Any, constraints: str) -> None:
     columns = encode_columns(y, "y")
     known = classes if isinstance(classes, list) else [classes]
     if len(columns) != len(known):
-        raise ValueError(f"y has {len(columns)} label columns, but fit was given {len(known)}.")
+        raise ValueError(
+            f"y has {len(columns)} label column(s), but fit was given {len(known)}: give the same."
+        )
     for column, each in zip(columns, known, strict=True):
         names = [as_text(value) for value in each]
         where = "y" if len(columns) == 1 else column.label

@@ -111,7 +111,7 @@ def test__certify__full_output_has_no_bound(parts, fair):
     [
         (lambda X, y, s: (X, y + 1, s), "labels that fit did not see: 2"),
         (lambda X, y, s: (X, 0 * y, s), "no rows of 1, labels of fit"),
-        (lambda X, y, s: (X, np.column_stack([y, y]), s), "2 label columns"),
+        (lambda X, y, s: (X, np.column_stack([y, y]), s), r"2 label column\(s\)"),
         (lambda X, y, s: (X, y, 0 * s), "one group only"),
         (lambda X, y, s: (X * np.nan, y, s), "NaN"),
         (lambda X, y, s: (X, y[1:], s), "inconsistent"),
