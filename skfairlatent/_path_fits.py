@@ -4,13 +4,11 @@ __all__ = ["LambdaPath", "PathPoint", "Rows", "quiet"]
 
 import contextlib
 import math
-import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,6 +20,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import _safe_indexing
 
 from skfairlatent._files.tensors import digest_of
+from skfairlatent._persistence.state import SavedState
 from skfairlatent._training.checkpoint import Checkpoint
 from skfairlatent._transformer import FairLatentTransformer
 from skfairlatent.exceptions import FairLatentWarning, UndefinedMetricWarning
@@ -168,8 +167,9 @@ class LambdaPath:
             return [], clone(self.transformer)
         with checkpoint.explained():
             points = [PathPoint(**point) for point in saved["points"]]
-            transformer = _transformer_of(saved["transformer"])
-            transformer.set_params(**self.transformer.get_params(deep=False))
+            arrays = {name: tensor.numpy() for name, tensor in saved["arrays"].items()}
+            transformer = clone(self.transformer)
+            SavedState(saved["values"], arrays).restore(transformer)
             return points, transformer.set_params(warm_start=True, max_iter=saved["max_iter"])
 
 
@@ -191,19 +191,10 @@ def _score(scorer: Any, classifier: Any, Z: Any, y: Any, sensitive_features: Any
 
 
 def _state(points: list[PathPoint], transformer: FairLatentTransformer) -> dict[str, Any]:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "transformer.safetensors"
-        transformer.save(path)
-        content = torch.from_numpy(np.fromfile(path, dtype=np.uint8))
+    state = SavedState.of(transformer)
     return {
         "points": [asdict(point) for point in points],
         "max_iter": transformer.max_iter,
-        "transformer": content,
+        "values": state.values,
+        "arrays": {name: torch.tensor(array) for name, array in state.arrays.items()},
     }
-
-
-def _transformer_of(content: torch.Tensor) -> FairLatentTransformer:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "transformer.safetensors"
-        content.numpy().tofile(path)
-        return FairLatentTransformer.load(path)

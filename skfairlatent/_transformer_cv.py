@@ -24,6 +24,7 @@ from skfairlatent._device import neutral_torch_state
 from skfairlatent._embedding import encoder_fingerprint
 from skfairlatent._image_forms import holds_images
 from skfairlatent._path_fits import LambdaPath, PathPoint, Rows, quiet
+from skfairlatent._training.callbacks import FitTasks, with_callbacks
 from skfairlatent._transformer import FairLatentTransformer
 from skfairlatent._validation.annotations import Annotations, encode_annotations
 from skfairlatent._validation.containers import reject_container, reject_other_order
@@ -204,6 +205,7 @@ class FairLatentTransformerCV(FairLatentTransformer):
         self.fit_transform(X, y, sensitive_features=sensitive_features)
         return self
 
+    @with_callbacks
     @neutral_torch_state()
     def fit_transform(self, X: Any, y: Any = None, *, sensitive_features: Any = None) -> Array:
         """Choose `lambda_di` and fit with it, then transform the same rows.
@@ -224,6 +226,7 @@ class FairLatentTransformerCV(FairLatentTransformer):
         ndarray of shape (n_samples, n_components)
             As `transform` returns it.
         """
+        tasks = FitTasks(self)
         self._check_parameters()
         lambdas, scorers = (
             self._lambdas(),
@@ -233,6 +236,8 @@ class FairLatentTransformerCV(FairLatentTransformer):
         # It embeds, and its names and shapes of X become those of this object.
         embedder = self._transformer(encoder=self.encoder)
         annotations, rows = self._rows(embedder, X, y, sensitive_features)
+        metadata = {"sensitive_features": rows.sensitive_features}
+        tasks.tell(lambda _: {}, X=rows.X, y=rows.y, metadata=metadata).begin(0)
         paths = self._paths(lambdas, scorers, rows)
         found = Parallel(n_jobs=self.n_jobs, verbose=10 * bool(self.verbose))(
             delayed(path.scores)(rows) for path in paths
@@ -250,6 +255,7 @@ class FairLatentTransformerCV(FairLatentTransformer):
         self._become(chosen, embedder)
         self.lambdas_di_, self.lambda_di_, self.best_index_ = lambdas, float(lambdas[best]), best
         self.cv_results_, self.n_splits_, self.rule_ = results, len(paths), rule
+        tasks.end()
         Z: Array = transformed
         return Z
 

@@ -7,7 +7,7 @@ from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
-from skfairlatent import FairLatentTransformer
+from skfairlatent import FairLatentTransformer, FairLatentTransformerCV
 
 callback = pytest.importorskip("sklearn.callback", reason="needs scikit-learn 1.9")
 
@@ -84,6 +84,17 @@ def test__callbacks__are_torn_down_after_a_failed_fit():
         fair.fit(np.full_like(X, np.nan), y)
     assert recorder.events == ["setup", "teardown"]
     assert vars(fair) == before
+
+
+def test__callbacks__are_told_of_a_search_as_one_task():
+    X, y, s = make_rows()
+    recorder = Recorder()
+    fair = FairLatentTransformerCV(None, lambdas_di=2, cv=2, bound=1.0, **QUICK).set_callbacks(
+        recorder
+    )
+    Z = fair.fit(X, y, sensitive_features=s).transform(X)
+    assert recorder.events == ["setup", ("begin", "fit", 0), ("end", "fit"), "teardown"]
+    np.testing.assert_array_equal(recorder.latents, [Z])
 
 
 def size(fair, X, y, **metadata):

@@ -15,7 +15,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skfairlatent import FairLatentTransformer
+from skfairlatent import FairLatentTransformer, FairLatentTransformerCV
 from skfairlatent.encoders import DiffAEEncoder
 from skfairlatent.exceptions import CheckpointError
 
@@ -68,6 +68,20 @@ def test__skops__brings_back_a_whole_pipeline(parameters):
     assert vars(fair).keys() == vars(wanted).keys()
     for each in (fair, clone(fair)):
         assert each.get_metadata_routing().fit.requests == {"sensitive_features": "group"}
+
+
+def test__skops__brings_back_a_search():
+    X, y, s = make_rows()
+    fair = FairLatentTransformerCV(None, lambdas_di=2, cv=2, bound=1.0, **QUICK)
+    fair.fit(X, y, sensitive_features=s)
+    trusted = [
+        "skfairlatent._transformer_cv.FairLatentTransformerCV",
+        "skfairlatent.selection.MostAccurateWithin",
+    ]
+    assert sio.get_untrusted_types(data=sio.dumps(fair)) == trusted
+    back = there_and_back(fair, trusted)
+    np.testing.assert_array_equal(back.transform(X), fair.transform(X))
+    assert back.cv_results_.keys() == fair.cv_results_.keys()
 
 
 def test__skops__takes_devices_and_paths_as_text(tmp_path):
