@@ -173,7 +173,8 @@ class FairLatentTransformer(
         Share held out of every (label, group) cell. Only used with `early_stopping`.
 
     n_iter_no_change : int, default=10
-        Epochs without an improvement by `tol` before stopping. Only used with `early_stopping`.
+        Epochs without an improvement by `tol` before stopping, and at least as many as make 200
+        steps, counted from the end of the rise of the step size. Only used with `early_stopping`.
 
     tol : float, default=1e-4
         Smallest improvement of the validation loss that counts.

@@ -15,6 +15,7 @@ from sklearn.pipeline import Pipeline
 
 from skfairlatent import FairLatentTransformer
 from skfairlatent._device import Generators
+from skfairlatent._training import loop
 from skfairlatent._training.batches import CellSampler
 from skfairlatent._training.callbacks import FitTasks
 from skfairlatent._training.layout import CellLayout
@@ -226,28 +227,35 @@ class TestSchedule:
 
 
 class TestEarlyStopping:
-    @pytest.mark.parametrize("patience", [1, 3])
-    def test__early_stopping__stops_after_epochs_without_improvement(self, patience):
-        # No epoch improves by a million: the first is the best.
+    @pytest.mark.parametrize("patience", [1, 6])
+    def test__early_stopping__stops_after_epochs_without_improvement(self, patience, monkeypatch):
+        # No epoch improves by a million: the first after the warm-up of two is the best. With two
+        # batches an epoch, eight steps are four epochs.
+        monkeypatch.setattr(loop, "PATIENCE_STEPS", 8)
         trainer = make_trainer(
             validation=True, tol=1e6, n_iter_no_change=patience, max_iter=20, learning_rate=0.05
         )
-        assert len(trainer.run()) == 1 + patience
+        assert len(trainer.run()) == 3 + max(patience, 4)
+
+    def test__early_stopping__cannot_stop_a_short_fit(self):
+        trainer = make_trainer(validation=True, tol=1e6, n_iter_no_change=1, max_iter=20)
+        assert len(trainer.run()) == 20
 
     def test__early_stopping__without_it_every_epoch_runs(self):
         trainer = make_trainer(early_stopping=False, n_iter_no_change=1, tol=1e6, max_iter=5)
         assert len(trainer.run()) == 5
 
-    def test__early_stopping__restores_the_best_weights(self):
+    def test__early_stopping__restores_the_best_weights(self, monkeypatch):
+        monkeypatch.setattr(loop, "PATIENCE_STEPS", 8)
         # So fast that the loss goes up and down; without heads, which are not kept after fit.
         # Stopping early means that the last epochs were not the best.
         trainer = make_trainer(
             validation=True, learning_rate=0.5, max_iter=100, n_iter_no_change=2, tol=0.0, cls=0.0
         )
         history = trainer.run()
-        losses = [record["validation_loss"] for record in history]
-        assert len(losses) < 100
-        assert int(np.argmin(losses)) == len(losses) - 3
+        losses = [record["validation_loss"] for record in history][10:]
+        assert len(losses) < 90
+        assert int(np.argmin(losses)) == len(losses) - 5
         assert self._validation_loss(trainer) == min(losses)
 
     def test__early_stopping__compares_epochs_on_the_same_draw(self):

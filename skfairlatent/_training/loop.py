@@ -21,6 +21,8 @@ from skfairlatent.exceptions import TrainingDivergedError
 
 # Share of the steps over which the step size rises to its full value.
 WARM_UP = 0.1
+# Steps without an improvement before training stops early, at least.
+PATIENCE_STEPS = 200
 # What the step size is multiplied by after a non-finite loss.
 RECOVERY_FACTOR = 0.1
 
@@ -157,7 +159,9 @@ class Trainer:
         return {"validation_loss": float(self.step.objective.total(terms))}
 
     def _keep_if_best(self, validation_loss: float) -> None:
-        if validation_loss < self.state.best_loss - self.settings.tol:
+        # While the step size rises, the loss of a flow that has learnt nothing may be the lowest.
+        is_warm = self.state.epoch > self._warm_up
+        if is_warm and validation_loss < self.state.best_loss - self.settings.tol:
             self.state.best_loss = validation_loss
             self.state.best_epoch = self.state.epoch
             self.state.best_flow = copy.deepcopy(self.step.flow.state_dict())
@@ -165,7 +169,15 @@ class Trainer:
     def _stopped_early(self) -> bool:
         if not self.settings.early_stopping:
             return False
-        return self.state.epoch - self.state.best_epoch >= self.settings.n_iter_no_change
+        # An epoch of few rows is a step or two.
+        fewest: int = math.ceil(PATIENCE_STEPS / self.sampler.n_batches)
+        patience = max(self.settings.n_iter_no_change, fewest)
+        return self.state.epoch - max(self.state.best_epoch, self._warm_up) >= patience
+
+    @property
+    def _warm_up(self) -> int:
+        """Epochs in which the step size rises."""
+        return int(WARM_UP * self.n_epochs)
 
     def _latest(self) -> dict[str, str]:
         latest = self.state.history[-1]
