@@ -19,6 +19,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score
 from sklearn.model_selection import GridSearchCV, cross_validate
 from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from skfairlatent import FairLatentTransformer, _transformer
 from skfairlatent._training import loop
@@ -924,4 +925,6 @@ def test__fit__keeps_values_names_and_precision_of_any_table(form, dtype):
     found = fair.fit(table, y, sensitive_features=s).transform(table)
     assert found.dtype == dtype
     np.testing.assert_allclose(found, wanted, atol=1e-5)  # sums by columns round otherwise
-    assert fair.feature_names_in_.tolist() == list("abcd")
+    # scikit-learn 1.6 finds no names in tables of new releases of polars.
+    named = hasattr(StandardScaler().fit(table), "feature_names_in_")
+    assert not named or fair.feature_names_in_.tolist() == list("abcd")
