@@ -1,5 +1,6 @@
 """Saving and loading: what comes back, what is refused, and what a failure leaves behind."""
 
+import copy
 import errno
 import io
 import json
@@ -207,6 +208,13 @@ def test__pickle__of_an_older_version_gets_the_defaults_of_new_parameters(model,
     X = make_rows()[0]
     np.testing.assert_array_equal(back.transform(X), model.transform(X))
     assert back.get_params() == model.get_params()
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test__save_and_pickle__keep_a_fit_whose_round_trip_failed(way, model, tmp_path):
+    poor = copy.copy(model)
+    poor.inverse_error_ = float("nan")
+    assert np.isnan(way(poor, tmp_path).inverse_error_)
 
 
 def test__load__result_can_be_fitted_on(model, saved):

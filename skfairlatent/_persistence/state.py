@@ -261,6 +261,12 @@ def _read_attributes(state: SavedState) -> list[tuple[str, list[Any]]]:
     return [(str(name), list(values)) for name, values in state.values["attributes_"]]
 
 
+def _read_error(state: SavedState) -> float:
+    # JSON has no other way to say that it was not finite.
+    error = _checked(state.values, "inverse_error_", (float, NoneType))
+    return np.nan if error is None else float(error)
+
+
 def _read_history(state: SavedState) -> pd.DataFrame:
     columns = {name: np.array(c, np.float64) for name, c in state.values["history"].items()}
     return pd.DataFrame({**columns, "epoch": columns["epoch"].astype(np.int64)})
@@ -335,7 +341,7 @@ def _read_flow(name: str, state: SavedState) -> Glow:
 PARTS: dict[str, _Part] = {
     "groups_": _value("groups_", list),
     "n_iter_": _value("n_iter_", int),
-    "inverse_error_": _value("inverse_error_", float),
+    "inverse_error_": _Part(lambda error: SavedState({"inverse_error_": error}), _read_error),
     "n_features_in_": _value("n_features_in_", int),
     "encoder_fingerprint_": _value("encoder_fingerprint_", (str, NoneType)),
     "_fitted_on_images": _value("_fitted_on_images", bool),
