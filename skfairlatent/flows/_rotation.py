@@ -78,7 +78,8 @@ class Rotation(Bijection):
         q, r = torch.linalg.qr(self.base.normal_(generator=generator))
         # Without the signs of R's diagonal, Q would not be uniform (Mezzadri 2007).
         self.base.copy_(q * r.diagonal().sign())
-        half = self.vectors[::2].normal_(generator=generator)
+        # Contiguous: of a view with gaps other numbers are drawn.
+        half = self.vectors[::2].contiguous().normal_(generator=generator)
         pairs = half.repeat_interleave(2, dim=0)[: self.n_reflections]
         self.vectors.copy_(nn.functional.normalize(pairs, dim=1))
 
