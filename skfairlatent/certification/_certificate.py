@@ -93,6 +93,8 @@ class Certificate:
     def plot(self, ax: "Axes | None" = None) -> "Axes":
         """Draw the gap on the rows and the bound, and both for each label and pair of groups.
 
+        Of many labels and pairs, those of the 20 largest bounds are drawn.
+
         Parameters
         ----------
         ax : Axes, default=None
@@ -128,8 +130,7 @@ class Certificate:
                 f"{', '.join(some_of(few))}: so few rows certify next to nothing. "
                 "Collect more, or merge groups."
             )
-        smallest = self.rows.stack().idxmin()
-        label, group = smallest
+        label, group, _ = min(self._parts(), key=lambda part: part[2])
         found.append(
             f"Twice as many rows of (label {label}, group {group}) would take about "
             f"{self._gain(label, group):.3f} off."
@@ -140,17 +141,22 @@ class Certificate:
             )
         return found
 
+    def _parts(self) -> list[tuple[str, str, int]]:
+        """Return each label and group with its rows."""
+        names = itertools.product(self.rows.index, self.rows.columns)
+        counts = self.rows.to_numpy().ravel().tolist()
+        return [(*each, count) for each, count in zip(names, counts, strict=True)]
+
     def _few(self) -> list[str]:
         return [
             f"(label {label}, group {group}) has {count} row{'s' * (count != 1)}"
-            for (label, group), count in self.rows.stack().items()
+            for label, group, count in self._parts()
             if count < _FEW_ROWS
         ]
 
     def _gain(self, label: Any, group: Any) -> float:
         """Return how much slack twice as many rows of the scarcest cells save."""
-        before = self.rows
-        after = before.copy()
+        before, after = self.rows, self.rows.copy()
         after.loc[label, group] *= 2
         slacks = []
         for rows in (before, after):

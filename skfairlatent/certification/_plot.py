@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _NAME_WIDTH = 30
+_MOST_LINES = 20
 
 
 def plot_certificate(table: pd.DataFrame, subject: str, ax: Any) -> "Axes":
@@ -35,6 +36,8 @@ def plot_certificate(table: pd.DataFrame, subject: str, ax: Any) -> "Axes":
     ax : Axes or None
         Where to draw.
     """
+    largest = table.iloc[1:].nlargest(_MOST_LINES, "bound").sort_index()
+    table = pd.concat([table.iloc[:1], largest])
     _, (axes,) = find_axes(ax, (1, 1), (6.5, 1.2 + 0.35 * len(table)), caller="Certificate.plot")
     for line, row in enumerate(table.to_dict("records")):
         color = BLUE if line == 0 else GREY
