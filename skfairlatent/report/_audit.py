@@ -54,7 +54,8 @@ def audit(  # noqa: PLR0913 - what is audited, and how
         decision, as with a ColumnTransformer of other columns, edits are left out.
 
     X : array-like of shape (n_samples, n_features), or images
-        Rows that neither the pipeline nor the baseline **was fitted on**; that is not checked.
+        Rows that neither the pipeline nor the baseline **was fitted on**. If many were rows of
+        the transformer's fit, the page says so; of the baseline that is not checked.
 
     y : array-like of shape (n_samples,)
         Their labels. The name of a Series is used on the page.

@@ -560,3 +560,11 @@ def test__groups__of_bool_are_those_of_numbers_and_text_is_text(trained, audited
     texts = unknown_groups({"sex": trained}, {"sex": dict.fromkeys(audited, 1)}, ["sex"])
     assert len(texts) == len(new)
     assert all(f"any row of {name} by sex" in texts[0] for name in new)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test__audit__says_if_the_people_were_training_data(binary):
+    X, y, s = binary.train
+    report = audit(binary.pipe, X, y, sensitive_features=s, **QUICK)
+    assert any("100% of the audited people were training data" in text for text in report.limits)
+    assert not any("were training data" in text for text in binary.report.limits)

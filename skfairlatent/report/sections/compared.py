@@ -26,16 +26,23 @@ class Compared(Section):
     model: ModelFacts
     overall: pd.DataFrame
     alike: Mapping[str, str]
+    seen_share: float
 
     @classmethod
     def measure(cls, comparison: Comparison) -> Self:
         overall = comparison.tables.overall
-        return cls(comparison.setup, comparison.model, overall, comparison.alike)
+        # A file of version 0.1 has none.
+        seen = getattr(comparison.fair, "_seen_rows", None)
+        if seen is None or comparison.embeddings is None:
+            share = 0.0
+        else:
+            share = seen.share_in(comparison.embeddings)
+        return cls(comparison.setup, comparison.model, overall, comparison.alike, share)
 
     def parts(self, figures: Mapping[str, Any]) -> Iterator[Part]:
         setup, model = self.setup, self.model
         found = [
-            ("People", f"{setup.n_rows:,}; assumed not to be in the training data"),
+            ("People", f"{setup.n_rows:,}; {self._seen()}"),
             ("Label", setup.label),
             *([("Positive label", setup.classes[1])] if len(setup.classes) == 2 else []),
             ("Groups by", joined(setup.attributes)),
@@ -44,6 +51,11 @@ class Compared(Section):
         stand_in = f"a stand-in: {model.classifier} on the embeddings of these people, see Limits"
         before = stand_in if setup.baseline is None else ", ".join(setup.baseline)
         yield Meanings([*found, ("Model before mitigation", before)], style="about")
+
+    def _seen(self) -> str:
+        if self.seen_share > 0:
+            return f"about {self.seen_share:.0%} of them were training data"
+        return "assumed not to be in the training data"
 
     def summary(self) -> Iterator[tuple[str, str]]:
         if self.alike:
@@ -61,8 +73,13 @@ class Compared(Section):
 
     def limits(self) -> list[str]:
         setup = self.setup
+        used = [
+            f"About {self.seen_share:.0%} of the audited people were training data of the "
+            "transformer, on whom a model looks better and fairer than on others: audit it on "
+            "people whom it was not fitted on."
+        ] * (self.seen_share > 0)
         if setup.baseline is not None:
-            return []
+            return used
         if setup.untraced:
             stand_in = "the same model with a StandardScaler in place of its FairLatentTransformer"
             trained_on, more = "the audited rows", ""
@@ -74,9 +91,10 @@ class Compared(Section):
                 "of them."
             )
         return [
+            *used,
             f"No model before mitigation was given. The audit used a stand-in: {stand_in}, "
             f"trained anew on {trained_on} in {setup.n_folds} folds, so that each row is judged "
-            f"by a model that was not trained on it.{more}"
+            f"by a model that was not trained on it.{more}",
         ]
 
     def to_dict(self) -> dict[str, Any]:
