@@ -50,55 +50,55 @@ DIRECTIONS = ("means", "normal")
 class CounterfactualExplainer(BaseEstimator):
     r"""Edit latents to see what a decision depends on.
 
-    An edit in the label block moves a row along the classifier's unit normal,
-    :math:`z_Y + t\, w / \lVert w \rVert`, and leaves the sensitive block alone: it shows *what the
-    decision rests on*. An edit in the sensitive block moves it along a sensitive attribute's
-    direction and leaves the label block alone: it shows *whether the decision rests on the
-    attribute*. Edits decode to images where the encoder can decode.
+    A label edit moves the label block of a row along the unit normal of the classifier,
+    :math:`z_Y + t\, w / \lVert w \rVert`, and keeps the sensitive block: it shows *what the
+    decision rests on*. A sensitive edit moves the sensitive block along the direction of a
+    sensitive attribute and keeps the label block: it shows *whether the decision rests on the
+    attribute*. If the encoder can decode, edits can be decoded to images.
 
-    The decision on a latent edited in the sensitive block cannot change, as the classifier does
-    not see that block. Whether it stays the same for the person whom the latent then stands
-    for is seen only in the decoded image, encoded again: ``result.decode().reencode()``.
+    A sensitive edit cannot change the decision on the latent, because the classifier never sees
+    the sensitive block. Whether the decision is the same for the edited image is shown by encoding
+    that image again: ``result.decode().reencode()``.
 
     Parameters
     ----------
     model : Pipeline, or FairLatentTransformer
-        Fitted; of a search over such, its ``best_estimator_``. A Pipeline without a
-        FairLatentTransformer is explained in the *raw* latent, what its classifier is given:
-        label edits and sensitive edits then move the same columns.
+        Fitted model; for a search, its ``best_estimator_`` is used. A Pipeline without a
+        FairLatentTransformer is explained in the *raw* latent, the input of its classifier, where
+        label edits and sensitive edits move the same columns.
 
     classifier : object, optional
-        The fitted classifier, if `model` is a transformer.
+        The fitted classifier. Required if `model` is a transformer.
 
     encoder : object, str or None, default=None
-        What decodes embeddings to images; None for the model's own.
+        Encoder that decodes embeddings to images; None means that of the model.
 
     sensitive_direction : {"means", "normal"}, default="means"
-        Sensitive edits move along the difference of the groups' means, averaged over labels, or
-        along the unit normal of a logistic regression that tells the groups apart. The first
-        changes what usually differs between groups; the second what is least needed to fool
-        the regression.
+        Direction of sensitive edits: the difference between the means of the groups, averaged over
+        labels, or the unit normal of a logistic regression that predicts the group. The first
+        changes what usually differs between groups, the second is the smallest change that
+        misleads the regression.
 
     Attributes
     ----------
     attributes_ : dict
-        The sensitive attributes that `fit` was given, by name.
+        The sensitive attributes passed to `fit`, by name.
 
     is_linear_ : bool
-        Whether the classifier is linear on its input, so that edits are exact. Others are
-        followed by their gradient, estimated by differences.
+        Whether the classifier is linear, so that edits are exact. For other classifiers, edits
+        follow the gradient, estimated by finite differences.
 
-    classes_ : ndarray
+    classes_ : ndarray of shape (n_classes,)
         Classes of the label.
 
     See Also
     --------
-    Counterfactuals : What the methods return.
+    Counterfactuals : The result of the methods.
 
     Notes
     -----
-    Smallest edits follow DeepFool [1]_: for two classes of a linear classifier the projection on
-    the boundary, which no edit undercuts; otherwise the smallest that was found.
+    The smallest edits follow DeepFool [1]_: for a linear classifier of two classes, the projection
+    on the boundary, which is the shortest possible edit; otherwise the shortest edit found.
 
     References
     ----------
@@ -123,7 +123,7 @@ class CounterfactualExplainer(BaseEstimator):
     ((100, 1, 8), True)
     """
 
-    # What those that were pickled before it was measured take for granted.
+    # The default for pickles of earlier versions, which did not measure it.
     _decides_by_score = True
 
     def __init__(
@@ -140,27 +140,29 @@ class CounterfactualExplainer(BaseEstimator):
         self.sensitive_direction = sensitive_direction
 
     def fit(self, X: Any, y: Any = None, *, sensitive_features: Any = None) -> Self:
-        """Learn the direction of each sensitive attribute, and how far rows lie apart.
+        """Learn the direction of each sensitive attribute and the scale of the latents.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features), or images
-            As the model takes them; best those it was trained on.
+            Input of the model, preferably its training data.
 
         y : array-like of shape (n_samples,), optional
-            Labels. With them, a sensitive attribute's direction is that within labels, and does
-            not contain the label's.
+            Labels. If given, the direction of each sensitive attribute is measured within labels,
+            so that it does not include the direction of the label.
 
         sensitive_features : array-like of shape (n_samples,) or (n_samples, n_attributes)
-            Sensitive attributes. None, the default, allows label edits only.
+            Sensitive attributes. None allows label edits only.
 
         Returns
         -------
         self : CounterfactualExplainer
+            The fitted explainer.
         """
         if self.sensitive_direction not in DIRECTIONS:
             raise ValueError(
-                f"sensitive_direction={self.sensitive_direction!r}: expected one of {DIRECTIONS}."
+                f"sensitive_direction={self.sensitive_direction!r} is not valid: expected one of "
+                f"{DIRECTIONS}."
             )
         images = holds_images(X)
         for name, values in (("X", X), ("y", y)):
@@ -194,7 +196,7 @@ class CounterfactualExplainer(BaseEstimator):
         target_class: Any = None,
         target_probability: float | None = None,
     ) -> Counterfactuals:
-        """Edit the label block and hold the sensitive block.
+        """Edit the label block and keep the sensitive block.
 
         Parameters
         ----------
@@ -202,28 +204,29 @@ class CounterfactualExplainer(BaseEstimator):
             Rows to explain.
 
         strengths : sequence of float, optional
-            Distances to move along the unit normal, towards `target_class`: of two classes the
-            second by default, of more each row's runner-up. 0 leaves the row as it is.
+            Distances to move along the unit normal, towards `target_class`, whose default is the
+            second of two classes, or the second most probable of several. 0 does not change the
+            row.
 
         target_class : object, optional
-            Class to move to. None for any other than the one decided on: the one with the nearest
-            boundary, or, given a probability, the likeliest other.
+            Class to move to. None means any class but the predicted one: the class with the
+            nearest boundary or, if a probability is given, the most probable other class.
 
         target_probability : float in (0, 1), optional
-            Probability that this class is to have: rows below it are raised to it, rows above it
-            lowered to it, or to just above it if probabilities change in steps. None for the
-            smallest edit that changes the decision to it.
+            Probability of this class after the edit: it is raised or lowered to this value, or to
+            just above it if probabilities change in steps. None means the smallest edit that
+            changes the decision to this class.
 
         Returns
         -------
         Counterfactuals
-            With one edit for each strength, or a single one. Rows for which no edit is found that
-            does what is asked for are left exactly as they were, with a warning.
+            One edit for each strength, or a single edit. Rows for which no suitable edit is found
+            are not changed, and a warning is issued.
 
         Raises
         ------
         ValueError
-            For strengths together with a target probability, or values out of range.
+            If both `strengths` and `target_probability` are given, or a value is out of range.
         """
         check_is_fitted(self, "classes_")
         check_request(strengths, target_probability)
@@ -256,7 +259,7 @@ class CounterfactualExplainer(BaseEstimator):
         target_value: Any = None,
         target_probability: float | None = None,
     ) -> Counterfactuals:
-        """Edit the sensitive block along an attribute's direction and hold the label block.
+        """Edit the sensitive block along the direction of an attribute and keep the label block.
 
         Parameters
         ----------
@@ -264,31 +267,31 @@ class CounterfactualExplainer(BaseEstimator):
             Rows to explain.
 
         attribute : str, optional
-            Which attribute; may be left out if there is one only.
+            Name of the attribute. Not needed if there is only one.
 
         strengths : sequence of float, optional
-            Distances to move along the unit direction, towards `target_value`: of two values the
-            second by default, of more the one each row looks like second most.
+            Distances to move along the unit direction, towards `target_value`, whose default is
+            the second of two values, or the second most probable of several.
 
         target_value : object or array-like of shape (n_samples,), optional
-            Value to move to, of all rows or of each. None for any other than the one the row
-            looks like, which is not always the one it has.
+            Value to move to, one for all rows or one for each row. None means any value but the
+            most probable one, which is not always the true value of the row.
 
         target_probability : float in (0, 1), optional
-            Probability that a logistic regression on the sensitive block is to give this value;
-            rows that have it already, or more, stay as they are. None for just over that of any
-            other value.
+            Probability of this value after the edit, by a logistic regression on the sensitive
+            block; rows that already have it are not changed. None means just above the probability
+            of any other value.
 
         Returns
         -------
         Counterfactuals
-            With one edit for each strength, or a single one. Rows for which no edit is found that
-            does what is asked for are left exactly as they were, with a warning.
+            One edit for each strength, or a single edit. Rows for which no suitable edit is found
+            are not changed, and a warning is issued.
 
         Raises
         ------
         ValueError
-            If `fit` was given no sensitive features, or for an unknown attribute or value.
+            If `fit` got no sensitive features, or the attribute or value is not known.
         """
         check_is_fitted(self, "classes_")
         check_request(strengths, target_probability)
@@ -381,15 +384,15 @@ class CounterfactualExplainer(BaseEstimator):
     def _attribute(self, name: str | None) -> Attribute:
         if not self.attributes_:
             raise ValueError(
-                "fit was given no sensitive features: call fit(X, y, sensitive_features=...)."
+                "fit got no sensitive features: call fit(X, y, sensitive_features=...)."
             )
         if name is None and len(self.attributes_) == 1:
             return next(iter(self.attributes_.values()))
         if name not in list(self.attributes_):  # a list has no hash
             names = list(self.attributes_)
             raise ValueError(
-                f"attribute={name!r}: expected one of {names}, the sensitive attributes that fit "
-                f"was given. Name one, as explain_sensitive(X, {names[0]!r})."
+                f"attribute={name!r} is not known: pass one of {names}, the sensitive attributes "
+                f"passed to fit, as in explain_sensitive(X, {names[0]!r})."
             )
         return self.attributes_[name]
 
@@ -440,6 +443,6 @@ def _warn_about_unreached(edits: Edits) -> None:
     missed = int((~edits.reached).any(axis=1).sum())
     if missed:
         warn_user(
-            f"{missed} of {len(edits.reached)} rows are left exactly as they were, and `reached` "
-            f"says which: {edits.if_unreached}."
+            f"{missed} of {len(edits.reached)} rows were not changed (see `reached`): "
+            f"{edits.if_unreached}."
         )

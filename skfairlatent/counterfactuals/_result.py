@@ -30,7 +30,7 @@ FAR = 10.0
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Counterfactuals:
-    """Edits of n rows, k to a row, as `CounterfactualExplainer` makes them.
+    """Edits of n rows, k for each row, as returned by `CounterfactualExplainer`.
 
     Parameters
     ----------
@@ -38,21 +38,21 @@ class Counterfactuals:
         Which block of the latent was edited.
 
     name : str
-        ``"label"``, or the sensitive attribute.
+        ``"label"``, or the name of the sensitive attribute.
 
     strengths : ndarray of shape (n, k), float64
-        Length of each edit in the latent, along the unit direction. Where it is 0, all is
-        exactly as before the edit: latent, embedding, decision, probabilities and image.
+        Length of each edit in the latent, along the unit direction. If it is 0, nothing changes:
+        latent, embedding, decision, probabilities and image are those of the original.
 
     reached : ndarray of shape (n, k), bool
-        Whether the edit does in the latent what was asked for; `decode` and `reencode` leave
-        that as it is. Where not, the row is left as it was, with strength 0.
+        Whether an edit with the requested effect on the latent was found; if not, the row is not
+        changed, and its strength is 0. `decode` and `reencode` do not change this field.
 
     latents, embeddings : ndarray of shape (n, k, d) and (n, k, n_features)
-        After the edit.
+        Latents and embeddings after the edit.
 
     original_latents, original_embeddings : ndarray of shape (n, d) and (n, n_features)
-        Before.
+        Latents and embeddings before the edit.
 
     classes : ndarray of shape (c,)
         Classes of the label.
@@ -61,23 +61,23 @@ class Counterfactuals:
         Decisions of the classifier after and before.
 
     probabilities, original_probabilities : ndarray of shape (n, k, c) and (n, c)
-        Of the classes.
+        Probabilities of the classes after and before.
 
     sensitive_values : dict of str to list of str
         Values of each sensitive attribute.
 
     sensitive_probabilities, original_sensitive_probabilities : dict of str to ndarray
-        Probabilities of these values, shapes (n, k, v) and (n, v), as a logistic regression
-        reads them from the sensitive block.
+        Probabilities of these values after and before, of shape (n, k, v) and (n, v), by a
+        logistic regression on the sensitive block.
 
     images, original_images : ndarray of shape (n, k, height, width, channels) and (n, height, ...)
-        Decoded, uint8; None until `decode`. Originals are decoded too, so that they differ
-        from the edits by the edit only.
+        Decoded images, uint8; None until `decode` is called. Originals are decoded as well, so
+        that they differ from the edits only by the edit.
 
     See Also
     --------
-    skfairlatent.inspection.CounterfactualDisplay : Draws them.
-    skfairlatent.judging.judge_edits : What classifiers that had no part in it say of them.
+    skfairlatent.inspection.CounterfactualDisplay : Plots edits.
+    skfairlatent.judging.judge_edits : Measures edits with independent classifiers.
     """
 
     kind: str
@@ -103,7 +103,7 @@ class Counterfactuals:
 
     @property
     def changed(self) -> npt.NDArray[np.bool_]:
-        """Whether the decision is another one than before, shape (n, k)."""
+        """Whether the edit changes the decision, shape (n, k)."""
         return np.asarray(self.predictions != self.original_predictions[:, None])
 
     def __len__(self) -> int:
@@ -111,7 +111,7 @@ class Counterfactuals:
         return len(self.strengths)
 
     def __getitem__(self, rows: Any) -> Self:
-        """Return some of the rows, by a slice, a mask, or positions."""
+        """Return the rows of a slice, a mask, or positions."""
         if np.ndim(rows) == 0 and not isinstance(rows, slice):
             rows = [rows]
         return replace(
@@ -119,7 +119,7 @@ class Counterfactuals:
         )
 
     def __repr__(self) -> str:
-        """Say how many edits did what."""
+        """Summarise the edits."""
         n, k = self.strengths.shape
         what = "label" if self.kind == "label" else f"sensitive attribute {self.name!r}"
         return (
@@ -129,30 +129,35 @@ class Counterfactuals:
         )
 
     def decode(self, x_T: Any = None, *, n_corrections: int = N_CORRECTIONS) -> Self:
-        """Return the same with images.
+        """Decode the edits to images.
 
         Parameters
         ----------
         x_T : array-like of shape (n, size, size, 3), optional
-            Of a `DiffAEEncoder`: the noise to decode from, the same for the original and the
-            edits of a row. None for what its ``invert`` finds in the images that were
-            explained, so that faces keep all that embeddings leave out; if embeddings were
-            explained, the noise is drawn, and faces are other faces.
+            Noise for a `DiffAEEncoder` to decode from, the same for the original and the edits of
+            a row. By default it is found by ``invert`` if images were explained, so that they keep
+            the details that embeddings leave out; if embeddings were explained, it is drawn at
+            random, and faces differ from those the embeddings came from.
 
         n_corrections : int, default=2
-            What the encoder finds in a decoded image is not quite what was decoded: decoders
-            understate edits, and bring others with them. So many times, what it misses of the
-            edited embedding is added to what is decoded; of each row the image is kept in which it
-            misses the least. Each takes as long as decoding and encoding once. 0 decodes
-            embeddings as they are: for a look at faces without the noise of an image, of which
-            corrections overdo the colours.
+            Number of corrections. The embedding of a decoded image differs from the decoded
+            embedding: decoders understate edits and add others. Each correction adds this
+            difference to the embedding before decoding it again, which takes as long as decoding
+            and encoding once; the image with the smallest difference is kept for each row. 0
+            decodes embeddings without correction, which suits faces without the noise of an image,
+            whose colours corrections exaggerate.
+
+        Returns
+        -------
+        Counterfactuals
+            The same edits, with `images` and `original_images`.
 
         Raises
         ------
         TypeError
-            If no encoder is known, or it cannot decode.
+            If there is no encoder, or it cannot decode.
         ValueError
-            If `x_T` is of another number of rows, or `n_corrections` is negative.
+            If `x_T` has another number of rows, or `n_corrections` is negative.
         """
         check_scalar(n_corrections, "n_corrections", Integral, min_val=0)
         codec = self._known_reader().space.codec
@@ -162,7 +167,7 @@ class Counterfactuals:
         if is_inverted:
             x_T = codec.invert(self._given, codes)
         if x_T is not None and len(x_T) != len(self):
-            raise ValueError(f"x_T has {len(x_T)} rows, and there are {len(self)}: give one each.")
+            raise ValueError(f"x_T has {len(x_T)} rows: expected {len(self)}, one for each row.")
         # What steps between encoder and embeddings leave out of a row is kept in its edits too.
         left_out = 0 if codes is None else codes - codec.undone(self.original_embeddings)
 
@@ -180,15 +185,20 @@ class Counterfactuals:
         return replace(self, images=images, original_images=original)
 
     def reencode(self) -> Self:
-        """Return the same with latents and decisions as found in the decoded images.
+        """Encode the decoded images and decide again.
 
-        A decision on an edited latent is one on what the edit was meant to be. Encoding the
-        image again shows what it became.
+        The decision on an edited latent concerns the intended edit. Encoding the image again shows
+        the effect of the edit on the image.
+
+        Returns
+        -------
+        Counterfactuals
+            The same edits, with latents, embeddings, decisions and probabilities of the images.
 
         Raises
         ------
         ValueError
-            If there are no images yet: call `decode` first.
+            If the edits have not been decoded.
         """
         reader = self._known_reader()
         if self.images is None or self.original_images is None:
@@ -210,14 +220,14 @@ class Counterfactuals:
         )
 
     def to_frame(self) -> pd.DataFrame:
-        """Return a table with one row an edit.
+        """Return a table with one row for each edit.
 
         Returns
         -------
         DataFrame
             Columns ``row``, ``edit``, ``strength``, ``reached``, ``prediction_before``,
-            ``prediction``, ``changed``, then ``P(label=...)`` and ``P(attribute=value)`` of each
-            class and value, before (``... before``) and after.
+            ``prediction``, ``changed``, then ``P(label=...)`` and ``P(attribute=value)`` for each
+            class and value, before (``... before``) and after the edit.
         """
         n, k = self.strengths.shape
         columns: dict[str, Any] = {
@@ -244,16 +254,17 @@ class Counterfactuals:
         return pd.DataFrame(columns)
 
     def plot(self, **kwargs: Any) -> Any:
-        """Draw the edits of each row; see `skfairlatent.inspection.CounterfactualDisplay`.
+        """Plot the edits of each row; see `skfairlatent.inspection.CounterfactualDisplay`.
 
         Parameters
         ----------
         **kwargs : dict
-            For ``CounterfactualDisplay.from_counterfactuals``.
+            Parameters of ``CounterfactualDisplay.from_counterfactuals``.
 
         Returns
         -------
         CounterfactualDisplay
+            The display.
         """
         from skfairlatent.inspection import CounterfactualDisplay  # noqa: PLC0415 - needs matplotlib
 
@@ -359,7 +370,7 @@ def warn_if_far(decoded: npt.NDArray[Any], given: Any, encoder: Any) -> None:
         n_steps = getattr(encoder, "n_steps", None)
         now = "" if n_steps is None else f" (now {n_steps})"
         warn_user(
-            f"Without any edit, decoded images differ from those given by {distance:.0f} of 255 "
-            "levels on average, and what is read from decoded images is in part this difference. "
-            f"Raise n_steps of the encoder{now}."
+            f"Decoded images differ from the given images by {distance:.0f} of 255 levels on "
+            "average, even without an edit, which affects every result on decoded images. "
+            f"Increase n_steps of the encoder{now}."
         )

@@ -1,4 +1,4 @@
-"""CLIP as a classifier of images that was told the classes in words only."""
+"""CLIP as a zero-shot classifier of images."""
 
 __all__ = ["ClipJudge"]
 
@@ -25,32 +25,32 @@ Floats = npt.NDArray[np.float32]
 
 
 class ClipJudge(ClassifierMixin, BaseEstimator):
-    r"""Zero-shot classifier of images: CLIP, given each class in words.
+    r"""Zero-shot classifier of images: CLIP with a text prompt for each class.
 
-    It had no part in training the latent, so it can judge counterfactuals from outside. Measure
-    it first, as by ``judge.score(images, y)`` on real images: what it cannot see it cannot judge.
+    It is not involved in training the latent, and can therefore judge counterfactuals
+    independently. Measure its accuracy on real images first, as by ``judge.score(images, y)``.
 
     Parameters
     ----------
     prompts : dict
-        Class to prompt, or to a list of prompts whose embeddings are averaged. Two classes or
-        more; the keys are what `predict` returns, so take the values of your labels.
+        Prompt for each class, or a list of prompts whose embeddings are averaged. The keys are the
+        classes that `predict` returns, at least two: use the values of your labels.
 
     model : str or path-like, default="openai/clip-vit-large-patch14"
-        A folder as written by ``save_pretrained`` of transformers (model, tokenizer and image
-        processor), or the name of a CLIP on the Hugging Face hub, looked for in its local cache.
+        A folder written by ``save_pretrained`` of transformers (model, tokenizer and image
+        processor), or the name of a CLIP model on the Hugging Face hub, found in its local cache.
 
     cache_dir : str or path-like, optional
-        The hub's cache; by default where the hub keeps it, ``~/.cache/huggingface/hub``.
+        Cache of the hub; by default ``~/.cache/huggingface/hub``.
 
     local_files_only : bool, default=True
-        Whether to leave the network alone. With False, `fit` downloads what is not in the cache.
+        Whether to use local files only. If False, `fit` downloads a model that is missing.
 
     device : str or torch.device, default="auto"
-        Where to compute: ``"auto"`` takes CUDA, then MPS, then the CPU.
+        Device to compute on. ``"auto"`` uses CUDA if available, then MPS, then the CPU.
 
     batch_size : int, default=64
-        Images at a time. Halved when memory runs out.
+        Number of images at a time; halved when memory runs out.
 
     Attributes
     ----------
@@ -58,26 +58,26 @@ class ClipJudge(ClassifierMixin, BaseEstimator):
         The keys of `prompts`, sorted.
 
     text_features_ : ndarray of shape (n_classes, n_features), float32
-        The classes as CLIP embeds their prompts, of length 1.
+        CLIP embeddings of the prompts of each class, of length 1.
 
     logit_scale_ : float
-        What CLIP multiplies similarities by, as it was trained.
+        Factor of the similarities, learnt by CLIP.
 
     See Also
     --------
-    judge_edits : Let this and other judges see edits.
+    judge_edits : Measures edits with judges.
 
     Notes
     -----
-    It needs transformers and Pillow: ``pip install "skfairlatent[clip]"``. Weights are read from
-    safetensors only, and no code of a repository is run.
+    This class needs transformers and Pillow: ``pip install "skfairlatent[clip]"``. Weights are
+    read from safetensors files only, and no code of a repository is run.
 
     .. math:: p(c \mid x) = \operatorname{softmax}_c\left(
         \tau \, \langle v(x), \bar t_c \rangle\right), \qquad
         \bar t_c \propto \sum_{p \in \text{prompts}(c)} t(p)
 
-    with :math:`v`, :math:`t` and :math:`\bar t` of length 1. These are Radford et al.'s zero-shot
-    probabilities ("Learning Transferable Visual Models From Natural Language Supervision", ICML
+    with :math:`v`, :math:`t` and :math:`\bar t` of length 1: the zero-shot probabilities of
+    Radford et al. ("Learning Transferable Visual Models From Natural Language Supervision", ICML
     2021, arXiv:2103.00020). They are not calibrated, depend on the wording, and CLIP has learnt
     stereotypes of its own.
 
@@ -125,7 +125,7 @@ class ClipJudge(ClassifierMixin, BaseEstimator):
         Parameters
         ----------
         images, y : Ignored
-            Here for scikit-learn's sake.
+            Present for compatibility with scikit-learn.
 
         Returns
         -------
@@ -137,11 +137,11 @@ class ClipJudge(ClassifierMixin, BaseEstimator):
         ImportError
             If transformers or Pillow is not installed.
         FileNotFoundError
-            If the model is not on this machine; the text says what to download and to where.
+            If the model is not on this machine; the message says how to download it.
         CheckpointError
-            If the files there are no CLIP, are damaged, or are not safetensors.
+            If the files are damaged, or not those of a CLIP model in safetensors format.
         ValueError
-            If `prompts` are fewer than two classes, hold no text, or are too long for the model.
+            If `prompts` has fewer than two classes, or a prompt is empty or too long.
         """
         self._validate_params()
         prompts = _as_lists(self.prompts)
@@ -164,12 +164,12 @@ class ClipJudge(ClassifierMixin, BaseEstimator):
         ----------
         images : array-like of shape (n_samples, height, width, 3), or list of images or of paths
             uint8 from 0 to 255, float from 0 to 1, PIL images, or files; in a list, sizes may
-            differ. They are resized and cropped as the model was trained.
+            differ. They are resized and cropped as in the training of the model.
 
         Returns
         -------
         ndarray of shape (n_samples, n_classes), float32
-            Columns as in `classes_`.
+            Probabilities, in the order of `classes_`.
         """
         check_is_fitted(self)
         source = ImageSource(images, None)
@@ -190,12 +190,12 @@ class ClipJudge(ClassifierMixin, BaseEstimator):
             )
 
     def predict(self, images: Any) -> npt.NDArray[Any]:
-        """Return the likeliest class.
+        """Return the most probable class.
 
         Parameters
         ----------
         images : array-like of shape (n_samples, height, width, 3), or list of images or of paths
-            As for `predict_proba`.
+            Images, as for `predict_proba`.
 
         Returns
         -------

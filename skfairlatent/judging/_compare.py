@@ -30,59 +30,59 @@ def compare_judgements(
     confidence: float = 0.95,
     random_state: Any = None,
 ) -> pd.DataFrame:
-    r"""Set judgements of the same kind of edit side by side.
+    r"""Compare judgements of the same kind of edit.
 
     Parameters
     ----------
     judgements : dict of str to EditJudgement
-        Two or more, such as ``{"raw": raw, "fair": fair}``, by the same judges. With the same
-        number of rows they are taken to be of the same rows in the same order, and are resampled
-        together.
+        Two or more judgements by the same judges, such as ``{"raw": raw, "fair": fair}``. If they
+        have the same number of rows, these must be the same rows in the same order, and are
+        resampled together.
 
     baseline : str, default=None
-        Which one the others are divided by; by default the first.
+        Name of the judgement that the others are divided by; by default the first.
 
     n_bootstrap : int, default=2000
-        Draws of rows for the intervals of ``relative_ratio``.
+        Number of bootstrap draws of rows for the intervals of ``relative_ratio``.
 
     confidence : float, default=0.95
-        Of these intervals; the others are as they were made.
+        Confidence level of these intervals; the other intervals are those of the judgements.
 
     random_state : int, RandomState instance or None, default=None
-        Of the draws.
+        Seed of the draws.
 
     Returns
     -------
     DataFrame
-        One row a judgement: the columns of `EditJudgement.summary`, then ``relative_ratio`` with
-        ``relative_ratio_low`` and ``relative_ratio_high``.
+        One row for each judgement: the columns of `EditJudgement.summary`, then ``relative_ratio``
+        with ``relative_ratio_low`` and ``relative_ratio_high``.
 
     Raises
     ------
     TypeError, ValueError
-        If there are not two judgements or more, they are of different kinds of edit or follow
-        different classes, or there is no such baseline.
+        If there are fewer than two judgements, if their kinds of edit or their classes differ, or
+        if there is no such baseline.
 
     Warns
     -----
     UndefinedMetricWarning
-        If a relative ratio or its interval is NaN, because the baseline's shift of what should
-        stay is under 0.01, or a shift asked for is.
+        If a relative ratio or its interval is NaN, because the unintended shift of the baseline or
+        an intended shift is below 0.01.
 
     Notes
     -----
     .. math:: \text{relative ratio} =
         \frac{\bar s / \bar \ell}{\bar s_\text{baseline} / \bar \ell_\text{baseline}}
 
-    is what is left of the baseline's side effect at equal label shift, if the side effect grows in
-    proportion to the label shift. Where the label shifts in the table are far apart, choose
-    strengths that bring them together, rather than rely on that. 0 is best, 1 as much as the
-    baseline, less than 0 the other way round.
+    is the side effect relative to that of the baseline at equal label shift, if side effects are
+    proportional to the label shift. If the label shifts in the table differ a lot, choose
+    strengths that make them similar rather than rely on this assumption. 0 is best, 1 is the side
+    effect of the baseline, and negative values are side effects in the other direction.
 
     Examples
     --------
-    A latent of one dimension cannot tell what is bright on the left, the label, from what is
-    bright on the right, the group; one of four can.
+    A latent of one dimension cannot separate brightness on the left, the label, from brightness on
+    the right, the group; one of four dimensions can.
 
     >>> from sklearn.decomposition import PCA
     >>> from sklearn.linear_model import LogisticRegression

@@ -1,4 +1,4 @@
-"""Let independent judges see edits, and sum up what they say."""
+"""Measure edits with independent classifiers."""
 
 __all__ = ["judge_edits"]
 
@@ -42,65 +42,67 @@ def judge_edits(  # noqa: PLR0913 - all but the result are keywords
     confidence: float = 0.95,
     random_state: Any = None,
 ) -> EditJudgement:
-    r"""Measure what edits change in the eyes of classifiers that had no part in training.
+    r"""Measure the effect of edits with classifiers that were not involved in training.
 
-    A label edit should change the label and nothing of the sensitive attribute, a sensitive edit
-    the other way round. The model that was edited is not a witness to that; image classifiers that
-    were trained apart, or CLIP, are.
+    A label edit should change the label and not the sensitive attribute, and a sensitive edit the
+    reverse. The edited model cannot show this itself; independently trained image classifiers, or
+    CLIP, can.
 
     Parameters
     ----------
     result : Counterfactuals
-        With images: ``explainer.explain_label(X).decode()``. Give it as it is before
-        ``reencode``, where the model's own probabilities tell exactly what each edit asks for.
+        Decoded edits: ``explainer.explain_label(X).decode()``. Pass them without ``reencode``,
+        because the probabilities of the edited latents define the intended direction of each edit.
 
     label_judge, sensitive_judge : classifier or callable
-        Fitted, with ``predict_proba``; or a function. They are shown decoded images, uint8 of
+        Fitted classifiers with ``predict_proba``, or functions. They get decoded images, uint8 of
         shape (m, height, width, channels), at most 512 at a time, and return probabilities of
-        shape (m, n_classes), or (m,) of the second of two classes. Without ``classes_`` the
-        columns are those of ``result.classes`` and of the sensitive attribute's values.
+        shape (m, n_classes), or of shape (m,) for the second of two classes. Without ``classes_``
+        the columns are those of ``result.classes`` and of the values of the sensitive attribute.
 
     label_class, sensitive_class : object, default=None
-        Whose probability is followed; by default the second of two classes. Of more than two
-        label classes, make edits towards that class: ``explain_label(X, target_class=...)``.
+        Classes whose probability is measured; by default the second of two classes. If there are
+        more than two label classes, edit towards it: ``explain_label(X, target_class=...)``.
 
     n_bootstrap : int, default=2000
-        Draws of rows for the intervals.
+        Number of bootstrap draws of rows for the intervals.
 
     confidence : float, default=0.95
-        Of the intervals.
+        Confidence level of the intervals.
 
     random_state : int, RandomState instance or None, default=None
-        Of the draws. Pass an int for the same intervals each time.
+        Seed of the draws. Pass an int for reproducible intervals.
 
     Returns
     -------
     EditJudgement
+        Probabilities, shifts, and their means with intervals.
 
     Raises
     ------
     TypeError
-        If a judge cannot be asked, or answers with something other than numbers.
+        If a judge is neither a classifier nor callable, or does not return numbers.
     ValueError
-        If the result has no images, a class is unknown or has to be named, or a judge takes no
-        images or returns numbers that are not probabilities.
+        If the edits are not decoded, a class is not known or has to be named, or a judge does not
+        accept images or returns numbers that are not probabilities.
 
     Warns
     -----
     UndefinedMetricWarning
-        If the mean shift asked for is under 0.01, or may be by its bootstrap draws: there is
-        nothing to divide by, and the ratio or its interval is NaN.
+        If the mean intended shift is below 0.01, or its bootstrap draws include such values: the
+        ratio or its interval is then NaN.
 
     See Also
     --------
     ClipJudge : A judge that needs no training.
-    compare_judgements : The raw latent beside the fair one.
+    compare_judgements : Compares judgements, such as those of the raw and the fair latent.
 
     Notes
     -----
     Let :math:`p_L` and :math:`p_S` be the probabilities that the judges give `label_class` and
     `sensitive_class`, :math:`x_i` a decoded original and :math:`x_{ij}` its decoded edits. With
-    :math:`\sigma_{ij} = 1` where the edit asks for more of the class, -1 where for less,
+    :math:`\sigma_{ij} = 1` if the edit is to raise the probability of the class, and -1 if it is
+    to lower it,
 
     .. math::
         \ell_{ij} = \sigma_{ij} \, (p_L(x_{ij}) - p_L(x_i)), \quad

@@ -1,4 +1,4 @@
-"""What judges say of edits: one row an edit, means with intervals, and tables of both."""
+"""The result of judging edits: one row for each edit, and means with intervals."""
 
 __all__ = ["EditJudgement", "Estimate", "Verdict"]
 
@@ -29,7 +29,7 @@ class Estimate(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Verdict:
-    """What a judge says of the class that is followed.
+    """Probabilities that a judge gives to a class.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ class Verdict:
         Its probability in the decoded edits.
 
     flipped : ndarray of shape (n, k), bool
-        Whether the judge's likeliest class is another one after the edit.
+        Whether the edit changes the most probable class.
     """
 
     name: Any
@@ -59,53 +59,52 @@ class Verdict:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class EditJudgement:
-    r"""Edits of n rows, k to a row, as independent judges see them.
+    r"""Effects of the edits of n rows, k for each row, measured by independent classifiers.
 
     Parameters
     ----------
     kind : {"label", "sensitive"}
-        What the edits were to change.
+        What the edits were intended to change.
 
     label, sensitive : Verdict
-        What each judge says: ``name`` (the class that is followed), ``before`` and ``after`` (its
-        probability, shapes (n,) and (n, k)), ``change`` and ``flipped`` (whether the likeliest
-        class is another one), shape (n, k).
+        Output of each judge: ``name`` (the class), ``before`` and ``after`` (its probability, of
+        shape (n,) and (n, k)), ``change`` (their difference) and ``flipped`` (whether the most
+        probable class changes), of shape (n, k).
 
     strengths : ndarray of shape (n, k)
-        Of the edits.
+        Lengths of the edits.
 
     direction : ndarray of shape (n, k), int8
-        1 where the edit asks for more of the class, -1 where for less, 0 for neither: it was not
-        reached, has no strength, or is about other classes.
+        1 if the edit is to raise the probability of the class, -1 if it is to lower it, and 0
+        otherwise: no edit was found, it has length 0, or it concerns other classes.
 
     decision_changed : ndarray of shape (n, k), bool
-        Whether the model that was explained decides otherwise.
+        Whether the edit changes the decision of the explained model.
 
     distance, relative_distance : ndarray of shape (n, k)
-        Euclidean, from the edited embedding to the original one; and divided by the median
-        distance between two originals (NaN for a single row).
+        Euclidean distance of the edited embedding from the original, and the same divided by the
+        median distance between two originals (NaN for a single row).
 
     ssim : ndarray of shape (n, k)
-        Structural similarity of the decoded edit to the decoded original, 1 if equal.
+        Structural similarity of the decoded edit and the decoded original, 1 if they are equal.
 
     mean_label_shift, mean_sensitive_shift : Estimate
         Means over all edits of `label_shift` and `sensitive_shift`.
 
     ratio : Estimate
-        Of a label edit, the mean sensitive shift per unit of label shift; of a sensitive edit,
-        the mean label shift per unit of sensitive shift. 0 is best. NaN if the shift asked for is
-        under 0.01.
+        For label edits, the mean sensitive shift for each unit of label shift; for sensitive
+        edits, the reverse. 0 is best. NaN if the intended shift is below 0.01.
 
     confidence : float
-        Of the intervals.
+        Confidence level of the intervals.
 
     notes : tuple of str
-        What is NaN, and why.
+        Reasons for values that are NaN.
 
     See Also
     --------
-    judge_edits : Makes it.
-    compare_judgements : Sets several side by side.
+    judge_edits : Returns a judgement.
+    compare_judgements : Compares judgements.
     """
 
     kind: str
@@ -125,7 +124,7 @@ class EditJudgement:
 
     @property
     def label_shift(self) -> Floats:
-        """Change of the label's probability in the direction asked for, shape (n, k)."""
+        """Change of the label's probability in the intended direction, shape (n, k)."""
         return np.asarray(self.direction * self.label.change)
 
     @property
@@ -138,7 +137,7 @@ class EditJudgement:
         return len(self.strengths)
 
     def __repr__(self) -> str:
-        """Say what was seen."""
+        """Summarise the shifts."""
         shifts = [
             f"{name} {value:+.3f} [{low:+.3f}, {high:+.3f}]"
             for name, (value, low, high) in self._estimates().items()
@@ -146,13 +145,13 @@ class EditJudgement:
         return f"<EditJudgement of {len(self)} rows, {self.kind} edits: {', '.join(shifts)}>"
 
     def to_frame(self) -> pd.DataFrame:
-        """Return a table with one row an edit.
+        """Return a table with one row for each edit.
 
         Returns
         -------
         DataFrame
             Columns ``row``, ``edit``, ``strength``, ``direction``, ``decision_changed``; then
-            ``label_before``, ``label_after``, ``label_shift``, ``label_flipped`` and the same of
+            ``label_before``, ``label_after``, ``label_shift``, ``label_flipped`` and the same for
             ``sensitive``; ``distance``, ``relative_distance`` and ``ssim``.
         """
         n, k = self.strengths.shape
@@ -178,7 +177,7 @@ class EditJudgement:
         return pd.DataFrame({name: np.ravel(values) for name, values in columns.items()})
 
     def summary(self) -> pd.DataFrame:
-        """Return a table of one row.
+        """Return a summary as a table with one row.
 
         Returns
         -------
@@ -214,6 +213,6 @@ class EditJudgement:
         }
 
     def _row_means(self) -> tuple[Floats, Floats]:
-        """Return the shift asked for and the other one, means of each row's edits."""
+        """Return the intended shift and the other shift, averaged over the edits of each row."""
         label, sensitive = self.label_shift.mean(axis=1), self.sensitive_shift.mean(axis=1)
         return (label, sensitive) if self.kind == "label" else (sensitive, label)

@@ -183,10 +183,10 @@ def test__diffae__noise_of_the_originals_brings_them_back():
     assert _difference(result.images[:, 0], expected) <= 1
     # Given the images themselves, it is found without being asked for.
     given = CounterfactualExplainer(make_pipeline(encoder, model)).fit(images)
-    with pytest.warns(FairLatentWarning, match=r"differ from those given .* n_steps .*now 4"):
+    with pytest.warns(FairLatentWarning, match=r"differ from the given images .* n_steps .*now 4"):
         own = given.explain_label(list(images), strengths=[0.0])[1:3].decode(n_corrections=0)
     assert _difference(own.images, result.images[1:3]) <= 3  # inverted in other batches
-    with pytest.raises(ValueError, match="x_T has 2 rows, and there are 3"):
+    with pytest.raises(ValueError, match="x_T has 2 rows: expected 3"):
         result.decode(x_T=noise[:2])
 
 

@@ -124,7 +124,7 @@ def test__labels_given__direction_is_that_within_labels():
 
 def test__no_sensitive_features__says_what_to_do(pipe, faces):
     explainer = CounterfactualExplainer(pipe).fit(faces[0])
-    with pytest.raises(ValueError, match="fit was given no sensitive features"):
+    with pytest.raises(ValueError, match="fit got no sensitive features"):
         explainer.explain_sensitive(faces[0])
 
 
