@@ -17,6 +17,27 @@ import torch
 from threadpoolctl import threadpool_limits
 
 SEED = 0
+# The tests of what users do that together take less than a minute on two cores.
+QUICK = (
+    "tests/certification/",
+    "tests/counterfactuals/test_label_edits.py",
+    "tests/counterfactuals/test_sensitive_edits.py",
+    "tests/datasets/",
+    "tests/encoders/test_flatten.py",
+    "tests/encoders/test_image_encoder.py",
+    "tests/inspection/test_fairness_accuracy.py",
+    "tests/inspection/test_group_scores.py",
+    "tests/judging/test_judge.py",
+    "tests/test_api_page.py",
+    "tests/test_constraints.py",
+    "tests/test_diagnostics.py",
+    "tests/test_metrics.py",
+    "tests/test_persistence.py",
+    "tests/test_selection.py",
+    "tests/test_transformer.py",
+    "tests/test_transformer_bad_input.py",
+    "tests/test_user_warnings.py",
+)
 
 
 def pytest_configure() -> None:
@@ -25,8 +46,12 @@ def pytest_configure() -> None:
     threadpool_limits(1)  # holds for the libraries that are loaded by now
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest selects by marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what needs a CUDA device where there is none."""
+    """Mark what is not quick as slow, and skip what needs a CUDA device where there is none."""
+    for item in items:
+        if not item.nodeid.startswith(QUICK):
+            item.add_marker("slow")
     if torch.cuda.is_available():
         return
     skip = pytest.mark.skip(reason="needs a CUDA device")

@@ -160,7 +160,6 @@ def test__save__keeps_a_fingerprint_of_the_weights(faces, tmp_path):
 
 
 @pytest.mark.data
-@pytest.mark.slow
 @pytest.mark.usefixtures("routing")
 def test__real_faces__fewer_gaps_than_without(data_dir):
     """A thousand faces and a short fit, so only the order of the results is asked for."""

@@ -1,4 +1,4 @@
-"""The parts of a counterfactual display: a face with its figures, and a panel of probabilities."""
+"""Parts of a counterfactual display: an image with its text, and a panel of probabilities."""
 
 __all__ = ["draw_face", "draw_probabilities", "face_size", "panel_width"]
 

@@ -1,4 +1,4 @@
-"""People before and after edits of their latent: faces, or probabilities alone."""
+"""Display of rows before and after edits of their latent, as images or probabilities."""
 
 __all__ = ["CounterfactualDisplay"]
 
@@ -33,57 +33,58 @@ Array = npt.NDArray[Any]
 
 
 class CounterfactualDisplay:
-    """People before and after edits, with what is decided of them and read from them.
+    """Rows before and after edits, with their decisions and probabilities.
 
-    With images, one row a person: the decoded original, then the edits; under each face the
-    probability of the label and of each sensitive attribute. Without images the
-    probabilities alone, one line an edit. A ◆ and bold type mark what is decided
-    otherwise than before, and a frame the faces whose label is. Use
-    :meth:`from_counterfactuals` or :meth:`from_estimator`.
+    With images, each row of the figure shows the decoded original and its edits, with the
+    probabilities of the label and of each sensitive attribute below. Without images, only the
+    probabilities are shown, one line for each edit. A ◆ and bold type mark a change of the label
+    or of an attribute, and a frame marks images with a changed label. Use
+    :meth:`from_counterfactuals` or :meth:`from_estimator` to create a display.
 
     Parameters
     ----------
     probabilities : dict of str to array-like of shape (n, 1 + k, n_values)
-        For the label, which comes first, and each sensitive attribute the probabilities of
-        its values: of the original, then of its k edits.
+        For the label, which comes first, and for each sensitive attribute, the probabilities of
+        its values for the original, then for its k edits.
 
     values : dict of str to sequence
         The values, by the same names.
 
     decisions : array-like of shape (n, 1 + k), default=None
-        What was decided of the label; None for the most probable.
+        Decisions on the label; None means the most probable class.
 
     images : array-like of shape (n, 1 + k, height, width, channels), default=None
         Decoded originals and edits, uint8, with 1 or 3 channels.
 
     reached : array-like of shape (n, k), bool, default=None
-        Whether each edit does what was asked for; None if all do.
+        Whether each edit has the requested effect; None means that all have.
 
     edited_name : str, default=None
-        Which of the names was edited; None for the label.
+        Name of what was edited; None means the label.
 
     edit_names : sequence of str, default=None
-        What sets the edits apart, such as ``["+1", "+2"]``.
+        Names of the edits, such as ``["+1", "+2"]``.
 
     row_names : sequence of str, default=None
-        Names of the people.
+        Names of the rows.
 
     Attributes
     ----------
     axes_ : ndarray of Axes
-        Of shape (n, 1 + k) with images, else one for each name; after `plot`.
+        Axes of the plot, after `plot`: of shape (n, 1 + k) with images, otherwise one for each
+        name.
 
     figure_ : Figure
-        What holds them.
+        Figure of the axes, after `plot`.
 
     Raises
     ------
     ValueError
-        If shapes do not fit.
+        If shapes are not consistent.
 
     See Also
     --------
-    skfairlatent.counterfactuals.CounterfactualExplainer : Makes them.
+    skfairlatent.counterfactuals.CounterfactualExplainer : Computes edits.
 
     Examples
     --------
@@ -139,30 +140,30 @@ class CounterfactualDisplay:
         row_names: Sequence[str] | None = None,
         ax: Any = None,
     ) -> Self:
-        """Draw the result of an explainer.
+        """Plot the result of an explainer.
 
         Parameters
         ----------
         result : Counterfactuals
-            As :class:`~skfairlatent.counterfactuals.CounterfactualExplainer` makes them. Faces
-            are drawn if it has images, hence after ``result.decode()``.
+            Result of a :class:`~skfairlatent.counterfactuals.CounterfactualExplainer`. Images are
+            drawn if there are any: call ``result.decode()`` first.
 
         rows : slice, array-like of int or of bool, default=None
-            Rows to draw; None for the first 8.
+            Rows to draw; None means the first 8.
 
         label_name : str, default="label"
-            What the label is, such as ``"hired"``.
+            Name of the label, such as ``"hired"``.
 
         row_names : sequence of str, default=None
-            Names of the rows drawn; None for their positions.
+            Names of the rows; None means their positions.
 
         ax : Axes or array-like of Axes, default=None
-            See :meth:`plot`.
+            Axes to draw on, as for :meth:`plot`.
 
         Returns
         -------
         display : CounterfactualDisplay
-            Drawn.
+            The display, already plotted.
 
         Raises
         ------
@@ -209,16 +210,16 @@ class CounterfactualDisplay:
         row_names: Sequence[str] | None = None,
         ax: Any = None,
     ) -> Self:
-        """Make counterfactuals and draw them.
+        """Compute counterfactuals and plot them.
 
         Parameters
         ----------
         explainer : CounterfactualExplainer
-            Fitted.
+            Fitted explainer.
 
         X : array-like of shape (n_samples, n_features), or images
-            Rows to explain. Images are decoded after the edit; for embeddings with an encoder
-            of their own, draw ``result.decode()``.
+            Rows to explain. If they are images, edits are decoded to images; to see edits of
+            embeddings as images, plot ``result.decode()``.
 
         attribute : str, default=None
             Sensitive attribute to edit; None edits the label.
@@ -227,32 +228,34 @@ class CounterfactualDisplay:
             Lengths of the edits.
 
         target : object, default=None
-            Class of the label, or value of the attribute, to move to; the explainer's
-            ``target_class`` or ``target_value``. None for what the explainer chooses.
+            Class of the label, or value of the attribute, to move to: `target_class` or
+            `target_value` of the explainer. None means the default of the explainer.
 
         target_probability : float, default=None
-            Probability to reach instead; without both, the smallest edit that flips.
+            Probability to reach. Without `strengths` and `target_probability`, the smallest edits
+            that change the class are shown.
 
         rows : slice, array-like of int or of bool, default=None
-            Rows of X to explain and draw; None for the first 8.
+            Rows of X to explain and draw; None means the first 8.
 
         x_T : array-like of shape (n_samples, size, size, 3), default=None
-            For a `DiffAEEncoder`: the noise to decode from. None for what its ``invert`` finds
-            if X is images; of embeddings it is drawn, and faces are hardly those of the people.
+            Noise for a `DiffAEEncoder` to decode from. None means the noise found by ``invert`` if
+            X is images, and random noise for embeddings, whose images then differ from those the
+            embeddings came from.
 
         label_name : str, default="label"
-            What the label is, such as ``"hired"``.
+            Name of the label, such as ``"hired"``.
 
         row_names : sequence of str, default=None
-            Names of the rows drawn; None for their positions.
+            Names of the rows; None means their positions.
 
         ax : Axes or array-like of Axes, default=None
-            See :meth:`plot`.
+            Axes to draw on, as for :meth:`plot`.
 
         Returns
         -------
         display : CounterfactualDisplay
-            Drawn.
+            The display, already plotted.
 
         Raises
         ------
@@ -279,18 +282,18 @@ class CounterfactualDisplay:
         )
 
     def plot(self, ax: Any = None) -> Self:
-        """Draw.
+        """Plot the display.
 
         Parameters
         ----------
         ax : Axes or array-like of Axes, default=None
-            One Axes is divided; an array must hold as many as are needed. None makes a figure,
-            as large as the faces and the text need.
+            Axes to draw on: one, which is divided, or an array of as many as are needed. None
+            creates a figure of a suitable size.
 
         Returns
         -------
         self : CounterfactualDisplay
-            With `axes_` and `figure_`.
+            The display, with `axes_` and `figure_`.
         """
         if self.images is None:
             self._plot_probabilities(ax)

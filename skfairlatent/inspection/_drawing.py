@@ -1,4 +1,4 @@
-"""What the displays share: matplotlib when something is drawn, axes to draw on, colours, text."""
+"""Helpers of the displays: matplotlib on demand, axes, colours and text."""
 
 __all__ = [
     "BLUE",

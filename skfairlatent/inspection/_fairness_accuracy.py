@@ -55,35 +55,35 @@ Floats = npt.NDArray[np.float64]
 
 
 class FairnessAccuracyDisplay:
-    """Accuracy against fairness: one point a candidate, the frontier, and the one chosen.
+    """Accuracy against fairness of the candidates of a search, with the frontier and the choice.
 
-    Candidates on the frontier are filled: no other is both fairer and more accurate. The
-    line shows the best accuracy at hand for each bound on unfairness. Use :meth:`from_search`.
+    Candidates on the frontier are filled: no other is both fairer and more accurate. The line
+    shows the best accuracy for each bound on unfairness. Use :meth:`from_search` to create a
+    display.
 
     Parameters
     ----------
     accuracy, fairness : array-like of shape (n_candidates,)
-        Means over the folds. Candidates with a NaN in either are left out; if that is all of
-        them, the panel says that it is undefined. `fairness` is a gap, of which less is better,
-        or with `greater_is_better` a score.
+        Means over the folds. Candidates with NaN are left out; if none is left, the panel says
+        that the plot is undefined. `fairness` is a gap, or, with `greater_is_better`, a score.
 
     accuracy_std, fairness_std : array-like of shape (n_candidates,), default=None
-        Standard deviations over the folds, for the error bars; None or NaN for no bar.
+        Standard deviations over the folds, for the error bars; None or NaN means no bar.
 
     params : sequence of dict, default=None
-        Parameters of each candidate. Of the chosen one those that vary are written out.
+        Parameters of each candidate. Those of the chosen candidate that vary are shown.
 
     best_index : int, default=None
         Position of the chosen candidate.
 
     bound : float, default=None
-        Largest gap allowed, to be marked.
+        Largest allowed gap, to be marked.
 
     accuracy_name, fairness_name : str
         Names of the scores, by default ``"accuracy"`` and ``"equalized_odds"``.
 
     greater_is_better : bool, default=False
-        Whether more of `fairness` is fairer, as in worst-group accuracy.
+        Whether higher values of `fairness` are fairer, as for worst-group accuracy.
 
     Attributes
     ----------
@@ -91,10 +91,10 @@ class FairnessAccuracyDisplay:
         Positions of the candidates on the frontier, from the fairest to the most accurate.
 
     ax_ : Axes
-        What was drawn on, after `plot`.
+        Axes of the plot, after `plot`.
 
     figure_ : Figure
-        What holds it.
+        Figure of the axes, after `plot`.
 
     Raises
     ------
@@ -177,29 +177,29 @@ class FairnessAccuracyDisplay:
         accuracy: str | None = None,
         ax: "Axes | None" = None,
     ) -> Self:
-        """Draw the candidates of a fitted search.
+        """Plot the candidates of a fitted search.
 
         Parameters
         ----------
         search : GridSearchCV, FairLatentTransformerCV or the like
-            Fitted, with ``scoring=fairness_scorers()`` or other scores by name.
+            Fitted search with ``scoring=fairness_scorers()`` or other named scores.
 
         fairness : str, default=None
-            Name of the fairness score. None takes the one that `refit` is about if that is a
-            :class:`~skfairlatent.selection.MostAccurateWithin` with a name, else that of the
-            criterion which the search was scored by.
+            Name of the fairness score. None means that of `refit`, if it is a
+            :class:`~skfairlatent.selection.MostAccurateWithin` with a name, otherwise that of the
+            criterion of the scorers.
 
         accuracy : str, default=None
-            Name of the other score; None likewise, else ``"accuracy"``.
+            Name of the other score. None means that of `refit`, otherwise ``"accuracy"``.
 
         ax : Axes, default=None
-            Where to draw; None makes a figure.
+            Axes to draw on; None creates a new figure.
 
         Returns
         -------
         display : FairnessAccuracyDisplay
-            Drawn. Scores of differences, which scikit-learn negates, are shown as the
-            differences they are.
+            The display, already plotted. Differences, which scikit-learn negates as scores, are
+            shown as differences.
 
         Raises
         ------
@@ -238,20 +238,20 @@ class FairnessAccuracyDisplay:
         return display.plot(ax)
 
     def plot(self, ax: "Axes | None" = None, *, error_bars: bool = True) -> Self:
-        """Draw.
+        """Plot the display.
 
         Parameters
         ----------
         ax : Axes, default=None
-            Where to draw; None makes a figure.
+            Axes to draw on; None creates a new figure.
 
         error_bars : bool, default=True
-            Show one standard deviation over the folds to each side.
+            Whether to show one standard deviation over the folds on each side.
 
         Returns
         -------
         self : FairnessAccuracyDisplay
-            With `ax_` and `figure_`.
+            The display, with `ax_` and `figure_`.
         """
         self.figure_, (self.ax_,) = find_axes(ax, (1, 1), (6.4, 4.6), caller=type(self).__name__)
         plain_axes(self.ax_)

@@ -1,4 +1,4 @@
-"""How scores are distributed in each group, within each label."""
+"""Display of the distribution of scores in each group, within each label."""
 
 __all__ = ["GroupScoresDisplay"]
 
@@ -47,14 +47,14 @@ HEIGHT = 0.8
 
 
 class GroupScoresDisplay:
-    """Distribution of scores by sensitive group, one panel a true label.
+    """Distribution of scores by sensitive group, with one panel for each true label.
 
-    Within a panel every row has the same true label, so groups whose dark parts differ
-    are treated differently: that share, written at the right, is for two classes the false and
-    the true positive rate, and for several the recall. Equalised odds asks that it be
-    alike in all groups of a panel; the title says by how much it is not. That gap leaves out
-    groups of fewer than 20 rows, which are drawn row by row: their shares are chance.
-    Use :meth:`from_estimator` or :meth:`from_predictions`.
+    All rows of a panel have the same true label, so that groups whose dark parts differ are
+    treated differently. The share of the dark part, shown at the right, is the false and the true
+    positive rate for two classes, and the recall for several. Equalised odds requires it to be
+    equal in all groups of a panel; the title shows the gap. Groups of fewer than 20 rows, whose
+    scores are drawn one by one, do not count for the gap. Use :meth:`from_estimator` or
+    :meth:`from_predictions` to create a display.
 
     Parameters
     ----------
@@ -65,16 +65,16 @@ class GroupScoresDisplay:
         Scores, drawn along the horizontal axis.
 
     selected : array-like of shape (n_samples,), bool
-        Rows that are drawn dark and counted.
+        Rows to draw dark and to count.
 
     groups : array-like of shape (n_samples,) or (n_samples, n_attributes)
         Sensitive groups; several columns are crossed.
 
     threshold : float, default=None
-        Score from which on rows are selected, to be marked; None if there is no such score.
+        Score above which rows are selected, to be marked; None if there is no threshold.
 
     rates : sequence of str, default=None
-        What the share of selected rows is called, for each label in sorted order.
+        Name of the share of selected rows, for each label in sorted order.
 
     score_name : str, default="score"
         Name of the horizontal axis.
@@ -82,19 +82,19 @@ class GroupScoresDisplay:
     Attributes
     ----------
     shares : ndarray of shape (n_labels, n_groups)
-        Share of the rows that are selected; NaN where there are no rows.
+        Share of selected rows; NaN if there are no rows.
 
     counts : ndarray of shape (n_labels, n_groups)
         Number of rows.
 
     labels, group_names : list
-        What the axes of these stand for.
+        Names of the rows and columns of `shares` and `counts`.
 
     axes_ : ndarray of Axes
         One for each label, after `plot`.
 
     figure_ : Figure
-        What holds them.
+        Figure of the axes, after `plot`.
 
     Raises
     ------
@@ -160,15 +160,15 @@ class GroupScoresDisplay:
         threshold: float | None = None,
         ax: Any = None,
     ) -> Self:
-        """Draw the scores of a fitted classifier.
+        """Plot the scores of a fitted classifier.
 
         Parameters
         ----------
         estimator : classifier or Pipeline
-            Fitted, with ``predict_proba`` or ``decision_function``.
+            Fitted classifier with ``predict_proba`` or ``decision_function``.
 
         X : array-like
-            What it takes. Rows that it was not fitted on give the fairer picture.
+            Input of the estimator, preferably rows that it was not fitted on.
 
         y : array-like of shape (n_samples,)
             True labels.
@@ -177,21 +177,21 @@ class GroupScoresDisplay:
             Sensitive groups; several columns are crossed.
 
         threshold : float, default=None
-            Of two classes, the score from which on the second is predicted: by default 0.5 for
+            Score above which the second of two classes is predicted; by default 0.5 for
             probabilities and 0 for a decision function.
 
         ax : Axes or array-like of Axes, default=None
-            See :meth:`plot`.
+            Axes to draw on, as for :meth:`plot`.
 
         Returns
         -------
         display : GroupScoresDisplay
-            Drawn.
+            The display, already plotted.
 
         Raises
         ------
         TypeError
-            If the estimator gives no scores.
+            If the estimator does not return scores.
         ImportError
             If matplotlib is not installed.
         """
@@ -231,7 +231,7 @@ class GroupScoresDisplay:
         score_name: str = "score",
         ax: Any = None,
     ) -> Self:
-        """Draw scores.
+        """Plot scores.
 
         Parameters
         ----------
@@ -239,34 +239,33 @@ class GroupScoresDisplay:
             True labels.
 
         scores : array-like of shape (n_samples,) or (n_samples, n_classes)
-            Scores of the second of two classes, or of each class. Of several classes each row's
-            score for its true label is drawn, and the rows for which that is the largest
-            are counted.
+            Scores of the second of two classes, or of each class. For several classes, the score
+            of the true label is drawn, and rows for which it is the largest score are counted.
 
         sensitive_features : array-like of shape (n_samples,) or (n_samples, n_attributes)
             Sensitive groups; several columns are crossed.
 
         threshold : float, default=0.5
-            Of two classes, the score from which on the second is predicted.
+            Score above which the second of two classes is predicted.
 
         classes : array-like of shape (n_classes,), default=None
-            Labels of the columns of `scores`; None for those in `y_true`, sorted.
+            Labels of the columns of `scores`; None means those in `y_true`, sorted.
 
         score_name : str, default="score"
-            What the scores are.
+            Name of the scores.
 
         ax : Axes or array-like of Axes, default=None
-            See :meth:`plot`.
+            Axes to draw on, as for :meth:`plot`.
 
         Returns
         -------
         display : GroupScoresDisplay
-            Drawn.
+            The display, already plotted.
 
         Raises
         ------
         ValueError
-            If shapes do not fit, or labels are not in `classes`.
+            If shapes are not consistent, or labels are not in `classes`.
         ImportError
             If matplotlib is not installed.
         """
@@ -304,18 +303,18 @@ class GroupScoresDisplay:
         return display.plot(ax)
 
     def plot(self, ax: Any = None) -> Self:
-        """Draw.
+        """Plot the display.
 
         Parameters
         ----------
         ax : Axes or array-like of Axes, default=None
-            One Axes is divided into panels; an array must hold one for each label. None makes a
-            figure, as high as the groups need.
+            Axes to draw on: one, which is divided into panels, or an array, one for each label.
+            None creates a figure of a suitable size.
 
         Returns
         -------
         self : GroupScoresDisplay
-            With `axes_` and `figure_`.
+            The display, with `axes_` and `figure_`.
         """
         n_labels, n_groups = self.shares.shape
         shape = balanced_grid(n_labels, N_COLUMNS)

@@ -1,4 +1,4 @@
-"""How the components of a latent vary together, within its blocks and between them."""
+"""Display of the correlations of a latent, within its blocks and between them."""
 
 __all__ = ["LatentCovarianceDisplay"]
 
@@ -34,40 +34,40 @@ Floats = npt.NDArray[np.float64]
 class LatentCovarianceDisplay:
     """Correlations or covariances of a latent, block by block.
 
-    The label block is drawn enlarged, because two of 512 rows would not be seen. The
-    components of the sensitive block are ordered by their largest correlation with the label
-    block, and averaged in bins where there are many. The lower left repeats the upper right, so
-    the figures stand there. Use :meth:`from_estimator` or :meth:`from_latent`.
+    The label block is enlarged, because two of 512 rows would not be visible. The components of
+    the sensitive block are sorted by their largest correlation with the label block, and averaged
+    in bins if there are many. The lower left, which would repeat the upper right, shows the
+    numbers. Use :meth:`from_estimator` or :meth:`from_latent` to create a display.
 
     Parameters
     ----------
     matrix : array-like of shape (n_components, n_components)
-        Correlations or covariances of all of the latent.
+        Correlations or covariances of the whole latent.
 
     label_slice : slice
         Columns of the label block; the others are the sensitive block.
 
     n_samples : int, default=None
-        Rows that the matrix was computed from: says what chance alone would give.
+        Number of rows that the matrix was computed from, which determines `chance`.
 
     statistic : {"correlation", "covariance"}, default="correlation"
-        What the matrix holds.
+        Content of the matrix.
 
     Attributes
     ----------
     summary : DataFrame
-        For each block the ``mean`` and ``max`` of the absolute values off the diagonal (NaN where
-        there are none), and the mean ``variance``.
+        The ``mean`` and ``max`` of the absolute off-diagonal values of each block (NaN if there
+        are none), and the mean ``variance``.
 
     chance : float
-        The mean absolute correlation to expect of independent components; NaN for covariances
-        or without `n_samples`.
+        Expected mean absolute correlation of independent components; NaN for covariances or
+        without `n_samples`.
 
     ax_ : Axes
-        What was drawn on, after `plot`.
+        Axes of the plot, after `plot`.
 
     figure_ : Figure
-        What holds it.
+        Figure of the axes, after `plot`.
 
     Raises
     ------
@@ -80,9 +80,9 @@ class LatentCovarianceDisplay:
 
     Notes
     -----
-    Only linear dependence is shown, and that of the rows given. Training decorrelates batches
-    that hold every (label, group) cell equally often, so rows in which label and group go
-    together show larger correlations between the blocks.
+    Only linear dependence in the given rows is shown. Training decorrelates batches with equally
+    many rows of every (label, group) cell; rows in which label and group are correlated show
+    larger correlations between the blocks.
 
     Examples
     --------
@@ -130,34 +130,33 @@ class LatentCovarianceDisplay:
     def from_estimator(
         cls, estimator: Any, X: Any, *, statistic: str = "correlation", ax: "Axes | None" = None
     ) -> Self:
-        """Draw the latent of a fitted transformer.
+        """Plot the latent of a fitted transformer.
 
         Parameters
         ----------
         estimator : FairLatentTransformer, or Pipeline with one
-            Fitted.
+            Fitted estimator.
 
         X : array-like of shape (n_samples, n_features), or images
-            What it takes, of a Pipeline what its first step takes; best rows that it was not
-            fitted on.
+            Input of the estimator, preferably rows that it was not fitted on.
 
         statistic : {"correlation", "covariance"}, default="correlation"
-            What to compute.
+            Statistic to compute.
 
         ax : Axes, default=None
-            Where to draw; None makes a figure.
+            Axes to draw on; None creates a new figure.
 
         Returns
         -------
         display : LatentCovarianceDisplay
-            Drawn.
+            The display, already plotted.
 
         Raises
         ------
         TypeError
-            If `estimator` is another kind of estimator, or a Pipeline without one.
+            If `estimator` is neither a FairLatentTransformer nor a Pipeline with one.
         NotFittedError
-            If it is not fitted.
+            If `estimator` is not fitted.
         ImportError
             If matplotlib is not installed.
         """
@@ -176,27 +175,27 @@ class LatentCovarianceDisplay:
         statistic: str = "correlation",
         ax: "Axes | None" = None,
     ) -> Self:
-        """Draw a latent.
+        """Plot a latent.
 
         Parameters
         ----------
         Z : array-like of shape (n_samples, n_components)
-            All of the latent, at least 2 rows. A component that does not vary counts as
-            uncorrelated with all others.
+            The whole latent of at least 2 rows. A constant component counts as uncorrelated with
+            all others.
 
         label_slice : slice
             Columns of the label block.
 
         statistic : {"correlation", "covariance"}, default="correlation"
-            What to compute.
+            Statistic to compute.
 
         ax : Axes, default=None
-            Where to draw; None makes a figure.
+            Axes to draw on; None creates a new figure.
 
         Returns
         -------
         display : LatentCovarianceDisplay
-            Drawn.
+            The display, already plotted.
         """
         pyplot(f"{cls.__name__}.from_latent")
         reject_container("Z", Z)
@@ -207,12 +206,12 @@ class LatentCovarianceDisplay:
         return cls(matrix, label_slice, n_samples=len(Z), statistic=statistic).plot(ax)
 
     def plot(self, ax: "Axes | None" = None, *, cmap: str = "Blues") -> Self:
-        """Draw.
+        """Plot the display.
 
         Parameters
         ----------
         ax : Axes, default=None
-            Where to draw; None makes a figure.
+            Axes to draw on; None creates a new figure.
 
         cmap : str, default="Blues"
             A colour map from light (0) to dark.
@@ -220,7 +219,7 @@ class LatentCovarianceDisplay:
         Returns
         -------
         self : LatentCovarianceDisplay
-            With `ax_` and `figure_`.
+            The display, with `ax_` and `figure_`.
         """
         self.figure_, (self.ax_,) = find_axes(ax, (1, 1), (6.6, 5.6), caller=type(self).__name__)
         n_label = int(self.in_label.sum())

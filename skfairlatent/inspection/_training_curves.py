@@ -43,30 +43,30 @@ NAME_WIDTH = 28
 
 
 class TrainingCurvesDisplay:
-    """The terms of the training loss over the epochs, one panel each.
+    """The terms of the training loss over the epochs, with one panel for each term.
 
-    Each term has a scale of its own, as they differ by orders of magnitude; a panel says so
-    where the scale is logarithmic. Use :meth:`from_estimator`.
+    Each panel has its own scale, because the terms differ by orders of magnitude; logarithmic
+    scales are marked. Use :meth:`from_estimator` to create a display.
 
     Parameters
     ----------
     history : DataFrame
-        One row an epoch, with the columns ``epoch``, ``loss`` and any ``loss_<term>``, and
-        ``validation_loss`` where there is one (NaN, or no such column, where there is none).
+        One row for each epoch, with the columns ``epoch``, ``loss`` and any ``loss_<term>``, and
+        optionally ``validation_loss``.
 
     weights : mapping of str to float, default=None
         Weight of each term in the sum, such as ``{"di": 20.0}``, to be shown.
 
     kept_epoch : int, default=None
-        Epoch whose weights early stopping kept, to be marked.
+        Epoch chosen by early stopping, to be marked.
 
     Attributes
     ----------
     axes_ : ndarray of Axes
-        One for the sum and for each term, after `plot`.
+        Axes of the sum and of each term, after `plot`.
 
     figure_ : Figure
-        What holds them.
+        Figure of the axes, after `plot`.
 
     Raises
     ------
@@ -75,7 +75,7 @@ class TrainingCurvesDisplay:
 
     See Also
     --------
-    skfairlatent.diagnostics.diagnose : Says in words whether training was stopped too soon.
+    skfairlatent.diagnostics.diagnose : Reports, among others, whether training stopped too soon.
 
     Examples
     --------
@@ -114,27 +114,27 @@ class TrainingCurvesDisplay:
 
     @classmethod
     def from_estimator(cls, estimator: Any, *, ax: Any = None) -> Self:
-        """Draw the history of a fitted transformer.
+        """Plot the history of a fitted transformer.
 
         Parameters
         ----------
         estimator : FairLatentTransformer, or Pipeline with one
-            Fitted.
+            Fitted estimator.
 
         ax : Axes or array-like of Axes, default=None
-            See :meth:`plot`.
+            Axes to draw on, as for :meth:`plot`.
 
         Returns
         -------
         display : TrainingCurvesDisplay
-            Drawn.
+            The display, already plotted.
 
         Raises
         ------
         TypeError
-            If `estimator` is another kind of estimator, or a Pipeline without one.
+            If `estimator` is neither a FairLatentTransformer nor a Pipeline with one.
         NotFittedError
-            If it is not fitted.
+            If `estimator` is not fitted.
         ImportError
             If matplotlib is not installed.
         """
@@ -149,17 +149,18 @@ class TrainingCurvesDisplay:
         return cls(history, weights=weights, kept_epoch=_kept_epoch(history, fair)).plot(ax)
 
     def plot(self, ax: Any = None) -> Self:
-        """Draw.
+        """Plot the display.
 
         Parameters
         ----------
         ax : Axes or array-like of Axes, default=None
-            One Axes is divided into panels; an array must hold one for each. None makes a figure.
+            Axes to draw on: one, which is divided into panels, or an array, one for each panel.
+            None creates a figure.
 
         Returns
         -------
         self : TrainingCurvesDisplay
-            With `axes_` and `figure_`.
+            The display, with `axes_` and `figure_`.
         """
         names = [name for name in TITLES if name in self.history]
         names += [name for name in self.history if name.startswith("loss_") and name not in TITLES]

@@ -48,84 +48,84 @@ def audit(  # noqa: PLR0913 - what is audited, and how
     Parameters
     ----------
     pipe : Pipeline
-        Fitted, with a FairLatentTransformer and after it a classifier of one label, or what
-        scikit-learn makes of such: a search, a calibrated classifier, one with a tuned
-        threshold, nested pipelines. Where an edit of the latent cannot be followed to the
-        decision, as with a ColumnTransformer of other columns, edits are left out.
+        Fitted pipeline of a FairLatentTransformer and a classifier of one label. It may be wrapped
+        in a search, a calibrated classifier, a classifier with a tuned threshold, or another
+        pipeline. Edits are left out if they cannot be followed from the latent to the decision, as
+        with a ColumnTransformer of other columns.
 
     X : array-like of shape (n_samples, n_features), or images
-        Rows that neither the pipeline nor the baseline **was fitted on**. If many were rows of
-        the transformer's fit, the page says so; of the baseline that is not checked.
+        Rows that neither the pipeline nor the baseline **was fitted on**. The page says so if many
+        of them were in the training data of the transformer; for the baseline this is not checked.
 
     y : array-like of shape (n_samples,)
-        Their labels. The name of a Series is used on the page.
+        Labels of the rows. The name of a Series is used on the page.
 
     sensitive_features : array-like of shape (n_samples,) or (n_samples, n_attributes)
-        Their sensitive attributes. Each is looked at alone, and all of them crossed.
+        Sensitive attributes of the rows. Each is audited alone, and all of them crossed.
 
     pos_label : int, bool or str, default=None
-        Of two labels the positive one, of which the rates are. None takes the second in order:
-        of 0 and 1, or no and yes, the usual one; of granted and refused not.
+        The positive one of two labels, which the rates refer to. None means the second in sorted
+        order, which is right for 0 and 1 or no and yes, but not for granted and refused.
 
     baseline : classifier or Pipeline, default=None
         A fitted model without mitigation that takes the same X: "before". None trains the
-        pipeline's classifier anew on the standardised embeddings of X, in 5 folds, so that
-        each row is judged by one that has not seen it; the report says so.
+        classifier of the pipeline on the standardised embeddings of X in 5 folds, so that each row
+        is predicted by a model that has not seen it; the report says so.
 
     examples : array-like or images, default=None
-        Other rows, to take the people shown from, such as sampled faces. None takes them from X.
+        Other rows to show as examples, such as generated faces. None means rows of X.
 
     n_examples : int, default=6
-        People shown for each attribute.
+        Number of examples for each attribute.
 
     n_decoded : int, default=64
-        Rows of X, drawn at random, whose edits are also decoded and encoded again to decide on,
-        where that can be done. With a diffusion autoencoder this takes most of the time.
+        Number of rows of X, drawn at random, whose edits are decoded and encoded again for another
+        decision, if the encoder can decode. With a diffusion autoencoder this takes most of the
+        time.
 
     target_probability : float in (0, 1), default=0.9
-        How sure a reader of the latent, a logistic regression, is to be of the other group after
-        an edit. Where no edit makes it so, as can be with several groups, it just has to take the
-        row for the other.
+        Probability of the other group after an edit, by a logistic regression on the latent. If no
+        edit reaches it, which can happen with several groups, the other group must become the most
+        probable.
 
     noise : {"inverted", "zero"}, default="inverted"
-        What a diffusion autoencoder decodes from. ``"inverted"`` keeps all that embeddings leave
-        out of an image, and with a weak encoder that may be most of it, so that edits do not
-        show. ``"zero"`` shows what embeddings hold, and nothing else.
+        Noise that a diffusion autoencoder decodes from. ``"inverted"`` keeps the details of an
+        image that embeddings leave out; with a weak encoder these can hide the edits. ``"zero"``
+        shows only what embeddings hold.
 
     n_bootstrap : int, default=1000
-        Draws of the rows with replacement for the intervals.
+        Number of bootstrap draws of the rows for the intervals.
 
     confidence : float, default=0.95
-        Of the intervals, which are percentiles of the draws.
+        Confidence level of the intervals, which are percentiles of the draws.
 
     search : GridSearchCV or the like, default=None
         The fitted search that the pipeline came from, to show its candidates.
 
     title : str, default=None
-        Of the page.
+        Title of the page.
 
     encoder : object, default=None
-        What decodes embeddings; None for the pipeline's own.
+        Encoder that decodes embeddings; None means that of the pipeline.
 
     random_state : int, RandomState instance or None, default=0
-        Draws folds, rows and probes. By default the same audit comes out every time; None draws
-        others each time.
+        Seed of folds, rows and probes. The default gives the same audit each time; None does not.
 
     Returns
     -------
     AuditReport
-        What is warned of on the way is among its ``limits``, not raised.
+        The report. Warnings during the audit are listed in its ``limits``, not issued.
 
     Raises
     ------
     TypeError
-        If `pipe` has no FairLatentTransformer with a classifier after it, or `baseline` is no
+        If `pipe` is not a FairLatentTransformer followed by a classifier, or `baseline` is not a
         classifier.
     NotFittedError
         If a step is not fitted.
     ValueError
-        If lengths differ, a label is unknown to the classifier, `pos_label` is none of two
-        labels, or an attribute has one group only.
+        If lengths differ, a label is not known to the classifier, `pos_label` is not one of two
+        labels, or an attribute has only one group.
     ImportError
         If matplotlib is not installed.
 

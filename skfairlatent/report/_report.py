@@ -1,4 +1,4 @@
-"""The audit report: its tables and figures, and how it is kept."""
+"""The audit report and its page."""
 
 __all__ = ["AuditReport"]
 
@@ -22,12 +22,12 @@ TEMPLATE = "audit.html.j2"
 
 
 class AuditReport(Findings):
-    """What `audit` found. Printing it shows the verdict; `save` writes it for others.
+    """Result of `audit`. Printing it shows a summary; `save` writes it to a file.
 
     "Before" is the baseline, "after" the audited pipeline. ``low`` and ``high`` are the ends of
-    intervals, NaN where there is none. ``summary`` is the verdict in numbers: a tuple of
-    paragraphs on models that decide everybody alike, if there are any, on accuracy, on each
-    attribute, and on what the diagnostics warned of.
+    intervals, NaN if there is none. ``summary`` is a tuple of paragraphs on models that make the
+    same decision for all rows, if there are any, on accuracy, on each attribute, and on warnings
+    of the diagnostics.
 
     Attributes
     ----------
@@ -38,14 +38,14 @@ class AuditReport(Findings):
         When the audit was made, as YYYY-MM-DD.
 
     overall : pandas.DataFrame
-        One row a metric, as fairlearn's ``MetricFrame.overall``: ``count``, ``accuracy``,
-        ``true_positive_rate``, ``false_positive_rate`` and ``selection_rate`` (of more than two
-        classes the rates of each, as ``"selection_rate of <class>"``). Columns ``before``,
+        One row for each metric, as ``MetricFrame.overall`` of fairlearn: ``count``, ``accuracy``,
+        ``true_positive_rate``, ``false_positive_rate`` and ``selection_rate`` (for more than two
+        classes, the rates of each, as ``"selection_rate of <class>"``). Columns ``before``,
         ``before_low``, ``before_high``, ``after``, ``after_low``, ``after_high``.
 
     by_group : pandas.DataFrame
-        The same for each (sensitive feature, group, metric), as ``MetricFrame.by_group``; NaN
-        where a group has no rows to measure a rate on. Attributes come alone, then crossed.
+        The same for each (sensitive feature, group, metric), as in ``MetricFrame.by_group``; NaN
+        if a group has no rows to measure a rate on. Attributes come alone, then crossed.
 
     differences : pandas.DataFrame
         ``equalized_odds_difference`` (worst case), ``demographic_parity_difference`` and
@@ -54,27 +54,27 @@ class AuditReport(Findings):
         an interval is NaN.
 
     affected : pandas.DataFrame
-        How many decisions change when what tells a sensitive feature is edited, for each
-        (sensitive feature, model): ``rows``; ``reached``, rows that the edit could be made for,
-        of which alone the rest is; ``length``, median of the edits, of which 1 is the median
-        distance between two rows; ``far``, edits longer than 2; ``changed``, ``share``, ``low``,
-        ``high``. Then ``decoded_rows`` and the like for decisions on decoded images, encoded
-        again, and ``decoded_group_changed``, the images that are then read as of another group.
-        Empty where no edit can be learnt or traced to the decision.
+        Decisions that change when a sensitive feature is edited, for each (sensitive feature,
+        model): ``rows``; ``reached``, the rows for which an edit was found, which all following
+        columns refer to; ``length``, median length of the edits, where 1 is the median distance
+        between two rows; ``far``, edits longer than 2; ``changed``, ``share``, ``low``, ``high``.
+        Then ``decoded_rows`` and the like for decisions on decoded images, encoded again, and
+        ``decoded_group_changed``, images assigned to another group after the edit. Empty if no
+        edit can be learnt or followed to the decision.
 
     diagnostics : LatentDiagnostics or None
-        The latent space of the transformer; None where there is nothing to learn it from.
+        Diagnostics of the latent; None if they cannot be computed.
 
     counterfactuals : dict of str to dict of str to Counterfactuals
-        By sensitive feature, then ``"before"`` and ``"after"``: edits of the same people, first
-        those whose decision before depends most on the attribute. They hold these people's
-        embeddings; what `save` writes does not.
+        By sensitive feature, then ``"before"`` and ``"after"``: edits of the same examples, first
+        those whose decision before depends most on the attribute. They hold the embeddings of the
+        examples, which `save` does not write.
 
     facts : dict
         ``"audit"``, ``"model"``, ``"data"`` and ``"versions"``.
 
     limits : tuple of str
-        What is not promised, what this audit cannot say, and what was warned of on the way.
+        Limits of the audit, and warnings issued during it.
 
     figures : dict of str to matplotlib.figure.Figure
         Figures by name.
@@ -84,23 +84,23 @@ class AuditReport(Findings):
 
     See Also
     --------
-    audit : Makes it.
+    audit : Returns a report.
     """
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write a page for people or numbers for machines.
+        """Write the report as a page or as numbers.
 
         Parameters
         ----------
         path : path-like
-            Ends in ``.html``: one self-contained page, which needs no network and no script. Ends
-            in ``.json``: `to_dict`. A file that is there is replaced once the new one is
-            complete.
+            File to write: with the suffix ``.html`` a self-contained page, which needs no network
+            and no script; with ``.json`` the content of `to_dict`. An existing file is replaced
+            once the new one is complete.
 
         Raises
         ------
         ValueError
-            For another suffix.
+            If the suffix is neither ``.html`` nor ``.json``.
         OSError
             If the file cannot be written.
         """
@@ -116,18 +116,16 @@ class AuditReport(Findings):
 
     def to_html(self) -> str:
         """Return the page as text."""
-        from skfairlatent.report._report import render  # noqa: PLC0415 - jinja2 is needed for pages only
-
         return render(self)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the numbers, in types that JSON has: NaN becomes None.
+        """Return the numbers as JSON types; NaN becomes None.
 
         Returns
         -------
         dict
-            The numbers of each section, tables as lists of rows, without figures. Of the people
-            shown only probabilities and decisions.
+            The numbers of each section, with tables as lists of rows, without figures. For the
+            examples, only probabilities and decisions are included.
         """
         found: dict[str, Any] = {"format": FORMAT, "title": self.title, "date": self.date}
         found["summary"] = self.summary
@@ -146,7 +144,7 @@ class AuditReport(Findings):
         )
 
     def __repr__(self) -> str:
-        """Say what was found, in words and in one table."""
+        """Summarise the report in words and one table."""
         columns = ["before", "after", "change", "change_low", "change_high"]
         table = self.differences[columns].round(3).to_string()
         texts = [as_label(text) for text in (f"{self.title} ({self.date})", *self.summary)]

@@ -21,7 +21,7 @@ def faces():
 @pytest.fixture(scope="session")
 def fair(faces):
     X, y, s = faces
-    return FairLatentTransformer(max_iter=20, random_state=0).fit(X, y, sensitive_features=s)
+    return FairLatentTransformer(max_iter=60, random_state=0).fit(X, y, sensitive_features=s)
 
 
 @pytest.fixture(scope="session")

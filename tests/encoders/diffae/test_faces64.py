@@ -44,7 +44,6 @@ def test__unsupervised__ships_as_well_with_codes_of_its_own():
 
 
 @pytest.mark.data
-@pytest.mark.slow
 def test__codes__tell_more_than_the_briefly_trained_ones(data_dir):
     """A probe of few rows, the same for both embeddings; the full figures are in the results."""
     encoder = DiffAEEncoder(device="cpu", precision="float32")
@@ -74,7 +73,6 @@ def psnr(images, others):
 
 
 @pytest.mark.data
-@pytest.mark.slow
 def test__reconstruction__is_close_with_inverted_noise_and_of_the_code_alone_a_likeness(data_dir):
     faces = load_image_folder(data_dir / "celeba64", split="valid", max_images=2).images
     encoder = DiffAEEncoder(device="cpu")

@@ -552,7 +552,6 @@ def test__read_weights__reproduces_the_official_network(data_dir):
     assert len(read_statistics(folder / "tiny32_latent.pkl").mean) == 64
 
 
-@pytest.mark.slow
 def test__convert_weights__full_size_takes_little_memory(tmp_path):
     config = OFFICIAL_CONFIGS["ffhq256_autoenc"]
     with torch.device("meta"):
