@@ -30,7 +30,6 @@ QUICK = (
     "tests/judging/test_judge.py",
     "tests/test_api_page.py",
     "tests/test_constraints.py",
-    "tests/test_diagnostics.py",
     "tests/test_metrics.py",
     "tests/test_persistence.py",
     "tests/test_selection.py",

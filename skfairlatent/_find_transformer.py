@@ -62,7 +62,9 @@ def latent_step(model: Any) -> tuple[Any, Callable[[Any], Any]]:
     name = type(_opened(model)).__name__
     if not found and isinstance(model, Pipeline):
         names = [type(each).__name__ for _, each in model.steps]
-        raise TypeError(f"The Pipeline {names} has no FairLatentTransformer: give one that has.")
+        raise TypeError(
+            f"The Pipeline {names} has no FairLatentTransformer: pass a model with one."
+        )
     if not found:
         raise TypeError(
             f"{name} has no method latent: expected a fitted FairLatentTransformer, or a Pipeline "

@@ -128,7 +128,7 @@ class Standardizer:
                 f"{name} is {np.dtype(dtype).name}, which cannot tell the values of "
                 f"{column_name(names, column)} of X apart: in the rows of fit they have a mean of "
                 f"{self.mean[column]:.10g} and a standard deviation of {self.scale[column]:.3g}. "
-                "Use float64 from the data on: what was rounded cannot be told apart again."
+                "Use float64 from the data on: rounded values cannot be distinguished any more."
             )
 
     def inverse(self, x: Tensor) -> npt.NDArray[np.floating]:

@@ -338,7 +338,7 @@ def table_pipe():
     X["b"] += s
     X["lines"] = rng.poisson(12, 1200).astype(float)
     X["always"] = 1.0
-    pipe = make_pipeline(StandardScaler(), FairLatentTransformer(max_iter=20, random_state=0))
+    pipe = make_pipeline(StandardScaler(), FairLatentTransformer(max_iter=60, random_state=0))
     pipe.fit(X[:800], y[:800], fairlatenttransformer__sensitive_features=s[:800])
     return pipe, X[800:].copy(), y[800:], s[800:]
 

@@ -93,7 +93,7 @@ def test__replace_file__refuses_what_is_no_file_and_leaves_it(tmp_path, through_
     assert node.is_fifo()
     with pytest.raises(OSError, match="This is a pipe, a device"):
         replace_file(os.devnull, b"new", "The file")
-    with pytest.raises(IsADirectoryError, match="This is a folder: give the path of a file in it"):
+    with pytest.raises(IsADirectoryError, match="This is a folder: pass the path of a file in it"):
         replace_file(tmp_path, b"new", "The file")
 
 

@@ -68,9 +68,9 @@ def replace_file(
             os.fspath(path),
         ) from error
     if stat.S_ISDIR(before.st_mode):
-        code, told = errno.EISDIR, "a folder: give the path of a file in it"
+        code, told = errno.EISDIR, "a folder: pass the path of a file in it"
     else:
-        code, told = errno.EINVAL, "a pipe, a device or a socket: give the path of a file"
+        code, told = errno.EINVAL, "a pipe, a device or a socket: pass the path of a file"
     raise OSError(code, f"{what} was not written. This is {told}", os.fspath(path))
 
 

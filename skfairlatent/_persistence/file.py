@@ -74,10 +74,10 @@ def _flat(values: dict[str, Any]) -> dict[str, Any]:
 
 def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     if path.is_dir():
-        raise IsADirectoryError(f"{path} is a folder: give the file that save wrote.")
+        raise IsADirectoryError(f"{path} is a folder: pass the file that save wrote.")
     if not path.is_file():
         found = "is not a regular file" if path.exists() else "does not exist"
-        raise FileNotFoundError(f"{path} {found}: give the file that save wrote.")
+        raise FileNotFoundError(f"{path} {found}: pass the file that save wrote.")
     header, views = read_tensors(path, "expected a file written by FairLatentTransformer.save")
     _check_header(path, header)
     # Copies: a tensor may otherwise stay a view of the file, which can change or go away.

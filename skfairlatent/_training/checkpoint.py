@@ -139,7 +139,7 @@ class Checkpoint:
             if self._works:
                 warn_user(
                     f"The state of the fit cannot be {done} in {self.path} ({error}). The fit "
-                    "goes on, but should it be interrupted, it cannot go on from here: free some "
+                    "continues, but cannot be resumed from here if it is interrupted: free some "
                     "space, or pass as checkpoint_dir a folder that can be written."
                 )
             self._works = False
@@ -148,8 +148,8 @@ class Checkpoint:
         if (self.directory / OLD_NAME).exists():
             warn_user(
                 f"{self.directory / OLD_NAME} is of an earlier version of skfairlatent, whose "
-                "unfinished fits this one cannot go on with: it starts anew. Delete that file, or "
-                "finish its fit with the version that wrote it."
+                "unfinished fits this version cannot continue: the fit starts anew. Delete that "
+                "file, or finish its fit with the version that wrote it."
             )
 
     def _numbered(self, number: int) -> Path:

@@ -158,7 +158,7 @@ def _label_columns(y: Any) -> tuple[list[npt.NDArray[Any]], bool]:
     if y is None:
         raise ValueError(
             "FairLatentTransformer requires y to be passed, but the target y is None: "
-            "give the labels that the latent is to keep."
+            "pass the labels that the latent is to keep."
         )
     if is_table(y) and y.shape[1]:
         columns = [values for _, values in table_columns(y)]

@@ -81,8 +81,8 @@ def find_attributes(
         check_length("sensitive_features", len(column.codes), len(Z))
         if len(column.values) < 2:
             raise ValueError(
-                f"sensitive feature {name!r} has one value only ({column.values[0]!r}): nothing "
-                "tells its direction. Leave it out."
+                f"sensitive feature {name!r} has one value only ({column.values[0]!r}), and "
+                "therefore no direction: leave it out."
             )
         reject_ids(f"sensitive feature {name!r}", len(column.values), len(Z))
         probe = fit_affine(Z, column.codes, len(column.values))

@@ -31,8 +31,8 @@ SURROGATE_ROWS = 5000
 
 _IF_FLAT = "nothing changes around them, so that no direction leads towards the class or value"
 _IF_FAR = (
-    "no edit that was tried does what was asked for. What edits of a given length do to them is "
-    "shown by strengths=[1, 2, 5]"
+    "no suitable edit was found. To see the effect of edits of given lengths, pass "
+    "strengths=[1, 2, 5]"
 )
 
 

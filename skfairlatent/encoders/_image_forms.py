@@ -63,7 +63,7 @@ def _hint(X: Any) -> str:
     for code, column in columns_of_objects(X):
         first = first_of(column)
         if is_path(first) or is_encoded(first):
-            return f" Of a table with paths, pass their column, as {code}."
+            return f" For a table with paths, pass their column, as {code}."
     return ""
 
 

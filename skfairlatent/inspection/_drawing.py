@@ -123,8 +123,8 @@ def find_axes(
             _check_axes(each, plt.Axes)
         if len(given) != needed:
             raise ValueError(
-                f"ax holds {len(given)} Axes, and {caller} draws on {needed}: give so many, one "
-                "Axes to be divided, or None for a figure of its own."
+                f"ax holds {len(given)} Axes, and {caller} draws on {needed}: pass that many, one "
+                "Axes to divide, or None for a new figure."
             )
         return given[0].figure, given
     else:
@@ -134,7 +134,7 @@ def find_axes(
         if ax.get_subplotspec() is None:
             raise ValueError(
                 f"ax stands in no grid, so it cannot be divided into the {needed} that {caller} "
-                "draws on: make it by plt.subplots, or give so many Axes."
+                "draws on: create it with plt.subplots, or pass that many Axes."
             )
         figure = ax.figure
         ax.set_axis_off()

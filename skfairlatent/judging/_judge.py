@@ -264,7 +264,7 @@ def _warn_if_undefined(kind: str, mean: float, ratio: Estimate, *, can_resample:
     message = (
         f"{what} NaN: the mean {kind} shift that the judge sees is {mean:.4f}, and to divide by "
         f"it, it has to be {MIN_SHIFT} or more, in every draw. Make stronger edits, judge more "
-        "rows, or check that the judge can tell the classes apart on such images."
+        "rows, or check that the judge can distinguish the classes on such images."
     )
     warn_user(message, UndefinedMetricWarning)
 

@@ -190,6 +190,6 @@ def _as_numbers(answer: Any, name: str) -> Floats:
     if values.dtype.kind not in "biuf":  # text too that would read as numbers: classes "0", "1"
         raise TypeError(
             f"{name} returned values such as {values.ravel()[:1].tolist()}: expected "
-            "probabilities. Of a classifier pass predict_proba, not predict, or the classifier."
+            "probabilities. For a classifier, pass predict_proba or the classifier, not predict."
         )
     return values.astype(np.float64)

@@ -272,7 +272,7 @@ def demographic_parity_ratio(
         return _undefined("demographic_parity_ratio", reason)
     ratio = counts.demographic_parity_ratio()
     if np.isnan(ratio):
-        return _undefined("demographic_parity_ratio", "a label is predicted for nobody")
+        return _undefined("demographic_parity_ratio", "a label is never predicted")
     return ratio
 
 

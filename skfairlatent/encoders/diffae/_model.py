@@ -169,7 +169,7 @@ def _load(
     if latent is not None and len(latent.mean) != found.config.embed_channels:
         raise CheckpointError(
             f"{statistics} holds statistics of {len(latent.mean)} features, and the codes of "
-            f"{path} have {found.config.embed_channels}: give the file of the same model."
+            f"{path} have {found.config.embed_channels}: pass the file of the same model."
         )
     return Model(build(found), found.config, latent, found.is_ours)
 

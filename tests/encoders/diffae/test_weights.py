@@ -222,8 +222,8 @@ def test__read_weights__names_sizes_that_are_not_those_given(tmp_path, state, ne
             {"img_size": 2**99, "net_enc_channel_mult": (1,) * 99, "net_enc_num_res_blocks": 99},
             "more than 64 residual blocks in a level",
         ),
-        ({"net_ch_mult": "wide"}, "does not hold what is needed"),
-        ({"img_size": torch.zeros(3)}, "does not hold what is needed"),
+        ({"net_ch_mult": "wide"}, "is not a valid file of weights"),
+        ({"img_size": torch.zeros(3)}, "is not a valid file of weights"),
     ],
 )
 def test__read_weights__refuses_settings_that_do_not_fit(tmp_path, state, changed, message):
@@ -351,7 +351,7 @@ def test__read_weights__every_flipped_bit_of_a_checkpoint_is_noticed_or_means_no
 def test__read_weights__refuses_tensors_larger_than_what_is_stored(tmp_path, state):
     path, name = tmp_path / "a.pt", next(iter(state))
     torch.save(state | {name: torch.zeros(1).expand(state[name].shape)}, path)
-    with pytest.raises(CheckpointError, match="is larger than what is stored of it"):
+    with pytest.raises(CheckpointError, match="is larger than its stored data"):
         read_weights(path, CONFIG)
 
 
@@ -472,7 +472,7 @@ def test__write_weights__refuses_weights_that_float16_cannot_hold(tmp_path):
 def test__write_weights__names_the_path_given(tmp_path, network, place):
     (tmp_path / "file").touch()
     path = tmp_path / place
-    reason = "is a folder: give the path of a file in it" if not place else "was not written"
+    reason = "is a folder: pass the path of a file in it" if not place else "was not written"
     with pytest.raises(OSError, match=reason) as caught:
         write_weights(path, network)
     assert str(path) in str(caught.value)
@@ -516,8 +516,8 @@ def test__convert_weights__keeps_the_encoder_and_adds_statistics(tmp_path, state
     ("content", "message"),
     [
         ({"conds_mean": torch.zeros(3)}, "conds_std is missing"),
-        ({"conds_mean": torch.zeros(3), "conds_std": torch.zeros(4)}, "no means and standard"),
-        ({"conds_mean": torch.zeros(3), "conds_std": -torch.ones(3)}, "no means and standard"),
+        ({"conds_mean": torch.zeros(3), "conds_std": torch.zeros(4)}, "not means and standard"),
+        ({"conds_mean": torch.zeros(3), "conds_std": -torch.ones(3)}, "not means and standard"),
         ({"conds_mean": torch.full((3,), torch.nan)}, "conds_mean is not finite"),
         ({"conds": torch.zeros(3)}, "holds no statistics of codes: expected conds_mean"),
         ({"statistics.mean": torch.zeros(3)}, "statistics.factor is missing"),

@@ -90,7 +90,7 @@ class FileContent:
         """
         storage = tensor.untyped_storage()
         if tensor.numel() * tensor.itemsize > storage.nbytes():
-            raise ValueError(f"{name} is larger than what is stored of it")
+            raise ValueError(f"{name} is larger than its stored data")
         if self.checksums is not None and storage.data_ptr() not in self._whole:
             content = torch.empty(0, dtype=torch.uint8, device="cpu").set_(storage).numpy()
             if content.size and (content.size, zlib.crc32(content.data)) not in self.checksums:

@@ -114,7 +114,7 @@ def read_weights(
     except _NOT_OURS as error:
         reason = str(error).removesuffix(".")
         raise CheckpointError(
-            f"{path} does not hold what is needed: {reason}. Give the weights of a diffusion "
+            f"{path} is not a valid file of weights: {reason}. Pass the weights of a diffusion "
             "autoencoder, and config=DiffAEConfig(...) if the file does not hold its sizes."
         ) from error
     return Weights(found, taken, statistics, encoder_only, content.metadata, content.is_ours)

@@ -21,7 +21,7 @@ import torch
 from skfairlatent.encoders.diffae._weights.torch_bounds import Checksums, check_pickles, check_zip
 from skfairlatent.exceptions import CheckpointError
 
-GIVE_WEIGHTS = "give the path of a file of weights"
+GIVE_WEIGHTS = "pass the path of a file of weights"
 
 
 class Inert:
