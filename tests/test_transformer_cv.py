@@ -126,7 +126,7 @@ def test__groups__are_optional_with_the_warning_of_the_transformer(rows):
     assert "mean_test_equalized_odds" not in found.cv_results_
 
 
-@pytest.mark.filterwarnings("ignore:Collapse", "ignore:Plateau", "ignore:Leakage")
+@pytest.mark.filterwarnings("ignore:diagnose found")
 def test__pipeline__is_traced_by_what_looks_at_a_model(rows):
     X, y, s = rows
     pipe = make_pipeline(search(), LogisticRegression())

@@ -98,7 +98,8 @@ def plateau_warnings(history: Any) -> list[str]:
     if late_gain > STILL_FALLING_SHARE * improvement:
         return [
             f"Plateau not reached: {late_gain / improvement:.0%} of the fall of {name} came in "
-            f"the last {window} of {len(losses)} epochs. Raise max_iter."
+            f"the last {window} of {len(losses)} epochs. Raise max_iter, for example to "
+            f"{2 * len(losses)}."
         ]
     return []
 
@@ -113,7 +114,9 @@ def _loss_curve(history: Any) -> tuple[str, np.ndarray[Any, np.dtype[np.float64]
     return "loss", np.empty(0)
 
 
-def leakage_warnings(leakage: pd.DataFrame, margin: float) -> list[str]:
+def leakage_warnings(
+    leakage: pd.DataFrame, margin: float, where: str = "within label"
+) -> list[str]:
     """Find what the probes can read of each sensitive attribute.
 
     Parameters
@@ -123,6 +126,9 @@ def leakage_warnings(leakage: pd.DataFrame, margin: float) -> list[str]:
 
     margin : float
         Tolerated balanced accuracy above chance, beyond the noise of its measurement.
+
+    where : str, default="within label"
+        Among which rows the groups were compared.
 
     Returns
     -------
@@ -135,7 +141,7 @@ def leakage_warnings(leakage: pd.DataFrame, margin: float) -> list[str]:
     worst = order[~order.index.get_level_values("sensitive_feature").duplicated()]
     return [
         f"Leakage: the {probe} probe reads {feature} from the label block with balanced accuracy "
-        f"{row['balanced_accuracy']:.2f} within label (chance {row['chance']:.2f}, margin "
+        f"{row['balanced_accuracy']:.2f} {where} (chance {row['chance']:.2f}, margin "
         f"{margin:.2f}), and a classifier can do the same. Raise lambda_di or narrow "
         "n_label_components."
         for (feature, probe), row in worst.iterrows()

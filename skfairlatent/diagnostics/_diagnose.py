@@ -17,6 +17,7 @@ from skfairlatent._find_transformer import latent_step
 from skfairlatent._user_warnings import warn_user
 from skfairlatent._validation.containers import reject_container, reject_other_order
 from skfairlatent._validation.groups import check_length, encode_columns
+from skfairlatent._wording import joined
 from skfairlatent.diagnostics._advice import collapse_warnings, leakage_warnings, plateau_warnings
 from skfairlatent.diagnostics._foreign_rows import (
     describe_far_rows,
@@ -32,6 +33,12 @@ from skfairlatent.diagnostics._probes import (
 from skfairlatent.diagnostics._redundancy import effective_rank, off_diagonal_mass
 from skfairlatent.exceptions import UndefinedMetricWarning
 
+# Among which rows a criterion compares the groups, as it is said.
+_WHERE = {
+    "equalized_odds": "within label",
+    "demographic_parity": "over all labels",
+    "true_positive_rate_parity": "within the positive label",
+}
 _NAMES = "X", "y", "sensitive_features"
 _HELD_OUT_NAMES = "held_out[0]", "held_out[1]", "held_out[2]"
 
@@ -53,10 +60,12 @@ class LatentDiagnostics:
     Parameters
     ----------
     leakage : pandas.DataFrame
-        The group read from the label block, within label, as `group_leakage` returns it.
+        The group read from the label block, as `group_leakage` returns it: within label, for
+        demographic parity over all labels, for the parity of true positive rates within the
+        positive one.
 
     sensitive_readability : pandas.DataFrame
-        The group read from the sensitive block, within label, by a linear probe: high when
+        The group read likewise from the sensitive block, by a linear probe: high when
         the information was moved there rather than destroyed. Empty without such a block.
 
     label_readability : pandas.DataFrame
@@ -76,6 +85,9 @@ class LatentDiagnostics:
     far_rows : ndarray of int
         Positions in X of the rows that lie far outside the data of fit, such as those with a
         code for missing values. If they are fewer than half, no figure counts them.
+
+    constraints : str
+        The criterion of the transformer.
     """
 
     leakage: pd.DataFrame
@@ -85,6 +97,7 @@ class LatentDiagnostics:
     off_diagonal: dict[str, float]
     warnings: tuple[str, ...]
     far_rows: npt.NDArray[np.intp] = field(default_factory=lambda: np.empty(0, dtype=np.intp))
+    constraints: str = "equalized_odds"
 
     def to_frame(self) -> pd.DataFrame:
         """Put every figure into one table.
@@ -115,9 +128,10 @@ class LatentDiagnostics:
         -------
         str
         """
+        where = _WHERE[self.constraints]
         tables = {
-            "Group read from the label block, within label": self.leakage,
-            "Group read from the sensitive block, within label": self.sensitive_readability,
+            f"Group read from the label block, {where}": self.leakage,
+            f"Group read from the sensitive block, {where}": self.sensitive_readability,
             "Label read from the label block": self.label_readability,
             "Blocks of Z": self.blocks,
         }
@@ -180,11 +194,12 @@ def diagnose(
     Warns
     -----
     FairLatentWarning
-        On far rows (a few that are unlike those of fit: they are named with their columns, and
-        left out), on foreign rows (most are unlike, as if they were not scaled), on collapse
-        (little variance or few directions left, or a label that can no longer be predicted), on
-        plateau (training stopped too soon, or never improved), and on leakage of the group into
-        the label block.
+        One, which names the kinds of what was found; the result says what to try. On far rows
+        (a few that are unlike those of fit: they are named with their columns, and left out),
+        on foreign rows (most are unlike, as if they were not scaled), on collapse (little
+        variance or few directions left, or a label that can no longer be predicted), on
+        plateau (training stopped too soon, or never improved), and on leakage of the group
+        into the label block.
 
     UndefinedMetricWarning
         If a group has too few rows within a label to measure its leakage.
@@ -237,12 +252,13 @@ def diagnose(
         *foreign,
         *collapse_warnings(found.blocks, len(judged.rows[0]), found.label_readability),
         *plateau_warnings(getattr(transformer, "history_", None)),
-        *leakage_warnings(found.leakage, leakage_margin),
+        *leakage_warnings(found.leakage, leakage_margin, _WHERE[found.constraints]),
     )
     if skipped:
         warn_user(undefined_message(skipped), UndefinedMetricWarning)
-    for text in advice:
-        warn_user(text)
+    if advice:  # whose texts the result says: a warning of each would say them twice
+        kinds = dict.fromkeys(text.partition(":")[0] for text in advice)
+        warn_user(f"diagnose found: {joined(list(kinds))}. Print its result for what to try.")
     return replace(found, warnings=advice)
 
 
@@ -338,13 +354,20 @@ def _measure(
     # One seed for all the tables, so that they score the same rows.
     seed = int(own_random_state(random_state).randint(np.iinfo(np.int32).max))
     settings = ProbeSettings(random_state=seed)
-    leakage, skipped = probe_scores(*_block(rows, label), _held_out(held_out, label), settings)
+    constraints = getattr(transformer, "constraints", "equalized_odds")
+    compared = _compared(rows, rows[1], constraints)
+    compared_test = held_out
+    if isinstance(held_out, tuple):
+        compared_test = _compared(held_out, rows[1], constraints)
+    leakage, skipped = probe_scores(
+        *_block(compared, label), _held_out(compared_test, label), settings
+    )
     moved = leakage.iloc[:0]
     if Z[:, sensitive].shape[1]:
         # Linear: the heads of the fit are, and boosting hundreds of components takes minutes.
         settings = settings._replace(probes=["linear"])
-        test = _held_out(held_out, sensitive)
-        moved, _ = probe_scores(*_block(rows, sensitive), test, settings)
+        test = _held_out(compared_test, sensitive)
+        moved, _ = probe_scores(*_block(compared, sensitive), test, settings)
     found = LatentDiagnostics(
         leakage=leakage,
         sensitive_readability=moved,
@@ -354,8 +377,26 @@ def _measure(
         blocks=_describe({"label": Z[:, label], "sensitive": Z[:, sensitive], "full": Z}),
         off_diagonal=off_diagonal_mass(Z, label),
         warnings=(),
+        constraints=constraints,
     )
     return found, skipped
+
+
+def _compared(rows: HeldOut, y: Any, constraints: str) -> HeldOut:
+    """Return the rows among which a criterion compares the groups, with labels to compare within.
+
+    The positive label is the second of those in `y`.
+    """
+    Z, labels, sensitive = rows
+    if constraints == "demographic_parity":
+        return Z, np.zeros(len(Z), dtype=np.int64), sensitive
+    if constraints == "true_positive_rate_parity":
+        positive = encode_columns(y, "y")[0].values[1]
+        column = encode_columns(labels, "y")[0]
+        kept = np.flatnonzero(np.asarray(column.values)[column.codes] == positive)
+        labels, sensitive = (_safe_indexing(each, kept) for each in (labels, sensitive))
+        return Z[kept], labels, sensitive
+    return rows
 
 
 def _block(rows: HeldOut, block: slice) -> HeldOut:
