@@ -132,7 +132,7 @@ class FairLatentTransformerCV(FairLatentTransformer):
     >>> from skfairlatent.datasets import make_biased_embeddings
     >>> data = make_biased_embeddings(400, n_features=8, random_state=0)
     >>> fair = FairLatentTransformerCV(
-    ...     lambdas_di=[0, 0.3, 3], bound=0.2, max_iter=20, random_state=0
+    ...     lambdas_di=[0, 0.3, 3], bound=0.3, max_iter=20, random_state=0
     ... )
     >>> Z = fair.fit_transform(data.data, data.target, sensitive_features=data.sensitive_features)
     >>> Z.shape, fair.lambda_di_ in fair.lambdas_di_
