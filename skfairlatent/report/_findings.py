@@ -26,8 +26,6 @@ GENERAL_LIMITS = (
     "equally accurately for all groups has no gap.",
     "Only the attributes named here were examined, as they were recorded. Differences by other "
     "attributes may be larger.",
-    "The method aims at equal error rates given the label (equalised odds). It does not aim at "
-    "equal selection rates, and says nothing about two similar individuals.",
     "Intervals cover the chance in drawing the rows, not that of training again. A gap is the "
     "largest of several differences, so chance alone makes it larger than 0, and more so with "
     "more or smaller groups.",

@@ -30,9 +30,9 @@ from skfairlatent.report._comparison import decided_alike
 from skfairlatent.report._edits import Noise, affected_table
 from skfairlatent.report._models import N_FOLDS, after_side, assign_folds, stand_in_side
 from skfairlatent.report._provenance import model_facts
-from skfairlatent.report.sections.compared import alike_in_short
+from skfairlatent.report.sections.compared import alike_in_short, lost_classes
 from skfairlatent.report.sections.edits import edits_in_short
-from skfairlatent.report.sections.gaps import verdict
+from skfairlatent.report.sections.gaps import Gaps, verdict
 from skfairlatent.report.sections.model_and_data import unknown_groups
 
 from .conftest import QUICK, fair_transformer
@@ -568,3 +568,27 @@ def test__audit__says_if_the_people_were_training_data(binary):
     report = audit(binary.pipe, X, y, sensitive_features=s, **QUICK)
     assert any("100% of the audited people were training data" in text for text in report.limits)
     assert not any("were training data" in text for text in binary.report.limits)
+
+
+def test__lost_classes__are_named_beyond_the_noise():
+    def overall(after, margin):
+        rates = {"before": 0.94, "after": after}
+        ends = {"after_low": after - margin, "after_high": after + margin}
+        tpr = {"before": 0.9, "after": 0.9, "after_low": 0.9, "after_high": 0.9}
+        return pd.DataFrame({"true_positive_rate": tpr, "false_positive_rate": rates | ends}).T
+
+    (text,) = lost_classes(overall(0.997, 0.002), ["refused", "granted"])
+    assert text.startswith(
+        "What the model finds of those whose label is refused fell from 6.0% before mitigation to "
+        "0.3% after"
+    )
+    assert lost_classes(overall(0.997, 0.05), ["refused", "granted"]) == []
+    assert lost_classes(overall(0.94, 0.002), ["refused", "granted"]) == []
+
+
+def test__summary__is_of_the_gap_of_the_criterion(binary):
+    gaps = Gaps(binary.report.differences, False, "demographic_parity")
+    (_, text), *_ = gaps.summary()
+    assert "the demographic parity gap is" in text
+    assert "error rates given the label" in gaps.limits()[0]
+    assert any("aims at equal error rates" in text for text in binary.report.limits)

@@ -14,6 +14,9 @@ from skfairlatent.report._parts import Meanings, Part, estimate
 from skfairlatent.report._provenance import ModelFacts, Setup
 from skfairlatent.report.sections._section import Section
 
+# Of what the model before finds of a class: with less after, the class has been lost.
+LOST_SHARE = 0.25
+
 
 @dataclass(frozen=True)
 class Compared(Section):
@@ -60,6 +63,9 @@ class Compared(Section):
     def summary(self) -> Iterator[tuple[str, str]]:
         if self.alike:
             yield "alike", alike_in_short(self.alike)
+        lost = lost_classes(self.overall, self.setup.classes)
+        if lost and "after" not in self.alike:
+            yield "alike", " ".join(lost)
         row, setup = self.overall.loc["accuracy"], self.setup
         stand_in = "a stand-in for the model before mitigation"
         before = stand_in if setup.baseline is None else "the model before mitigation"
@@ -99,6 +105,25 @@ class Compared(Section):
 
     def to_dict(self) -> dict[str, Any]:
         return {"overall": self.overall}
+
+
+def lost_classes(overall: pd.DataFrame, classes: list[str]) -> list[str]:
+    """Say which classes the model after mitigation finds much less of than the one before."""
+    found = []
+    for k, label in enumerate(classes):
+        if len(classes) > 2:
+            row = overall.loc[f"true_positive_rate of {label}"]
+        else:
+            row = overall.loc["true_positive_rate" if k else "false_positive_rate"]
+            row = row if k else 1.0 - row
+        before, after = row["before"], row["after"]
+        margin = max(abs(row["after_high"] - after), abs(row["after_low"] - after))
+        if before > 0 and after + margin < LOST_SHARE * before:
+            found.append(
+                f"What the model finds of those whose label is {label} fell from {before:.1%} "
+                f"before mitigation to {after:.1%} after: it decides nearly everybody alike."
+            )
+    return found
 
 
 def alike_in_short(alike: Mapping[str, str]) -> str:

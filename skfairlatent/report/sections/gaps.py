@@ -59,6 +59,15 @@ ALIKE = (
     "The two gaps cannot be compared: a model that gives everybody the same decision has no gap, "
     "whatever the groups."
 )
+# What a criterion is about, and is not.
+AIMS = {
+    "equalized_odds": "equal error rates given the label (equalised odds). It does not aim at "
+    "equal selection rates",
+    "demographic_parity": "equal selection rates (demographic parity). It does not aim at equal "
+    "error rates given the label",
+    "true_positive_rate_parity": "equal true positive rates. It does not aim at equal false "
+    "positive rates, nor at equal selection rates",
+}
 # Letters in a line of a name.
 NAME_WIDTH = 16
 
@@ -72,10 +81,12 @@ class Gaps(Section):
 
     differences: pd.DataFrame
     is_alike: bool
+    constraints: str = "equalized_odds"
 
     @classmethod
     def measure(cls, comparison: Comparison) -> Self:
-        return cls(comparison.tables.differences, bool(comparison.alike))
+        constraints = getattr(comparison.fair, "constraints", "equalized_odds")
+        return cls(comparison.tables.differences, bool(comparison.alike), constraints)
 
     def draw(self, comparison: Comparison) -> dict[str, Any]:
         names = self.differences.index.unique("sensitive_feature")
@@ -110,14 +121,21 @@ class Gaps(Section):
         return Table(self.title, ["Measure", "Before", "After", "Change"], blocks)
 
     def summary(self) -> Iterator[tuple[str, str]]:
+        is_parity = self.constraints == "demographic_parity"
+        metric = "demographic_parity_difference" if is_parity else "equalized_odds_difference"
+        name = "demographic parity" if is_parity else "equalised odds"
         for attribute in self.differences.index.unique("sensitive_feature"):
-            row = self.differences.loc[(attribute, "equalized_odds_difference")]
+            row = self.differences.loc[(attribute, metric)]
             yield (
                 f"by {attribute}",
-                f"Between groups by {attribute}, the equalised odds gap is "
+                f"Between groups by {attribute}, the {name} gap is "
                 f"{estimate(row, 'before')} before and {estimate(row, 'after')} after. "
                 f"{ALIKE if self.is_alike else verdict(row)}",
             )
+
+    def limits(self) -> list[str]:
+        aim = AIMS[self.constraints]
+        return [f"The method aims at {aim}, and says nothing about two similar individuals."]
 
     def to_dict(self) -> dict[str, Any]:
         return {"differences": self.differences}
