@@ -22,6 +22,7 @@ from sklearn.exceptions import NotFittedError
 
 from skfairlatent._bins import LabelBins
 from skfairlatent._files.plain_json import as_plain
+from skfairlatent._scaling import as_rows
 from skfairlatent._seen_rows import SeenRows
 from skfairlatent.exceptions import CheckpointError
 from skfairlatent.flows import Glow
@@ -332,7 +333,7 @@ def _read_flow(name: str, state: SavedState) -> Glow:
         if key.endswith("initialized") and not weights[key]:
             raise ValueError(f"{key} is false")
     # The order of a matrix in memory decides how its products are rounded.
-    ordered = {key: torch.tensor(array).contiguous() for key, array in weights.items()}
+    ordered = {key: as_rows(array) for key, array in weights.items()}
     flow.load_state_dict(ordered, assign=True)
     return flow
 
