@@ -356,7 +356,7 @@ def test__load__another_format_version(model, tmp_path, monkeypatch):
 def test__load__a_missing_file_or_a_folder(tmp_path):
     with pytest.raises(FileNotFoundError, match="absent does not exist"):
         FairLatentTransformer.load(tmp_path / "absent")
-    with pytest.raises(IsADirectoryError, match="is a folder: give the file"):
+    with pytest.raises(IsADirectoryError, match="is a folder: pass the file"):
         FairLatentTransformer.load(tmp_path)
 
 
@@ -584,7 +584,7 @@ def test__save__to_a_folder_that_is_not_there(model, tmp_path):
 
 
 def test__save__to_a_folder(model, tmp_path):
-    with pytest.raises(IsADirectoryError, match="This is a folder: give the path of a file in"):
+    with pytest.raises(IsADirectoryError, match="This is a folder: pass the path of a file in"):
         model.save(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
