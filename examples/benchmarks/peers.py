@@ -78,8 +78,8 @@ def keep(train, test, _value, _seed, _params):
 def transform_fair(train, test, value, seed, params):
     """Fit the transformer with `value` as ``lambda_di``."""
     fair = FairLatentTransformer(**{"random_state": seed, **params, "lambda_di": value})
-    fair.fit(train.X, train.y, sensitive_features=train.sensitive)
-    return fair.transform(train.X), fair.transform(test.X), None
+    Z = fair.fit_transform(train.X, train.y, sensitive_features=train.sensitive)
+    return Z, fair.transform(test.X), None
 
 
 def weigh(train, test, value, _seed, _params):
