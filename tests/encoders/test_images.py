@@ -508,7 +508,7 @@ class TestBadArrays:
     @pytest.mark.parametrize("library", [pd, pl])
     def test__image_source__asks_for_the_column_of_a_table(self, library):
         table = library.DataFrame({"label": [0, 1], "path": ["a", "b"]})
-        with pytest.raises(ValueError, match=r"Of a table with paths, .* as X\['path'\]"):
+        with pytest.raises(ValueError, match=r"For a table with paths, .* as X\['path'\]"):
             ImageSource(table, 8)
         table = library.DataFrame({"label": [0, 1], "path": ["a.png", "b.JPG"]})
         with pytest.raises(ValueError, match=r"with images in a column: pass X\['path'\]"):

@@ -186,7 +186,7 @@ def test__save__says_what_is_wrong_with_a_path(binary, tmp_path):
     with pytest.raises(FileNotFoundError, match="There is no folder"):
         binary.report.save(tmp_path / "missing" / "audit.json")
     (tmp_path / "folder.json").mkdir()
-    with pytest.raises(IsADirectoryError, match="give the path of a file in it"):
+    with pytest.raises(IsADirectoryError, match="pass the path of a file in it"):
         binary.report.save(tmp_path / "folder.json")
     assert [p.name for p in tmp_path.iterdir()] == ["folder.json"]
 

@@ -244,9 +244,9 @@ def test__load_torch_file__refuses_torchscript(tmp_path):
 
 
 def test__require_weights_file__says_what_is_there_instead(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"none.ckpt does not exist: give the path"):
+    with pytest.raises(FileNotFoundError, match=r"none.ckpt does not exist: pass the path"):
         require_weights_file(tmp_path / "none.ckpt")
-    with pytest.raises(IsADirectoryError, match="is a folder: give the path of a file"):
+    with pytest.raises(IsADirectoryError, match="is a folder: pass the path of a file"):
         require_weights_file(tmp_path)
     path = tmp_path / "last.ckpt"
     path.touch()
