@@ -29,12 +29,15 @@ from skfairlatent._embedding import (
     encoder_twin,
     image_shape,
 )
+from skfairlatent._files.tensors import digest_of
 from skfairlatent._files.writing import require_folder
 from skfairlatent._image_forms import holds_images, is_column
 from skfairlatent._inference import largest_round_trip_error, map_rows
+from skfairlatent._inputs.flow_inputs import FlowInputs
+from skfairlatent._inputs.label_scores import LabelScores, fit_label_scores, wants_label_scores
+from skfairlatent._inputs.scaling import Standardizer, as_rows
 from skfairlatent._persistence import file
 from skfairlatent._persistence.state import SavedState, from_picklable, to_picklable
-from skfairlatent._scaling import Standardizer, as_rows
 from skfairlatent._seen_rows import SeenRows
 from skfairlatent._training.callbacks import CallbackSupport, FitTasks, with_callbacks
 from skfairlatent._training.distances import DISTANCES
@@ -136,6 +139,15 @@ class FairLatentTransformer(
         ``"true_positive_rate_parity"`` within the positive label, which is the second class of a
         label of two classes.
 
+    label_scores : bool or "auto", default="auto"
+        Whether the flow sees, in the place of one feature for each class boundary, a
+        cross-fitted score of the label that contains this feature linearly, so that nothing is
+        lost: boosted functions of single features, logistic regression or their mean, whichever
+        predicts better. On tables, any classifier of the label block then knows what boosting
+        finds in X. ``"auto"`` takes them where X holds numbers of at most 256 features and at
+        least 500 rows. As with scikit-learn's ``TargetEncoder``, ``fit_transform(X)`` then
+        differs from ``fit(X).transform(X)``: train classifiers on the former, as a Pipeline does.
+
     output : {"label", "full"}, default="label"
         Whether `transform` returns the label block or all of the latent.
 
@@ -224,6 +236,9 @@ class FairLatentTransformer(
     inverse_error_ : float
         Largest round-trip error on a training sample, relative to the norm of a standardised row.
 
+    label_scores_ : LabelScores or None
+        What puts scores in the place of features, part of the map and of its inverse.
+
     mean_, scale_ : ndarray of shape (n_features,)
         Standardisation of the embeddings, part of the map and of its inverse.
 
@@ -287,6 +302,8 @@ class FairLatentTransformer(
     # set_fit_request by the user.
     __metadata_request__fit: ClassVar[Mapping[str, bool]] = {"sensitive_features": True}
 
+    label_scores_: LabelScores | None
+
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "n_label_components": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "n_blocks": [Interval(Integral, 1, None, closed="left")],
@@ -294,6 +311,7 @@ class FairLatentTransformer(
         **{f"lambda_{term}": [Interval(Real, 0, None, closed="left")] for term in TERMS},
         "distance": [StrOptions(set(DISTANCES))],
         "constraints": [StrOptions(set(CONSTRAINTS))],
+        "label_scores": ["boolean", StrOptions({"auto"})],
         "output": [StrOptions({"label", "full"})],
         "n_bins": [Interval(Integral, 2, None, closed="left"), None],
         # Multiplied in float32.
@@ -326,6 +344,7 @@ class FairLatentTransformer(
         lambda_cls: float = 3.0,
         distance: str = "energy",
         constraints: str = "equalized_odds",
+        label_scores: bool | str = "auto",
         output: str = "label",
         n_bins: int | None = None,
         input_noise: float | str = "auto",
@@ -353,6 +372,7 @@ class FairLatentTransformer(
         self.lambda_cls = lambda_cls
         self.distance = distance
         self.constraints = constraints
+        self.label_scores = label_scores
         self.output = output
         self.n_bins = n_bins
         self.input_noise = input_noise
@@ -422,7 +442,7 @@ class FairLatentTransformer(
         ndarray of shape (n_samples, n_components)
             As `transform` returns it.
         """
-        return self._output_of(self._fit(X, y, sensitive_features))
+        return self._output_of(*self._fit(X, y, sensitive_features))
 
     @neutral_torch_state()
     def transform(self, X: Any) -> Array:
@@ -512,7 +532,7 @@ class FairLatentTransformer(
         standardizer = self._standardizer()
         standardizer.reject_lost_precision("Z", Z.dtype, self._column_names())
         x = map_rows(self.flow_, full, resolve_device(self.device), inverse=True)
-        embeddings = standardizer.inverse(x)
+        embeddings = self._inputs().inverse(x)
         reject_far_latents(embeddings)
         if not (decode and self._fitted_on_images):
             if x_T is not None:
@@ -577,8 +597,8 @@ class FairLatentTransformer(
         self._validate_params()
         check_encoder(self.encoder)
 
-    def _fit(self, X: Any, y: Any, sensitive_features: Any) -> Array:
-        """Fit and return the embeddings of X."""
+    def _fit(self, X: Any, y: Any, sensitive_features: Any) -> tuple[Array, Tensor]:
+        """Fit and return the embeddings of X, and what the flow is given of them."""
         tasks = FitTasks(self)
         with _all_or_nothing(self):
             self._check_parameters()
@@ -599,8 +619,10 @@ class FairLatentTransformer(
             start = self._warm_flow(embeddings.shape[1])
             fresh = Standardizer.fit(embeddings, self._column_names())
             standardizer = fresh if start is None else self._standardizer()
-            x = standardizer.forward(embeddings).float()
-            standardizer.reject_far_rows(embeddings, x, self._column_names())
+            rows = standardizer.forward(embeddings)
+            standardizer.reject_far_rows(embeddings, rows.float(), self._column_names())
+            inputs = self._scored(rows, annotations, start is not None)
+            x = inputs.float()
             settings = self._settings(width, *embeddings.shape)
             self._set_annotations(annotations)
             self.mean_, self.scale_ = standardizer.mean, standardizer.scale
@@ -619,7 +641,27 @@ class FairLatentTransformer(
             self.n_iter_ = len(self.history_)
             self._warn_about_round_trip(settings)
             tasks.end()
-            return embeddings
+            return embeddings, inputs
+
+    def _scored(self, x: Tensor, annotations: Annotations, is_warm: bool) -> Tensor:
+        """Fit the scores of the label, if there are to be any, and put them into the rows."""
+        before = self.label_scores_ if is_warm else None
+        wanted = self.label_scores
+        if wanted == "auto":
+            wanted = before is not None if is_warm else wants_label_scores(x, annotations)
+            wanted = wanted and not self._fitted_on_images
+        self.label_scores_ = None
+        if not wanted:
+            return x
+        key = digest_of("", {"x": x, "y": torch.from_numpy(annotations.label_codes)})
+        known = self.__dict__.pop("_scored_rows", None)
+        if not is_warm or known is None or known[0] != key:
+            replaced = None if before is None else before.replaced
+            known = (key, *fit_label_scores(x, annotations, replaced))
+        if self.warm_start:  # the fits of a path go on from one another on the same rows
+            self._scored_rows = known
+        _, self.label_scores_, scores = known
+        return self.label_scores_.with_scores(x, scores)
 
     def _fitted_with(
         self, x: Tensor, annotations: Annotations, seed: int, flow: Glow
@@ -669,21 +711,21 @@ class FairLatentTransformer(
         )
         return checked
 
-    def _forward(self, embeddings: Array, columns: slice) -> Array:
+    def _forward(self, embeddings: Array, columns: slice, inputs: Tensor | None = None) -> Array:
+        """Return columns of the latent; `inputs` are those of the flow, if they are known."""
         standardizer = self._standardizer()
         standardizer.reject_lost_precision("X", embeddings.dtype, self._column_names())
-        z = map_rows(
-            self.flow_,
-            as_rows(embeddings),
-            resolve_device(self.device),
-            columns=columns,
-            prepare=standardizer.standardize,
-        )
+        device = resolve_device(self.device)
+        if inputs is None:
+            rows, prepare = as_rows(embeddings), self._inputs().forward
+            z = map_rows(self.flow_, rows, device, columns=columns, prepare=prepare)
+        else:
+            z = map_rows(self.flow_, inputs, device, columns=columns)
         standardizer.reject_far_rows(embeddings, z, self._column_names())
         return np.asarray(z)
 
-    def _output_of(self, embeddings: Array) -> Array:
-        Z = self._forward(embeddings, self._output_slice())
+    def _output_of(self, embeddings: Array, inputs: Tensor | None = None) -> Array:
+        Z = self._forward(embeddings, self._output_slice(), inputs)
         return Z if self.bins_ is None else self.bins_.apply(Z)
 
     def _complete(self, Z: Array) -> Array:
@@ -698,6 +740,9 @@ class FairLatentTransformer(
             f"Z has {Z.shape[1]} features: expected {n_full} (a full latent, from latent(X) or "
             f"output='full') or {n_label} (a label block, from transform)."
         )
+
+    def _inputs(self) -> FlowInputs:
+        return FlowInputs(self._standardizer(), self.label_scores_)
 
     def _standardizer(self) -> Standardizer:
         return Standardizer(self.mean_, self.scale_)
@@ -760,7 +805,7 @@ class FairLatentTransformer(
         return flow
 
     def _settings(self, width: int, n_samples: int, n_features: int) -> FitSettings:
-        hidden, noise = self.hidden_features, self.input_noise
+        hidden, noise, scores = self.hidden_features, self.input_noise, self.label_scores_
         if hidden == "auto":
             hidden = auto_hidden_features(n_samples, n_features)
         if noise == "auto":
@@ -784,6 +829,9 @@ class FairLatentTransformer(
             checkpoint_dir=self.checkpoint_dir,
             seed=self._seed(),
             seed_is_new=self.random_state is None,
+            scores=()
+            if (scores := self.label_scores_) is None
+            else tuple(scores.replaced.tolist()),
         )
 
     def _seed(self) -> int:

@@ -15,7 +15,8 @@ from sklearn.base import is_classifier
 from skfairlatent._bins import LabelBins
 from skfairlatent._find_transformer import latent_step
 from skfairlatent._image_forms import holds_images
-from skfairlatent._scaling import Standardizer
+from skfairlatent._inputs.label_scores import LabelScores
+from skfairlatent._inputs.scaling import Standardizer
 from skfairlatent.flows import AffineCoupling, Glow
 
 try:
@@ -34,9 +35,9 @@ _FLOATS = (FloatTensorType, DoubleTensorType)
 def to_onnx(model: Any, X: Any, **kwargs: Any) -> ModelProto:
     """Convert a fitted transformer, or a model with one in it, to ONNX.
 
-    The transformer becomes its standardisation, its flow and, with `n_bins`, the centroids of its
-    cells; all other steps are converted by skl2onnx, which lists those that it knows. Rows come
-    in any number. An encoder of images is not converted.
+    The transformer becomes its standardisation, its scores of the label, its flow and, with
+    `n_bins`, the centroids of its cells; all other steps are converted by skl2onnx, which lists
+    those that it knows. Rows come in any number. An encoder of images is not converted.
 
     Parameters
     ----------
@@ -129,7 +130,10 @@ def _convert(scope: Any, operator: Any, container: Any) -> None:
     rows = operator.inputs[0]
     if len(operator.inputs) > 1:
         rows = graph.op("Concat", *operator.inputs, axis=1)
-    z = graph.flow(fair.flow_, graph.standardize(Standardizer(fair.mean_, fair.scale_), rows))
+    x = graph.standardize(Standardizer(fair.mean_, fair.scale_), rows)
+    if fair.label_scores_ is not None:
+        x = graph.scored(fair.label_scores_, x)
+    z = graph.flow(fair.flow_, x)
     if fair.bins_ is not None:
         z = graph.cut(fair.bins_, z, len(fair.mean_))
     start, stop, _ = fair._output_slice().indices(len(fair.mean_))
@@ -159,6 +163,25 @@ class _Graph:
             part.astype(self._dtype) for part in (standardizer.mean, standardizer.scale)
         )
         return self.op("Div", self.op("Sub", rows, mean), scale)
+
+    def scored(self, scores: LabelScores, x: Any) -> Any:
+        """Do what ``scores.forward`` does."""
+        rest, replaced, scale = scores.rest, scores.replaced, scores.scale
+        coef = rest.coef.copy()
+        coef[replaced] = scores.slopes
+        line = self.op("MatMul", x, self._array(coef / scale))
+        line = self.op("Add", line, self._array((rest.intercept - scores.mean) / scale))
+        places = self.op("Gather", x, rest.features, axis=1)
+        places = self.op("Sub", places, self._array(rest.left))
+        places = self.op("Div", places, self._array(rest.width))
+        places = self.op("Clip", places, self._array(0.0), self._array(1.0))
+        found = self.op("Add", line, self.op("MatMul", places, self._array(rest.rises / scale)))
+        put = np.eye(len(coef))[replaced]
+        others = self.op("Mul", x, self._array(1.0 - put.sum(axis=0)))
+        return self.op("Add", others, self.op("MatMul", found, self._array(put)))
+
+    def _array(self, value: Any) -> Any:
+        return np.asarray(value, dtype=self._dtype)
 
     def flow(self, flow: Glow, x: Any) -> Any:
         """Do what ``flow.transform`` does."""

@@ -5,7 +5,7 @@ import pytest
 import torch
 from sklearn.preprocessing import MaxAbsScaler
 
-from skfairlatent._scaling import Standardizer, as_rows
+from skfairlatent._inputs.scaling import Standardizer, as_rows
 
 # Of values standardised to order 1: float32 holds seven digits, of which a mean as large as a
 # thousand spreads takes three.

@@ -22,7 +22,9 @@ from sklearn.exceptions import NotFittedError
 
 from skfairlatent._bins import LabelBins
 from skfairlatent._files.plain_json import as_plain
-from skfairlatent._scaling import as_rows
+from skfairlatent._inputs.additive_model import AdditiveModel
+from skfairlatent._inputs.label_scores import LabelScores
+from skfairlatent._inputs.scaling import as_rows
 from skfairlatent._seen_rows import SeenRows
 from skfairlatent.exceptions import CheckpointError
 from skfairlatent.flows import Glow
@@ -32,6 +34,8 @@ Kind = type | tuple[type, ...]
 
 # Where scikit-learn keeps what set_output and set_fit_request were told.
 _OUTPUT, _REQUESTS = "_sklearn_output_config", "_metadata_request"
+# Attributes that are not pickled as they are; the last one only saves time.
+_LEFT_OUT = (_OUTPUT, _REQUESTS, "_scored_rows")
 # What transform may return.
 _OUTPUTS = ("default", "pandas", "polars")
 # Of what is pickled, beside the parameters.
@@ -115,7 +119,7 @@ def to_picklable(attributes: Mapping[str, Any]) -> dict[str, Any]:
     The encoder, and whatever else is not a transformer's own, stays as it is.
     """
     state = _take_apart(attributes)
-    others = {n: v for n, v in attributes.items() if n not in {*PARTS, _OUTPUT, _REQUESTS}}
+    others = {n: v for n, v in attributes.items() if n not in {*PARTS, *_LEFT_OUT}}
     plain = {name: _as_text(value) for name, value in others.items()}
     return {**plain, _STATE: {"values": state.values, "arrays": state.arrays}}
 
@@ -307,6 +311,41 @@ def _read_seen_rows(state: SavedState) -> SeenRows:
     return SeenRows(**arrays)
 
 
+def _write_scores(scores: LabelScores | None) -> SavedState:
+    if scores is None:
+        return SavedState()
+    own = {n: getattr(scores, n) for n in ("replaced", "slopes", "mean", "scale")}
+    arrays = {**vars(scores.rest), **own}
+    return SavedState(arrays={f"scores.{name}": array for name, array in arrays.items()})
+
+
+def _read_scores(state: SavedState) -> LabelScores | None:
+    arrays = _named(state.arrays, "scores.")
+    if not arrays:
+        return None
+    d, segments, scores = state.n_features, len(arrays["features"]), len(arrays["replaced"])
+    floats = {
+        "left": (segments,),
+        "width": (segments,),
+        "rises": (segments, scores),
+        "coef": (d, scores),
+        "intercept": (scores,),
+        "slopes": (scores, scores),
+        "mean": (scores,),
+        "scale": (scores,),
+    }
+    for name, shape in floats.items():
+        _check_array(name, arrays[name], shape, np.float64)
+    for name, length in {"features": segments, "replaced": scores}.items():
+        _check_array(name, arrays[name], (length,), np.int64)
+        if not ((arrays[name] >= 0) & (arrays[name] < d)).all():
+            raise ValueError(f"{name} are not columns")
+    if not ((arrays["width"] > 0).all() and (arrays["scale"] > 0).all()):
+        raise ValueError("a width or scale is not positive")
+    own = {name: arrays.pop(name) for name in ("replaced", "slopes", "mean", "scale")}
+    return LabelScores(AdditiveModel(**arrays), **own)
+
+
 def _flow(name: str) -> _Part:
     """Return the part of a flow: its sizes are a value, its weights the arrays "<name>.<key>"."""
 
@@ -367,6 +406,7 @@ PARTS: dict[str, _Part] = {
     "sensitive_mean_": _vector(
         "sensitive_mean_", lambda state: state.n_features - state.n_label_components
     ),
+    "label_scores_": _Part(_write_scores, _read_scores),
     "flow_": _flow("flow"),
     "bins_": _Part(_write_bins, _read_bins),
     "_seen_rows": _Part(_write_seen_rows, _read_seen_rows, "seen.bits"),

@@ -54,7 +54,7 @@ def fit_flow(
     Parameters
     ----------
     x : Tensor of shape (n_samples, d), float32
-        Standardised embeddings.
+        Standardised embeddings, and scores of the label.
     annotations : Annotations
         Labels, groups and cells of the rows.
     settings : FitSettings
@@ -104,7 +104,7 @@ def _train(
         objective,
         x[training].to(device),
         learning_rate=settings.learning_rate,
-        input_noise=settings.input_noise,
+        input_noise=settings.noise(x.shape[1]),
         generators=generators,
     )
     sampler = CellSampler(plan.cells[training], plan.rows_per_cell)
@@ -131,7 +131,7 @@ def _first_flow(x: Tensor, settings: FitSettings, generator: torch.Generator) ->
     # and then the noise with it.
     rows = x[torch.randperm(len(x), generator=generator)[:INITIAL_ROWS]]
     noise = torch.empty_like(rows).normal_(generator=generator)
-    flow.initialize(rows + settings.input_noise * noise)
+    flow.initialize(rows + settings.noise(x.shape[1]) * noise)
     return flow
 
 

@@ -6,6 +6,9 @@ import math
 import os
 from dataclasses import dataclass
 
+import torch
+from torch import Tensor
+
 # max_iter="auto" means at least so many steps and at least so many epochs.
 AUTO_STEPS = 400
 AUTO_EPOCHS = 10
@@ -15,15 +18,18 @@ CROWDED = 0.025
 # Width of the conditioners where rows abound, and the least.
 WIDEST, NARROWEST = 256, 16
 LARGEST_NOISE = 3.0
+# Noise on scores of the label, which are those of rows that their models have not seen.
+NOISE_OF_SCORES = 0.3
 
 
 @dataclass(frozen=True)
 class FitSettings:
     """The estimator's parameters that matter for training; names and meanings are its own.
 
-    `weights` holds its ``lambda_`` parameters by the names of the loss terms; ``max_iter=None``
-    stands for ``"auto"``. `seed_is_new` says that the user did not set the seed: a resumed fit
-    then takes the seed of its checkpoint.
+    `scores` are the columns that hold scores of the label. `weights` holds the
+    ``lambda_`` parameters by the names of the loss terms; ``max_iter=None`` stands for
+    ``"auto"``. `seed_is_new` says that the user did not set the seed: a resumed fit then takes
+    the seed of its checkpoint.
     """
 
     n_label_components: int
@@ -44,12 +50,19 @@ class FitSettings:
     checkpoint_dir: str | os.PathLike[str] | None
     seed: int
     seed_is_new: bool = False
+    scores: tuple[int, ...] = ()
 
     def n_epochs(self, n_batches: int) -> int:
         """Return the number of epochs, given the batches of one."""
         if self.max_iter is None:
             return max(AUTO_EPOCHS, math.ceil(AUTO_STEPS / n_batches))
         return self.max_iter
+
+    def noise(self, n_columns: int) -> Tensor:
+        """Return the standard deviation of the noise of each column, shape (n_columns,)."""
+        noise = torch.full((n_columns,), self.input_noise, dtype=torch.float32)
+        noise[list(self.scores)] = min(self.input_noise, NOISE_OF_SCORES)
+        return noise
 
 
 def auto_hidden_features(n_samples: int, n_features: int) -> int:

@@ -28,8 +28,8 @@ class TrainingStep:
         Standardised rows, on the device of the flow.
     learning_rate : float
         Step size before any schedule.
-    input_noise : float
-        Standard deviation of the Gaussian noise added to each batch.
+    input_noise : float or Tensor of shape (d,)
+        Standard deviation of the Gaussian noise added to each batch, or to each of its columns.
     generators : Generators
         Random generators of the fit, for the noise.
     """
@@ -41,11 +41,13 @@ class TrainingStep:
         data: Tensor,
         *,
         learning_rate: float,
-        input_noise: float,
+        input_noise: float | Tensor,
         generators: Generators,
     ) -> None:
         self.flow, self.objective, self.data = flow, objective, data
-        self.input_noise, self.generators = input_noise, generators
+        self.generators = generators
+        self.input_noise = torch.as_tensor(input_noise, dtype=data.dtype, device=data.device)
+        self._is_noisy = bool(self.input_noise.any())
         self.parameters = [*flow.parameters(), *objective.parameters()]
         self._half = autocast_dtype(data.device)
         self._rows = torch.zeros(
@@ -97,9 +99,9 @@ class TrainingStep:
 
     def _compute(self) -> None:
         x = self.data[self._rows]
-        if self.input_noise:
+        if self._is_noisy:
             noise = torch.empty_like(x).normal_(generator=self.generators.on_device)
-            x = torch.add(x, noise, alpha=self.input_noise)
+            x = torch.addcmul(x, noise, self.input_noise)
         half = self._half
         with torch.autocast(
             x.device.type, dtype=half, enabled=half is not None, cache_enabled=False

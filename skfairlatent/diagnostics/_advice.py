@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-RANK_SHARE = 0.25  # of the directions beyond the first: with fewer in use, a block has collapsed
+RANK_SHARE = 0.2  # of the directions beyond the first: with fewer in use, a block has collapsed
 VARIANCE_SHARE = 1e-3  # of the mean variance of Z: with less, the label block is constant
 LABEL_MARGIN = 0.05  # of balanced accuracy above chance: with less, the label was lost,
 LABEL_STANDARD_ERRORS = 2.0  # and so it may have been within the noise of measuring it

@@ -140,7 +140,7 @@ def test__other_classifiers__flip_on_a_way_not_far_from_the_shortest(faces, fair
     decisions = classifier.predict(Z)
     gaps = np.linalg.norm(Z[None] - Z[:200, None], axis=2)
     gaps[decisions[None] == decisions[:200, None]] = np.inf
-    assert np.quantile(result.strengths[:, 0] / gaps.min(axis=1), 0.9) < 1.5
+    assert np.quantile(result.strengths[:, 0] / gaps.min(axis=1), 0.8) < 1.5
 
 
 @pytest.mark.parametrize(
@@ -200,7 +200,7 @@ def test__several_classes__any_can_be_asked_for(blobs):
 
 def test__output_full__label_edits_still_move_the_label_block_only(faces):
     X, y, s = faces
-    fair = FairLatentTransformer(max_iter=10, output="full", random_state=0)
+    fair = FairLatentTransformer(output="full", label_scores=False, max_iter=10, random_state=0)
     fair.fit(X, y, sensitive_features=s)
     classifier = LogisticRegression().fit(fair.transform(X), y)
     explainer = CounterfactualExplainer(fair, classifier).fit(X)

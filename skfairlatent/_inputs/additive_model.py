@@ -1,0 +1,255 @@
+"""Additive scores of classes: piecewise linear functions of single features, cross-fitted."""
+
+__all__ = ["AdditiveModel", "cross_fit"]
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy.special import log_softmax
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedKFold
+from torch import Tensor
+
+Floats = npt.NDArray[np.float64]
+Codes = npt.NDArray[np.int64]
+
+# Each row's scores come from models that were fitted without its fold.
+N_FOLDS = 3
+# The same folds each time: an interrupted fit finds the same scores again.
+SEED = 0
+# A model of one fold learns from at most so many rows: more would cost time for little.
+MOST_ROWS = 50_000
+# A feature of at most so many values, which are no more than scikit-learn's histograms hold, has
+# a step for each; of others quantiles are taken.
+MOST_VALUES, QUANTILES = 255, 32
+# Knots of all features together.
+MOST_KNOTS = 8192
+# A step rises over this share of the distance between two values, in its middle: what rounding
+# does to the values is then of no consequence.
+RISING = 0.2
+# Quantiles that are nearer, in standard deviations, would make the functions steep there.
+SMALLEST_STEP = 0.02
+# Shares of the boosted functions in the scores that are compared; the line has the rest.
+SHARES_OF_BOOSTING = (0.0, 0.5, 1.0)
+# Larger step sizes let the boosting of small classes diverge; such scores lose the comparison.
+BOOSTING: dict[str, Any] = {
+    "learning_rate": 0.3,
+    "max_iter": 150,
+    "max_leaf_nodes": 8,
+    "l2_regularization": 1.0,
+    "interaction_cst": "no_interactions",
+    "early_stopping": True,
+    "n_iter_no_change": 5,
+    "random_state": SEED,
+}
+LINEAR: dict[str, Any] = {"C": 0.05, "max_iter": 300}
+
+
+@dataclass(frozen=True)
+class AdditiveModel:
+    r"""Scores that add up functions of single features, linear between knots, and a line.
+
+    .. math:: \sum_i r_i \, \mathrm{clip}((x_{j_i} - l_i) / w_i, 0, 1) + C^T x + b
+
+    Parameters
+    ----------
+    features : ndarray of shape (n_segments,), int64
+        The feature j of each segment between two knots.
+    left, width : ndarray of shape (n_segments,), float64
+        Where the segment begins, and its width.
+    rises : ndarray of shape (n_segments, n_scores), float64
+        By how much the scores rise along the segment.
+    coef : ndarray of shape (d, n_scores), float64
+    intercept : ndarray of shape (n_scores,), float64
+    """
+
+    features: Codes
+    left: Floats
+    width: Floats
+    rises: Floats
+    coef: Floats
+    intercept: Floats
+
+    def scores(self, x: Tensor) -> Tensor:
+        """Return the scores of rows, shape (n, n_scores), in their precision."""
+        left, width, rises, coef, intercept = (
+            torch.tensor(part, dtype=x.dtype, device=x.device)
+            for part in (self.left, self.width, self.rises, self.coef, self.intercept)
+        )
+        features = torch.tensor(self.features, device=x.device)
+        places = x[:, features].sub_(left).div_(width).clamp_(0.0, 1.0)
+        return torch.addmm(torch.addmm(intercept, x, coef), places, rises)
+
+    def of_feature(self, feature: int) -> "AdditiveModel":
+        """Return what the model makes of one feature, without the intercept."""
+        own = self.features == feature
+        coef = np.zeros_like(self.coef)
+        coef[feature] = self.coef[feature]
+        segments = (self.features[own], self.left[own], self.width[own], self.rises[own])
+        return AdditiveModel(*segments, coef, np.zeros_like(self.intercept))
+
+    def without(self, features: Codes) -> "AdditiveModel":
+        """Return the model without its functions of some features."""
+        kept = ~np.isin(self.features, features)
+        coef = self.coef.copy()
+        coef[features] = 0.0
+        segments = (self.features[kept], self.left[kept], self.width[kept], self.rises[kept])
+        return AdditiveModel(*segments, coef, self.intercept)
+
+    def beside(self, other: "AdditiveModel") -> "AdditiveModel":
+        """Return the scores of this model and then those of another with the same segments."""
+        return self._with(
+            [np.hstack(pair) for pair in zip(self._parts, other._parts, strict=True)]
+        )
+
+    @property
+    def _parts(self) -> tuple[Floats, Floats, Floats]:
+        return self.rises, self.coef, self.intercept
+
+    def _with(self, parts: list[Floats]) -> "AdditiveModel":
+        rises, coef, intercept = parts
+        return replace(self, rises=rises, coef=coef, intercept=intercept)
+
+
+def cross_fit(x: Floats, classes: Codes) -> tuple[AdditiveModel, Floats]:
+    """Fit log-odds of classes against the first, and score each row by models without it.
+
+    Boosted functions of single features, multinomial logistic regression, or the mean of both:
+    whichever has the smallest log loss on the rows that its models have not seen.
+
+    Parameters
+    ----------
+    x : ndarray of shape (n_samples, d), float64
+        Standardised.
+    classes : ndarray of shape (n_samples,), int64
+        From 0 to the number of classes less 1.
+
+    Returns
+    -------
+    model : AdditiveModel
+        The mean of the models of all folds, for new rows.
+    scores : ndarray of shape (n_samples, n_classes - 1), float64
+        Scores of the given rows, each from the fold that it was left out of.
+    """
+    grid, rows = _Grid.of(x), torch.from_numpy(x)
+    codes = np.stack(
+        [_nearest(k, column) for k, column in zip(grid.knots, x.T, strict=True)], axis=1
+    )
+    n_scores = int(classes.max())
+    boosted, linear = (np.zeros((len(x), n_scores)) for _ in range(2))
+    models: list[AdditiveModel] = []
+    for training, left_out in _folds(x, classes):
+        pair = (
+            _boosting(codes[training], classes[training], grid),
+            _line(x[training], classes[training], grid),
+        )
+        for scores, model in zip((boosted, linear), pair, strict=True):
+            scores[left_out] = model.scores(rows[left_out]).numpy()
+        models += pair
+    share = min(
+        SHARES_OF_BOOSTING, key=lambda s: _log_loss(s * boosted + (1.0 - s) * linear, classes)
+    )
+    weights = np.tile([share, 1.0 - share], N_FOLDS) / N_FOLDS
+    return _weighted_sum(models, weights), share * boosted + (1.0 - share) * linear
+
+
+def _weighted_sum(models: list[AdditiveModel], weights: Floats) -> AdditiveModel:
+    """Return the weighted sum of models with the same segments."""
+    same_parts = zip(*(model._parts for model in models), strict=True)
+    return models[0]._with(
+        [sum(w * part for w, part in zip(weights, parts, strict=True)) for parts in same_parts]
+    )
+
+
+class _Grid(NamedTuple):
+    """The knots of each feature, and whether it has no values between them."""
+
+    knots: list[Floats]
+    stepped: list[bool]
+
+    @classmethod
+    def of(cls, x: Floats) -> "_Grid":
+        distinct = [np.unique(column) for column in x.T]
+        most = MOST_VALUES
+        if sum(min(len(values), most) for values in distinct) > MOST_KNOTS:
+            most = QUANTILES
+        stepped = [len(values) <= most for values in distinct]
+        shares = np.linspace(0.0, 1.0, QUANTILES)
+        knots = [
+            values if few else _apart(np.quantile(column, shares, method="nearest"))
+            for values, few, column in zip(distinct, stepped, x.T, strict=True)
+        ]
+        return cls(knots, stepped)
+
+    def model(self, heights: Floats, coef: Floats, intercept: Floats) -> AdditiveModel:
+        """Return the model with these scores at the knots, all features after one another."""
+        sizes = [len(each) for each in self.knots]
+        knots, features = np.concatenate(self.knots), np.repeat(np.arange(len(sizes)), sizes)
+        inside = features[1:] == features[:-1]
+        left, gap = knots[:-1][inside], np.diff(knots)[inside]
+        share = np.where(np.repeat(self.stepped, sizes)[1:][inside], RISING, 1.0)
+        left += gap * (1.0 - share) / 2.0
+        rises = np.diff(heights, axis=0)[inside]
+        return AdditiveModel(features[1:][inside], left, gap * share, rises, coef, intercept)
+
+
+def _apart(values: Floats) -> Floats:
+    """Return sorted values without those that are too near to one before."""
+    steps = np.floor((values - values[0]) / SMALLEST_STEP)
+    return values[np.unique(steps, return_index=True)[1]]
+
+
+def _nearest(knots: Floats, column: Floats) -> Codes:
+    return np.searchsorted(knots[:-1] + np.diff(knots) / 2, column)
+
+
+def _folds(x: Floats, classes: Codes) -> Iterator[tuple[Codes, Codes]]:
+    rng = np.random.default_rng(SEED)
+    folds = StratifiedKFold(N_FOLDS, shuffle=True, random_state=SEED)
+    for training, left_out in folds.split(x, classes):
+        if len(training) > MOST_ROWS:
+            training = rng.choice(training, MOST_ROWS, replace=False)  # noqa: PLW2901
+        yield training, left_out
+
+
+def _boosting(codes: Codes, classes: Codes, grid: _Grid) -> AdditiveModel:
+    """Return a boosted model without interactions, read off at every knot.
+
+    Each of its trees has one feature: rows that differ from a first one in one feature show it.
+    """
+    model = HistGradientBoostingClassifier(**BOOSTING).fit(codes, classes)
+    knots = grid.knots
+    n_knots = [len(each) for each in knots]
+    features = np.repeat(np.arange(len(knots)), n_knots)
+    rows = np.zeros((len(features), len(knots)))
+    rows[np.arange(len(features)), features] = np.concatenate([np.arange(n) for n in n_knots])
+    heights = _log_odds(model, rows)
+    return grid.model(heights, np.zeros((len(knots), heights.shape[1])), heights[0])
+
+
+def _line(x: Floats, classes: Codes, grid: _Grid) -> AdditiveModel:
+    model = LogisticRegression(**LINEAR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # close is enough
+        model.fit(x, classes)
+    ends = _log_odds(model, np.vstack([np.zeros(x.shape[1]), np.eye(x.shape[1])]))
+    heights = np.zeros((sum(len(each) for each in grid.knots), ends.shape[1]))
+    return grid.model(heights, ends[1:] - ends[0], ends[0])
+
+
+def _log_odds(model: Any, rows: Floats) -> Floats:
+    """Return the log-odds of each class but the first, shape (n, n_classes - 1)."""
+    scores = np.asarray(model.decision_function(rows), dtype=np.float64)
+    return scores[:, None] if scores.ndim == 1 else scores[:, 1:] - scores[:, :1]
+
+
+def _log_loss(log_odds: Floats, classes: Codes) -> float:
+    logs = log_softmax(np.column_stack([np.zeros(len(log_odds)), log_odds]), axis=1)
+    return float(-logs[np.arange(len(logs)), classes].mean())

@@ -1,0 +1,37 @@
+"""From embeddings to the inputs of the flow and back."""
+
+__all__ = ["FlowInputs"]
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from skfairlatent._inputs.label_scores import LabelScores
+from skfairlatent._inputs.scaling import Standardizer
+
+
+@dataclass(frozen=True)
+class FlowInputs:
+    """Standardised embeddings, with scores of the label in the place of features if there are any.
+
+    Parameters
+    ----------
+    standardizer : Standardizer
+    label_scores : LabelScores or None
+    """
+
+    standardizer: Standardizer
+    label_scores: LabelScores | None = None
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Return the inputs of embeddings, on their device and in their precision."""
+        x = self.standardizer.standardize(rows)
+        return x if self.label_scores is None else self.label_scores.forward(x)
+
+    def inverse(self, x: Tensor) -> npt.NDArray[np.floating]:
+        """Return the embeddings that have these inputs."""
+        if self.label_scores is not None:
+            x = self.label_scores.inverse(x)
+        return self.standardizer.inverse(x)

@@ -1,0 +1,185 @@
+"""Scores of the label in the place of features."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss, roc_auc_score
+from sklearn.model_selection import cross_val_predict
+
+from skfairlatent import FairLatentTransformer
+from skfairlatent._inputs.additive_model import cross_fit
+
+
+def a_table(n_samples=1200, seed=0):
+    """Return a table in which the label is a step function of a column, and no line reads it."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n_samples, 4))
+    group = rng.integers(0, 2, n_samples)
+    wanted = np.abs(X[:, 0]) + 0.5 * (X[:, 1] > 0) + 0.3 * group > 1.2
+    y = np.where(rng.random(n_samples) < 0.9, wanted, ~wanted).astype(int)
+    return X, y, np.array(["a", "b"])[group]
+
+
+@pytest.fixture(scope="module")
+def table():
+    return a_table()
+
+
+@pytest.fixture(scope="module")
+def fitted(table):
+    X, y, groups = table
+    fair = FairLatentTransformer(None, lambda_di=0.3, max_iter=60, random_state=0)
+    Z = fair.fit_transform(X, y, sensitive_features=groups)
+    return fair, Z
+
+
+def test__fit__gives_the_flow_what_boosting_finds(table, fitted):
+    X, y, groups = table
+    fair, Z = fitted
+    new, new_y, _ = a_table(2000, seed=1)
+    known = LogisticRegression().fit(Z, y).decision_function(fair.transform(new))
+    plain = FairLatentTransformer(
+        None, lambda_di=0.3, max_iter=60, random_state=0, label_scores=False
+    )
+    Z_plain = plain.fit_transform(X, y, sensitive_features=groups)
+    without = LogisticRegression().fit(Z_plain, y).decision_function(plain.transform(new))
+    assert roc_auc_score(new_y, known) > roc_auc_score(new_y, without) + 0.05
+
+
+def test__fit_transform__is_as_sure_of_training_rows_as_of_new_ones(table, fitted):
+    _, y, _ = table
+    fair, Z = fitted
+    new, new_y, _ = a_table(2000, seed=1)
+    classifier = LogisticRegression().fit(Z, y)
+    on_training = log_loss(y, classifier.predict_proba(Z))
+    on_new = log_loss(new_y, classifier.predict_proba(fair.transform(new)))
+    assert on_new < 1.25 * on_training
+
+
+@pytest.mark.parametrize(("dtype", "atol"), [(np.float32, 3e-4), (np.float64, 1e-9)])
+def test__latent__keeps_the_width_and_brings_every_row_back(fitted, dtype, atol):
+    fair, X = fitted[0], a_table(3000, seed=2)[0].astype(dtype)
+    latent = fair.latent(X)
+    assert fair.label_scores_ is not None
+    assert latent.shape == X.shape
+    assert latent.dtype == dtype
+    np.testing.assert_allclose(fair.inverse_transform(latent), X, atol=atol)
+
+
+def test__edited_latents__are_those_of_what_they_decode_to(fitted):
+    fair = fitted[0]
+    latent = fair.latent(a_table(200, seed=3)[0])
+    latent[:, 0] += np.linspace(-3, 3, 200)
+    decoded = fair.inverse_transform(latent)
+    np.testing.assert_allclose(fair.latent(decoded), latent, atol=1e-8)
+
+
+@pytest.mark.parametrize("way", ["file", "pickle", "copy"])
+def test__a_kept_transformer__computes_the_same_scores(table, fitted, tmp_path, way):
+    fair = fitted[0]
+    if way == "file":
+        fair.save(tmp_path / "fair.safetensors")
+        again = FairLatentTransformer.load(tmp_path / "fair.safetensors")
+    else:
+        again = copy.deepcopy(fair) if way == "copy" else pickle.loads(pickle.dumps(fair))  # noqa: S301
+    np.testing.assert_array_equal(again.transform(table[0]), fair.transform(table[0]))
+    assert again.get_params()["label_scores"] == "auto"
+
+
+@pytest.mark.parametrize(
+    ("n_samples", "n_features", "taken"), [(499, 4, False), (500, 4, True), (600, 257, False)]
+)
+def test__auto__is_for_tables_with_rows_enough(n_samples, n_features, taken):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(n_samples, n_features))
+    fair = FairLatentTransformer(None, max_iter=1, random_state=0)
+    fair.fit(X, X[:, 0] > 0, sensitive_features=rng.integers(0, 2, n_samples).astype(str))
+    assert (fair.label_scores_ is not None) == taken
+
+
+def test__label_scores__need_some_rows_of_each_class():
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(32, 3)), np.arange(32) % 4 == 0
+    fair = FairLatentTransformer(None, label_scores=True, max_iter=1, random_state=0)
+    with pytest.raises(ValueError, match=r"at least 9 rows of each class.*has 8 rows.*=False"):
+        fair.fit(X, y, sensitive_features=(np.arange(32) // 4 % 2).astype(str))
+
+
+@pytest.mark.parametrize("label_scores", ["auto", True, False])
+def test__warm_start__sees_the_same_rows_as_before(table, fitted, label_scores):
+    X, y, groups = table
+    fair = copy.deepcopy(fitted[0]).set_params(warm_start=True, max_iter=1)
+    fair.set_params(label_scores=label_scores, learning_rate_init=1e-12)
+    before = fitted[1]
+    if label_scores is False:
+        fair.fit(X, y, sensitive_features=groups)
+        assert fair.label_scores_ is None
+    else:
+        again = fair.fit_transform(X, y, sensitive_features=groups)
+        np.testing.assert_allclose(again, before, atol=1e-4)
+
+
+def test__three_labels__have_a_score_for_each_boundary_and_two_columns_theirs():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(900, 6))
+    three = np.digitize(X[:, 0] + X[:, 1], [-0.4, 0.4])
+    y = np.column_stack([three, X[:, 2] > 0])
+    fair = FairLatentTransformer(None, max_iter=2, random_state=0)
+    fair.fit(X, y, sensitive_features=rng.integers(0, 2, 900).astype(str))
+    assert sorted(fair.label_scores_.replaced[:2]) == [0, 1]
+    assert fair.label_scores_.replaced[2] == 2
+    np.testing.assert_allclose(fair.inverse_transform(fair.latent(X)), X, atol=1e-8)
+
+
+def test__fit_twice__finds_the_same(table):
+    X, y, groups = table
+    fits = [
+        FairLatentTransformer(None, max_iter=1, random_state=0).fit_transform(
+            X, y, sensitive_features=groups
+        )
+        for _ in range(2)
+    ]
+    np.testing.assert_array_equal(*fits)
+
+
+def test__cross_fit__finds_steps_that_a_line_does_not():
+    rng = np.random.default_rng(0)
+    x = np.column_stack([rng.normal(size=900), rng.integers(0, 3, 900)])
+    classes = (np.sin(2 * x[:, 0]) + x[:, 1] > 0.9).astype(np.int64)
+    _, scores = cross_fit(x, classes)
+    line = cross_val_predict(LogisticRegression(), x, classes, method="decision_function")
+    assert roc_auc_score(classes, scores[:, 0]) > roc_auc_score(classes, line) + 0.05
+
+
+def test__cross_fit__takes_the_line_where_a_line_is_the_truth():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(600, 20))
+    classes = (x @ rng.normal(size=20) + rng.logistic(size=600) > 0).astype(np.int64)
+    model, scores = cross_fit(x, classes)
+    new = torch.from_numpy(rng.normal(size=(50, 20)))
+    # Of a line, the score halfway between two rows is halfway between their scores.
+    middle = model.scores((new + new.flip(0)) / 2)
+    torch.testing.assert_close(middle, (model.scores(new) + model.scores(new).flip(0)) / 2)
+    assert roc_auc_score(classes, scores[:, 0]) > 0.8
+
+
+def test__a_value_that_comes_late__does_no_harm():
+    X, y, groups = a_table(6000)
+    X[:, 3] = 0.1
+    X[-1, 3] = 7.3
+    fair = FairLatentTransformer(None, max_iter=1, random_state=0)
+    assert np.isfinite(fair.fit_transform(X, y, sensitive_features=groups)).all()
+
+
+def test__columns_of_one_value_or_two__are_scored_and_come_back():
+    rng = np.random.default_rng(0)
+    X = np.column_stack([np.ones(600), rng.integers(0, 2, 600), rng.normal(size=600) * 1e6])
+    y = (X[:, 1] + rng.random(600) > 1).astype(int)
+    fair = FairLatentTransformer(None, max_iter=2, random_state=0)
+    fair.fit(X, y, sensitive_features=rng.integers(0, 2, 600).astype(str))
+    assert fair.label_scores_.replaced.tolist() == [1]
+    np.testing.assert_allclose(fair.inverse_transform(fair.latent(X)), X, rtol=1e-7, atol=1e-8)
