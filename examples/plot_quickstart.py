@@ -23,7 +23,6 @@ import sys
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import sklearn
 from fairlearn.metrics import (
     MetricFrame,
     false_positive_rate,
@@ -34,7 +33,6 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score
 from sklearn.model_selection import train_test_split
-from sklearn.pipeline import Pipeline
 
 from skfairlatent import FairLatentTransformer
 from skfairlatent.datasets import make_biased_embeddings
@@ -50,20 +48,20 @@ X_train, X_test, y_train, y_test, s_train, s_test = train_test_split(
 # ---
 # The group is given to ``fit`` and never again: a prediction for a new row needs the row only.
 
-sklearn.set_config(enable_metadata_routing=True)
-pipe = Pipeline([("fair", FairLatentTransformer(random_state=0)), ("clf", LogisticRegression())])
-pipe.fit(X_train, y_train, sensitive_features=s_train)
+fair = FairLatentTransformer(random_state=0)
+Z_train = fair.fit_transform(X_train, y_train, sensitive_features=s_train)
+Z_test = fair.transform(X_test)
 
 # %%
-# The latent is not made for one classifier. Transform once, then train whatever comes next: here
-# boosted trees, which would find a trace of the group that a linear model overlooks.
+# The latent is not made for one classifier. Train whatever comes next: here a linear model, and
+# boosted trees, which would find a trace of the group that a linear model overlooks. With a
+# classifier behind it in a ``Pipeline``, the two are fitted in one call.
 
-Z_train, Z_test = pipe["fair"].transform(X_train), pipe["fair"].transform(X_test)
 trees = HistGradientBoostingClassifier(random_state=0)
 predictions = {
     "LogisticRegression": {
         "before": LogisticRegression(max_iter=1000).fit(X_train, y_train).predict(X_test),
-        "after": pipe.predict(X_test),
+        "after": LogisticRegression().fit(Z_train, y_train).predict(Z_test),
     },
     "HistGradientBoosting": {
         "before": trees.fit(X_train, y_train).predict(X_test),

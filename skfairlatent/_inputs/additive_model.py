@@ -96,8 +96,8 @@ class AdditiveModel:
         return AdditiveModel(*segments, coef, np.zeros_like(self.intercept))
 
     def without(self, features: Codes) -> "AdditiveModel":
-        """Return the model without its functions of some features."""
-        kept = ~np.isin(self.features, features)
+        """Return the model without its functions of some features, and without level segments."""
+        kept = ~np.isin(self.features, features) & self.rises.any(axis=1)
         coef = self.coef.copy()
         coef[features] = 0.0
         segments = (self.features[kept], self.left[kept], self.width[kept], self.rises[kept])
