@@ -653,12 +653,14 @@ class FairLatentTransformer(
         self.label_scores_ = None
         if not wanted:
             return x
-        key = digest_of("", {"x": x, "y": torch.from_numpy(annotations.label_codes)})
         known = self.__dict__.pop("_scored_rows", None)
+        key = None
+        if self.warm_start:  # the fits of a path go on from one another on the same rows
+            key = digest_of("", {"x": x, "y": torch.from_numpy(annotations.label_codes)})
         if not is_warm or known is None or known[0] != key:
             replaced = None if before is None else before.replaced
             known = (key, *fit_label_scores(x, annotations, replaced))
-        if self.warm_start:  # the fits of a path go on from one another on the same rows
+        if self.warm_start:
             self._scored_rows = known
         _, self.label_scores_, scores = known
         return self.label_scores_.with_scores(x, scores)

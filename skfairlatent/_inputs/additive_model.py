@@ -89,11 +89,8 @@ class AdditiveModel:
 
     def of_feature(self, feature: int) -> "AdditiveModel":
         """Return what the model makes of one feature, without the intercept."""
-        own = self.features == feature
-        coef = np.zeros_like(self.coef)
-        coef[feature] = self.coef[feature]
-        segments = (self.features[own], self.left[own], self.width[own], self.rises[own])
-        return AdditiveModel(*segments, coef, np.zeros_like(self.intercept))
+        others = np.arange(len(self.coef)) != feature
+        return replace(self.without(np.flatnonzero(others)), intercept=0.0 * self.intercept)
 
     def without(self, features: Codes) -> "AdditiveModel":
         """Return the model without its functions of some features, and without level segments."""
