@@ -1,9 +1,10 @@
 """The label block cut into cells, so that what any classifier reads from it can be bounded."""
 
-__all__ = ["LabelBins", "fit_bins"]
+__all__ = ["LabelBins", "as_transformed", "fit_bins"]
 
 import warnings
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -50,6 +51,12 @@ class LabelBins:
         cut = Z.copy()
         cut[:, : self.weights.shape[1]] = self.centroids[self.assign(Z)]
         return cut
+
+
+def as_transformed(transformer: Any, Z: Floats) -> Floats:
+    """Return label blocks, or latents, as `transform` returns them: cut if there are cells."""
+    bins = getattr(transformer, "bins_", None)
+    return Z if bins is None else bins.apply(Z)
 
 
 def fit_bins(block: Floats, label_codes: Codes, n_bins: int, seed: int) -> LabelBins:

@@ -19,7 +19,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 from torch import Tensor
 
-from skfairlatent._bins import fit_bins
+from skfairlatent._bins import as_transformed, fit_bins
 from skfairlatent._device import neutral_torch_state, own_random_state, resolve_device
 from skfairlatent._embedding import (
     check_encoder,
@@ -155,7 +155,8 @@ class FairLatentTransformer(
         Cut the label block into at most this many cells, 2 or more: `transform` returns the
         centroid of a row's cell instead of its label block, so that
         :func:`skfairlatent.certification.certify` can bound the gap of any classifier on it.
-        Differences within a cell are lost, from `inverse_transform` of such rows as well; `latent`
+        Differences within a cell are lost, from `inverse_transform` of such rows as well.
+        Diagnostics, displays and audits look at the cells, as a classifier does; `latent` alone
         returns the label block uncut. With ``output="full"`` the sensitive block stays as it is,
         and nothing can be certified. A block of one component is cut at quantiles of the training
         rows, a wider one by k-means along the directions that tell the labels apart.
@@ -727,8 +728,7 @@ class FairLatentTransformer(
         return np.asarray(z)
 
     def _output_of(self, embeddings: Array, inputs: Tensor | None = None) -> Array:
-        Z = self._forward(embeddings, self._output_slice(), inputs)
-        return Z if self.bins_ is None else self.bins_.apply(Z)
+        return as_transformed(self, self._forward(embeddings, self._output_slice(), inputs))
 
     def _complete(self, Z: Array) -> Array:
         """Fill a label block up to full width with the neutral sensitive block."""

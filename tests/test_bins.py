@@ -11,7 +11,9 @@ from skfairlatent import FairLatentTransformer
 from skfairlatent._bins import fit_bins
 from skfairlatent.counterfactuals import CounterfactualExplainer
 from skfairlatent.datasets import make_biased_embeddings
+from skfairlatent.diagnostics import diagnose
 from skfairlatent.exceptions import CheckpointError
+from skfairlatent.inspection import LatentCovarianceDisplay
 
 N_BINS = 4
 QUICK = {"max_iter": 2, "hidden_features": 8, "random_state": 0, "device": "cpu"}
@@ -135,3 +137,13 @@ def test__explainer__decides_by_what_the_classifier_sees(rows, fair):
     explainer = CounterfactualExplainer(fair, classifier).fit(X, y, sensitive_features=s)
     found = explainer.explain_sensitive(X[:20])
     np.testing.assert_array_equal(found.original_predictions, classifier.predict(Z[:20]))
+
+
+@pytest.mark.filterwarnings("ignore:diagnose found")
+def test__n_bins__diagnostics_look_at_the_cells_as_a_classifier_does(rows, fair):
+    X, y, s = rows
+    found = diagnose(fair, X, y, sensitive_features=s, random_state=0)
+    variance = found.blocks.loc["label", "variance"]
+    assert variance == pytest.approx(fair.transform(X).var(), rel=1e-6)
+    shown = LatentCovarianceDisplay.from_estimator(fair, X, statistic="covariance")
+    assert shown.matrix[0, 0] == pytest.approx(fair.transform(X).var(ddof=1), rel=1e-2)

@@ -22,7 +22,9 @@ N_CHECKS_OF_1_6_0 = 47
 _CHECKS = parametrize_with_checks(
     [
         FairLatentTransformer(max_iter=2, hidden_features=16),
-        FairLatentTransformer(max_iter=2, hidden_features=16, output="full", device="cpu"),
+        FairLatentTransformer(
+            max_iter=2, hidden_features=16, output="full", n_bins=3, device="cpu"
+        ),
         FairLatentTransformerCV(lambdas_di=[1], cv=2, max_iter=2, hidden_features=16),
     ],
     expected_failed_checks=lambda _: EXPECTED_FAILED_CHECKS,

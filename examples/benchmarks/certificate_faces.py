@@ -3,11 +3,12 @@
     python examples/benchmarks/certificate_faces.py --data DATA
 
 For each task a transformer with cells is fitted on part of the train split and certified on the
-validation split, or on 15,000 rows cut from train. On 5,000 rows more, cut from train as well, it
-is attacked: by trees on the cells that guess the group ("trees"), and by that table from cells to
-decisions which is worst on the rows to certify ("worst table"). "attack on raw" is a linear
-classifier on the embedding that guesses the group. Accuracies are those of linear classifiers, on
-the validation split.
+validation split, or on so many rows cut from train (``--calibration``). On 5,000 rows more, cut
+from train as well, it is attacked: by trees on the cells that guess the group ("trees"), and by
+that table from cells to decisions which is worst on the rows to certify ("worst table"). "attack
+on raw" is a linear classifier on the embedding that guesses the group. Accuracies are those of
+linear classifiers, on the validation split. ``--seeds`` says how often the cut and the fit are
+drawn; a line has means over these draws, and "bounds from" and "to" are their extremes.
 """
 
 import itertools
@@ -24,12 +25,16 @@ from skfairlatent import FairLatentTransformer
 from skfairlatent.certification import certify
 from skfairlatent.metrics import equalized_odds_difference
 
-TASKS = [
-    Task("Attractive", ("Male",), "cnn"),
-    Task("Big_Nose", ("Male",), "cnn"),
-    Task("Wavy_Hair", ("Male",), "cnn"),
-    Task("Attractive", ("Young",), "cnn"),
-]
+TASKS = {
+    task.name.removesuffix("-cnn"): task
+    for task in (
+        Task("Attractive", ("Male",), "cnn"),
+        Task("Big_Nose", ("Male",), "cnn"),
+        Task("Wavy_Hair", ("Male",), "cnn"),
+        Task("Attractive", ("Young",), "cnn"),
+        Task("Young", ("Male",), "cnn"),
+    )
+}
 N_ATTACKED = 5_000
 DEPTHS = (2, 4, 8)
 
@@ -62,25 +67,25 @@ def worst_table(fair, chosen_on, other):
     return gap(other, worst[cells])
 
 
-def split(source, task, n_calibration):
+def split(source, task, n_calibration, seed):
     """Return the rows to fit, to certify and to attack, and those of the validation split."""
     train, valid = (
         Part(rows.X, rows.y, rows.sensitive.to_numpy().ravel()) for rows in load_task(source, task)
     )
-    drawn = np.random.default_rng(0).permutation(len(train.y))
+    drawn = np.random.default_rng(seed).permutation(len(train.y))
     attacked, calibration, fit = np.split(drawn, [N_ATTACKED, N_ATTACKED + n_calibration])
     calibration = train.take(calibration) if n_calibration else valid
     return train.take(fit), calibration, train.take(attacked), valid
 
 
-def measure(source, task, n_calibration, lambdas, n_bins):
+def measure(source, task, n_calibration, seed, lambdas, n_bins):
     """Yield a line for each setting, certified on the validation split or on rows of train."""
-    fit, calibration, other, valid = split(source, task, n_calibration)
+    fit, calibration, other, valid = split(source, task, n_calibration, seed)
     scale = StandardScaler().fit(fit.X.astype(np.float64)).transform
     raw = RidgeClassifier().fit(scale(fit.X), fit.y).score(scale(valid.X), valid.y)
     raw_attack = attack(RidgeClassifier(class_weight="balanced"), fit, other, scale)
     for lambda_di, k in itertools.product(lambdas, n_bins):
-        fair = FairLatentTransformer(None, lambda_di=lambda_di, n_bins=k, random_state=0)
+        fair = FairLatentTransformer(None, lambda_di=lambda_di, n_bins=k, random_state=seed)
         Z = fair.fit_transform(fit.X, fit.y, sensitive_features=fit.group)
         found = certify(fair, calibration.X, calibration.y, sensitive_features=calibration.group)
         trees = [
@@ -88,9 +93,9 @@ def measure(source, task, n_calibration, lambdas, n_bins):
             for depth in DEPTHS
         ]
         yield {
-            "task": task.title,
+            "task": task.title.removesuffix(", cnn"),
             "lambda_di": lambda_di,
-            "cells": found.n_cells,
+            "cells": k,
             "rows": len(calibration.y),
             "raw accuracy": raw,
             "accuracy": LogisticRegression().fit(Z, fit.y).score(fair.transform(valid.X), valid.y),
@@ -102,18 +107,35 @@ def measure(source, task, n_calibration, lambdas, n_bins):
         }
 
 
+def summed_up(lines):
+    """Return a line for each setting, with means over the draws."""
+    drawn = pd.DataFrame(lines).groupby(["task", "lambda_di", "cells", "rows"], sort=False)
+    table = drawn.mean().reset_index()
+    extremes = drawn["bound"].agg(["min", "max"]).to_numpy()
+    at = list(table).index("bound") + 1
+    table.insert(at, "bounds from", extremes[:, 0])
+    table.insert(at + 1, "to", extremes[:, 1])
+    return table
+
+
 def main():
     parser = data_parser(__doc__)
+    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
+    parser.add_argument("--calibration", type=int, nargs="+", default=[0, 15_000])
     parser.add_argument("--n-bins", type=int, nargs="+", default=[4, 8])
     parser.add_argument("--lambda-di", type=float, nargs="+", default=[10.0])
+    parser.add_argument("--seeds", type=int, default=1)
     options = parser.parse_args()
     source = source_of(options, parser)
     lines = []
-    for task, n_calibration in itertools.product(TASKS, (0, 15_000)):
-        for line in measure(source, task, n_calibration, options.lambda_di, options.n_bins):
+    for name, n_rows, seed in itertools.product(
+        options.tasks, options.calibration, range(options.seeds)
+    ):
+        settings = options.lambda_di, options.n_bins
+        for line in measure(source, TASKS[name], n_rows, seed, *settings):
             print(line, flush=True)
             lines.append(line)
-    print(rst_table("Faces, confidence 95 %", pd.DataFrame(lines)))
+    print(rst_table("Faces, confidence 95 %", summed_up(lines)))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ __all__ = [
     "cross_columns",
     "encode_columns",
     "reject_ids",
+    "split_columns",
     "unique_name",
 ]
 
@@ -173,7 +174,7 @@ def encode_columns(
     TypeError
         For containers that scikit-learn does not slice, as dictionaries and sets.
     """
-    columns = _split_columns(sensitive_features, what)
+    columns = split_columns(sensitive_features, what)
     n_rows = len(columns[0][1]) if columns else 0
     if n_rows == 0:
         raise ValueError(
@@ -204,7 +205,8 @@ def _labels(names: list[str | None]) -> list[str]:
     return labels
 
 
-def _split_columns(features: Any, what: str) -> list[tuple[str | None, npt.NDArray[Any]]]:
+def split_columns(features: Any, what: str) -> list[tuple[str | None, npt.NDArray[Any]]]:
+    """Return the name, None if it has none, and the values of each column."""
     if features is None:
         raise ValueError(f"{what} is None: expected one value per sample.")
     reject_name(what, features)

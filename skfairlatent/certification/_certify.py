@@ -8,7 +8,7 @@ from typing import Any
 from skfairlatent._validation.containers import reject_container
 from skfairlatent.certification._bounds import worst_on_cells
 from skfairlatent.certification._certificate import Certificate
-from skfairlatent.certification._estimators import check_labels, seen_by
+from skfairlatent.certification._estimators import labels_of_fit, seen_by
 from skfairlatent.certification._evaluate import certificate_of
 from skfairlatent.certification._rows import CONSTRAINTS, cell_codes
 
@@ -100,7 +100,7 @@ def certify(
     check_parameters(constraints, confidence, probe_rows)
     reject_container("X", X)
     classes, family, see = seen_by(estimator)
-    check_labels(classes, y, constraints)
+    y = labels_of_fit(classes, y, constraints)
     given = [(X, y, sensitive_features), *([] if probe_rows is None else [probe_rows])]
     values = [see(rows, fresh=part == 0) for part, (rows, *_) in enumerate(given)]
     return certificate_of(values, given, family, constraints, float(confidence))

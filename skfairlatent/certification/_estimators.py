@@ -1,6 +1,6 @@
 """What a classifier sees of rows: cells where it sees nothing else, or one fitted score."""
 
-__all__ = ["check_labels", "seen_by"]
+__all__ = ["labels_of_fit", "seen_by"]
 
 from collections.abc import Callable
 from functools import partial
@@ -11,6 +11,7 @@ import numpy as np
 from skfairlatent._find_transformer import UntracedError, latent_step, steps_of, transformers_of
 from skfairlatent._names import nameless
 from skfairlatent._user_warnings import warn_user
+from skfairlatent._validation.equal_labels import with_classes
 from skfairlatent._validation.groups import as_text, encode_columns
 from skfairlatent._wording import some_of
 from skfairlatent.certification._bounds import Family, worst_on_cells, worst_threshold
@@ -114,12 +115,16 @@ def _warn_about_seen_rows(transformer: Any, embeddings: Values) -> None:
         )
 
 
-def check_labels(classes: Any, y: Any, constraints: str) -> None:
-    """Refuse labels that fit did not know, and equalised odds without a label that it knew."""
+def labels_of_fit(classes: Any, y: Any, constraints: str) -> Any:
+    """Return labels in the form that they had in fit.
+
+    Those that fit did not know are refused, and equalised odds without a label that it knew.
+    """
     if classes is None or constraints == "demographic_parity":
-        return
-    columns = encode_columns(y, "y")
+        return y
     known = classes if isinstance(classes, list) else [classes]
+    y = with_classes(y, known)
+    columns = encode_columns(y, "y")
     if len(columns) != len(known):
         raise ValueError(
             f"y has {len(columns)} label column(s), but fit was given {len(known)}: give the same."
@@ -138,3 +143,4 @@ def check_labels(classes: Any, y: Any, constraints: str) -> None:
                 f"{where} has no rows of {', '.join(some_of(gone))}, labels of fit: nothing can "
                 "be certified for them. Give rows of every label."
             )
+    return y

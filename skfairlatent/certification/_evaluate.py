@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from skfairlatent._validation.equal_labels import in_form_of
 from skfairlatent._wording import some_of
 from skfairlatent.certification._bounds import (
     Family,
@@ -24,9 +25,6 @@ from skfairlatent.certification._certificate import Certificate
 from skfairlatent.certification._rows import Strata
 
 Values: TypeAlias = npt.NDArray[Any]
-
-# What precedes the names of y and sensitive_features in messages.
-_WHERE = ("", "probe_rows: ")
 
 
 def certificate_of(
@@ -47,10 +45,14 @@ def certificate_of(
     """
     known, together = np.unique(np.concatenate(values), return_inverse=True)
     columns = np.split(together, [len(values[0])])
-    strata = [
-        Strata.of(len(codes), y, groups, constraints, where)
-        for codes, (_, y, groups), where in zip(columns, given, _WHERE, strict=False)
-    ]
+    _, y, groups = given[0]
+    strata = [Strata.of(len(columns[0]), y, groups, constraints, "")]
+    for _, probe_y, probe_groups in given[1:]:
+        alike = (
+            in_form_of(probe_y, y, "y"),
+            in_form_of(probe_groups, groups, "sensitive_features"),
+        )
+        strata.append(Strata.of(len(columns[1]), *alike, constraints, "probe_rows: "))
     rates = [each.rates(codes, len(known)) for each, codes in zip(strata, columns, strict=False)]
     if family is worst_threshold:
         rates = [each.cumsum(axis=2) for each in rates]

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
+from skfairlatent._bins import as_transformed
 from skfairlatent._embedding import image_encoder
 from skfairlatent._find_transformer import UntracedError, chain, steps_of
 from skfairlatent._names import nameless
@@ -137,8 +138,7 @@ def _fair_space(steps: list[Any], at: int, decoder: Any, *, images: bool) -> Spa
 def _container_of(fair: Any) -> Callable[[Array], Any]:
     """Return what makes of latents what a transformer returns: cut, and as `set_output` asks."""
     names = partial(_known_names, fair.get_feature_names_out())
-    cut = None if fair.bins_ is None else fair.bins_.apply
-    step = FunctionTransformer(cut, feature_names_out=names)
+    step = FunctionTransformer(partial(as_transformed, fair), feature_names_out=names)
     vars(step).update(_sklearn_output_config=getattr(fair, "_sklearn_output_config", {}))
     return cast("Callable[[Array], Any]", step.transform)
 

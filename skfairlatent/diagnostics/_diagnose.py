@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 from sklearn.utils import _safe_indexing, check_array
 
+from skfairlatent._bins import as_transformed
 from skfairlatent._device import own_random_state
 from skfairlatent._find_transformer import latent_step
 from skfairlatent._user_warnings import warn_user
@@ -161,6 +162,8 @@ def diagnose(
 ) -> LatentDiagnostics:
     """Judge the latent space of a fitted transformer, and say what to try.
 
+    The label block is judged as `transform` returns it: with `n_bins`, the cells.
+
     Parameters
     ----------
     transformer : FairLatentTransformer, or Pipeline with one
@@ -238,11 +241,12 @@ def diagnose(
     reject_other_order(X=X, y=y, sensitive_features=sensitive_features)
     transformer, prepare = latent_step(transformer)
     judged = _judged_rows(transformer, prepare, (X, y, sensitive_features), _NAMES)
-    test, foreign = held_out, judged.advice
+    rows, test, foreign = _cut(transformer, judged.rows), held_out, judged.advice
     if isinstance(held_out, tuple):
         judged_test = _judged_rows(transformer, prepare, held_out, _HELD_OUT_NAMES)
-        test, foreign = judged_test.rows, (*foreign, *judged_test.advice)
-    found, skipped = _measure(transformer, judged.rows, test, random_state)
+        test = _cut(transformer, judged_test.rows)
+        foreign = (*foreign, *judged_test.advice)
+    found, skipped = _measure(transformer, rows, test, random_state)
     found = replace(
         found,
         blocks=pd.concat([found.blocks, _describe_input(judged.prepared)]),
@@ -250,7 +254,7 @@ def diagnose(
     )
     advice = (
         *foreign,
-        *collapse_warnings(found.blocks, len(judged.rows[0]), found.label_readability),
+        *collapse_warnings(found.blocks, len(rows[0]), found.label_readability),
         *plateau_warnings(getattr(transformer, "history_", None)),
         *leakage_warnings(found.leakage, leakage_margin, _WHERE[found.constraints]),
     )
@@ -301,6 +305,11 @@ def _judged_rows(
     elif not np.isfinite(Z).all():
         raise ValueError(text)
     return _Judged((Z, y, sensitive), prepared, positions, (text,))
+
+
+def _cut(transformer: FittedLatent, rows: HeldOut) -> HeldOut:
+    """Return rows of Z with the label block that a classifier is given."""
+    return as_transformed(transformer, rows[0]), rows[1], rows[2]
 
 
 def _keeps_every_group(y: Any, sensitive_features: Any, kept: npt.NDArray[np.bool_]) -> bool:

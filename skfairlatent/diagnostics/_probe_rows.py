@@ -18,11 +18,11 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_array
 
 from skfairlatent._validation.containers import reject_container, reject_other_order
+from skfairlatent._validation.equal_labels import in_form_of
 from skfairlatent._validation.groups import (
     check_length,
     cross_columns,
@@ -30,7 +30,6 @@ from skfairlatent._validation.groups import (
     reject_ids,
     unique_name,
 )
-from skfairlatent.metrics._group_counts import same_labels
 
 Floats: TypeAlias = npt.NDArray[np.floating[Any]]
 Codes: TypeAlias = npt.NDArray[np.int64]
@@ -82,7 +81,8 @@ def gather_rows(
         is_test = _draw_held_out(labels.codes, features[0].codes, held_out, rng)
         return ProbeData(Z, labels, features, is_test)
     test_y, test_groups = (
-        _as_in(*pair) for pair in ((held_out[1], y), (held_out[2], sensitive_features))
+        in_form_of(held_out[1], y, "y"),
+        in_form_of(held_out[2], sensitive_features, "sensitive_features"),
     )
     test_Z, test_labels, test_features = _encode(held_out[0], test_y, test_groups)
     if test_Z.shape[1] != Z.shape[1] or len(test_features) != len(features):
@@ -127,19 +127,6 @@ def _encode(Z: Any, y: Any, sensitive_features: Any) -> tuple[Floats, Coding, li
         each.insert(0, Coding(crossed, *cross_columns(sensitive_features)))
     reject_ids("y", len(labels.values), len(Z))
     return Z, labels, each
-
-
-def _as_in(given: Any, reference: Any) -> Any:
-    """Return columns of labels with each as the reference has it, where it has an equal one."""
-    columns, others = (
-        np.atleast_1d(np.asarray(each, dtype=object)) for each in (given, reference)
-    )
-    if columns.ndim > 2 or columns.shape[1:] != others.shape[1:]:
-        return given  # refused where it is encoded
-    columns, others = (each.reshape(len(each), -1) for each in (columns, others))
-    names = getattr(given, "columns", range(columns.shape[1]))
-    found = [pd.Series(same_labels(*pair)) for pair in zip(columns.T, others.T, strict=True)]
-    return pd.concat(found, axis=1).set_axis(names, axis=1)
 
 
 def within_range(Z: Floats) -> Floats:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 from sklearn.utils import check_array
 
+from skfairlatent._bins import as_transformed
 from skfairlatent._find_transformer import latent_step
 from skfairlatent._validation.containers import reject_container
 from skfairlatent.inspection._drawing import DARK, GREY, PALE_GREY, find_axes, ink, pyplot
@@ -162,9 +163,8 @@ class LatentCovarianceDisplay:
         """
         pyplot(f"{cls.__name__}.from_estimator")
         fair, prepare = latent_step(estimator)
-        return cls.from_latent(
-            fair.latent(prepare(X)), label_slice=fair.label_slice_, statistic=statistic, ax=ax
-        )
+        Z = as_transformed(fair, fair.latent(prepare(X)))
+        return cls.from_latent(Z, label_slice=fair.label_slice_, statistic=statistic, ax=ax)
 
     @classmethod
     def from_latent(

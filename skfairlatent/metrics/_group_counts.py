@@ -1,8 +1,8 @@
 """Counts by true label, predicted label and group, from checked input, and fairlearn's view."""
 
-__all__ = ["GroupCounts", "class_positions", "count_by_group", "same_labels"]
+__all__ = ["GroupCounts", "class_positions", "count_by_group"]
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +18,7 @@ from skfairlatent._validation.containers import (
     reject_nested,
     reject_other_order,
 )
+from skfairlatent._validation.equal_labels import as_python
 from skfairlatent._validation.groups import as_numbers_or_text, cross_columns
 from skfairlatent._wording import some_of
 
@@ -162,21 +163,8 @@ def class_positions(labels: Any, classes: Any) -> npt.NDArray[np.intp]:
     classes : array-like of shape (n_classes,)
         The classes, in any order.
     """
-    known = {label: position for position, label in enumerate(_as_python(classes))}
-    return np.array([known.get(label, -1) for label in _as_python(labels)], dtype=np.intp)
-
-
-def same_labels(labels: Any, others: Any) -> list[Any]:
-    """Return the labels as `others` have them where they are equal, else as they are."""
-    known = {label: label for label in _as_python(others)}
-    return [known.get(label, label) for label in _as_python(labels)]
-
-
-def _as_python(labels: Any) -> list[Any]:
-    """Return labels as Python's own values, of which equal ones have equal hashes."""
-    values = np.ravel(np.asarray(labels, dtype=None if hasattr(labels, "dtype") else object))
-    found = [value.item() if isinstance(value, np.generic) else value for value in values.tolist()]
-    return [value if isinstance(value, Hashable) else repr(value) for value in found]
+    known = {label: position for position, label in enumerate(as_python(classes))}
+    return np.array([known.get(label, -1) for label in as_python(labels)], dtype=np.intp)
 
 
 def count_by_group(

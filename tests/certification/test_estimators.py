@@ -1,6 +1,7 @@
 """What is certified of transformers, pipelines and classifiers."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.stats import ks_2samp
 from sklearn.base import clone
@@ -91,6 +92,17 @@ def test__certify__rows_of_fit_are_warned_of(parts, fair, uncut):
     classifier = LogisticRegression().fit(uncut.transform(X), y)
     with pytest.warns(FairLatentWarning, match="100% of the rows of X were rows of fit"):
         certify(make_pipeline(uncut, classifier), X, y, sensitive_features=s)
+
+
+@pytest.mark.parametrize("form", ["bool", "float", "str", "frame"])
+def test__certify__labels_and_groups_of_other_types_are_the_same(parts, fair, form):
+    X, y, s = parts[1]
+    expected = certify(fair, X, y, sensitive_features=s, probe_rows=tuple(parts[0]))
+    as_form = pd.DataFrame if form == "frame" else (lambda values: values.astype(form))
+    X_fit, *of_fit = parts[0]
+    probe_rows = (X_fit, *map(as_form, of_fit))
+    found = certify(fair, X, as_form(y), sensitive_features=s, probe_rows=probe_rows)
+    assert found.to_frame().equals(expected.to_frame())
 
 
 def test__certify__continuous_block_asks_for_n_bins(parts, uncut):
