@@ -70,7 +70,7 @@ def _hashes(rows: Rows) -> Hashes:
     found = np.empty(len(rows), dtype=np.uint64)
     for start in range(0, len(rows), _ROWS_AT_ONCE):
         piece = slice(start, start + _ROWS_AT_ONCE)
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", under="ignore"):
             values = rows[piece].astype(np.float32) + np.float32(0)  # which has one zero
         found[piece] = (values.view(np.uint32).astype(np.uint64) | np.uint64(1 << 32)) @ (
             factors | np.uint64(1)

@@ -709,6 +709,7 @@ class FairLatentTransformer(
             X,
             reset=reset,
             dtype=precisions(X),
+            order="C",  # in another, means of columns would be rounded otherwise
             ensure_min_samples=2 if reset else 1,
             ensure_min_features=2 if reset else 1,
         )

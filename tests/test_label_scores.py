@@ -134,6 +134,13 @@ def test__warm_start__sees_the_same_rows_as_before(table, fitted, label_scores):
         np.testing.assert_allclose(again, before, atol=1e-4)
 
 
+def test__warm_start__takes_labels_of_other_classes(table, fitted):
+    X, y, groups = table
+    fair = copy.deepcopy(fitted[0]).set_params(warm_start=True, max_iter=1)
+    fair.fit(X, y + (X[:, 1] > 0), sensitive_features=groups)
+    assert len(fair.label_scores_.replaced) == 2
+
+
 def test__three_labels__have_a_score_for_each_boundary_and_two_columns_theirs():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(900, 6))

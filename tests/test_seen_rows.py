@@ -33,3 +33,8 @@ def test__share_in__is_zero_for_other_people_with_equal_rows(n_columns):
 
 def test__seen_rows__keeps_no_more_than_four_to_eight_bits_a_row():
     assert 4 * N_ROWS <= 8 * SeenRows.of(rows(0)).bits.nbytes <= 8 * N_ROWS
+
+
+def test__seen_rows__of_tiny_numbers_do_not_depend_on_numpy_settings():
+    with np.errstate(all="raise"):
+        assert SeenRows.of(1e-300 * rows(0)).bits.any()

@@ -100,7 +100,8 @@ def fit_label_scores(
     annotations : Annotations
         Labels of the rows.
     replaced : ndarray of shape (n_scores,), int64, optional
-        The features to replace; by default those that the scores depend on most, linearly.
+        The features to replace, if there are as many scores; by default those that the scores
+        depend on most, linearly.
 
     Returns
     -------
@@ -116,7 +117,7 @@ def fit_label_scores(
     """
     if _n_scores(annotations) >= x.shape[1] or _rarest(annotations) < FEWEST_OF_A_CLASS:
         raise ValueError(
-            f"label_scores=True needs at least {FEWEST_OF_A_CLASS} rows of each class and more "
+            f"Label scores need at least {FEWEST_OF_A_CLASS} rows of each class and more "
             f"features than class boundaries, but the rarest class has {_rarest(annotations)} "
             f"rows, and there are {x.shape[1]} features and {_n_scores(annotations)} class "
             "boundaries: set label_scores=False."
@@ -126,7 +127,7 @@ def fit_label_scores(
     model = reduce(AdditiveModel.beside, (model for model, _ in fits))
     scores = np.hstack([scores for _, scores in fits])
     slopes, bent = _lines(model, rows[:COMPARED_ROWS])
-    if replaced is None:
+    if replaced is None or len(replaced) != scores.shape[1]:
         replaced = _most_linear(slopes, bent)
     rest = model.without(replaced)
     matrix = _steep(slopes[replaced], scores.std(axis=0))
