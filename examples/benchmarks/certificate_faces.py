@@ -22,6 +22,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
 from skfairlatent import FairLatentTransformer
+from skfairlatent._bins import fit_bins
 from skfairlatent.certification import certify
 from skfairlatent.metrics import equalized_odds_difference
 
@@ -78,15 +79,24 @@ def split(source, task, n_calibration, seed):
     return train.take(fit), calibration, train.take(attacked), valid
 
 
+def with_cells(fit, seed, lambdas, n_bins):
+    """Yield what a fit with ``n_bins=k`` gives, for one fit of each lambda_di."""
+    for lambda_di in lambdas:
+        fair = FairLatentTransformer(None, lambda_di=lambda_di, random_state=seed)
+        block = fair.fit_transform(fit.X, fit.y, sensitive_features=fit.group)
+        for k in n_bins:
+            fair.bins_ = fit_bins(block, fit.y[:, None], k, seed)
+            yield fair, lambda_di, k
+
+
 def measure(source, task, n_calibration, seed, lambdas, n_bins):
     """Yield a line for each setting, certified on the validation split or on rows of train."""
     fit, calibration, other, valid = split(source, task, n_calibration, seed)
     scale = StandardScaler().fit(fit.X.astype(np.float64)).transform
     raw = RidgeClassifier().fit(scale(fit.X), fit.y).score(scale(valid.X), valid.y)
     raw_attack = attack(RidgeClassifier(class_weight="balanced"), fit, other, scale)
-    for lambda_di, k in itertools.product(lambdas, n_bins):
-        fair = FairLatentTransformer(None, lambda_di=lambda_di, n_bins=k, random_state=seed)
-        Z = fair.fit_transform(fit.X, fit.y, sensitive_features=fit.group)
+    for fair, lambda_di, k in with_cells(fit, seed, lambdas, n_bins):
+        Z = fair.transform(fit.X)
         found = certify(fair, calibration.X, calibration.y, sensitive_features=calibration.group)
         trees = [
             DecisionTreeClassifier(max_depth=depth, class_weight="balanced", random_state=0)

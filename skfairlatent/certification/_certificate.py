@@ -128,7 +128,7 @@ class Certificate:
         if few:
             found.append(
                 f"{', '.join(some_of(few))}: so few rows certify next to nothing. "
-                "Collect more, or merge groups."
+                f"Collect more{', or merge groups' * (self.rows.shape[1] > 2)}."
             )
         label, group, _ = min(self._parts(), key=lambda part: part[2])
         found.append(

@@ -135,12 +135,14 @@ def labels_of_fit(classes: Any, y: Any, constraints: str) -> Any:
         if new := [name for name in column.values if name not in names]:
             raise ValueError(
                 f"{where} has labels that fit did not see: {', '.join(some_of(new))}. Expected "
-                f"those of fit: {', '.join(some_of(names))}."
+                f"those of fit: {', '.join(some_of(names))}. Recode them as in fit, or drop these "
+                "rows."
             )
         gone = [name for name in names if name not in column.values]
         if gone and constraints == "equalized_odds":
             raise ValueError(
                 f"{where} has no rows of {', '.join(some_of(gone))}, labels of fit: nothing can "
-                "be certified for them. Give rows of every label."
+                "be certified for them. Give rows of every label, or set "
+                'constraints="demographic_parity", which compares the groups over all labels.'
             )
     return y

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from skfairlatent._validation.containers import reject_other_order
 from skfairlatent._validation.equal_labels import in_form_of
 from skfairlatent._wording import some_of
 from skfairlatent.certification._bounds import (
@@ -43,6 +44,8 @@ def certificate_of(
     constraints, confidence
         As the user gave them.
     """
+    for X, y, groups in given:
+        reject_other_order(X=X, y=y, sensitive_features=groups)
     known, together = np.unique(np.concatenate(values), return_inverse=True)
     columns = np.split(together, [len(values[0])])
     _, y, groups = given[0]

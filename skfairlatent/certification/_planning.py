@@ -102,7 +102,10 @@ def _check(bound: Any, n_bins: Any, group_shares: Any, gap: Any, confidence: Any
             raise ValueError(f"{name}={value!r}: expected a number between {low} and {high}.")
     if not isinstance(n_bins, Integral) or n_bins < 2:
         raise ValueError(f"n_bins={n_bins!r}: expected an integer of 2 or more.")
-    shares: Floats = np.atleast_2d(np.asarray(group_shares, dtype=np.float64))
+    try:
+        shares: Floats = np.atleast_2d(np.asarray(group_shares, dtype=np.float64))
+    except (TypeError, ValueError):  # text, or rows of different lengths
+        shares = np.empty((0, 0))
     if shares.ndim != 2 or shares.shape[1] < 2 or not (np.isfinite(shares) & (shares > 0)).all():
         raise ValueError(
             f"group_shares={group_shares!r}: expected positive numbers of two groups or more, of "

@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
-from skfairlatent._validation.containers import reject_container, reject_other_order
+from skfairlatent._validation.containers import reject_container
 from skfairlatent._validation.groups import MANY_VALUES, check_length, cross_columns
 from skfairlatent._wording import some_of
 from skfairlatent.certification._bounds import Counts, Floats
@@ -17,6 +17,7 @@ CONSTRAINTS = ("equalized_odds", "demographic_parity", "true_positive_rate_parit
 # More combinations of pairs of groups and labels take minutes.
 _MAX_COMBINATIONS = 20_000
 _MAX_LABELS = 6
+_WITHOUT_LABELS = 'set constraints="demographic_parity", which compares the groups over all labels'
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +59,6 @@ class Strata:
         where : str
             What precedes the names of y and sensitive_features in messages.
         """
-        reject_other_order(y=y, sensitive_features=sensitive_features)
         labels, label_names = cross_columns(y, "y")
         groups, group_names = cross_columns(sensitive_features)
         check_length(f"{where}y", len(labels), n_rows, f"{where}X")
@@ -77,7 +77,7 @@ class Strata:
         if len(self.groups) < 2:
             raise ValueError(
                 f"{where}sensitive_features has one group only ({self.groups[0]!r}): expected two "
-                "or more."
+                "or more. Give rows of the other groups as well."
             )
         n_pairs = len(self.groups) * (len(self.groups) - 1) // 2
         if len(self.labels) > _MAX_LABELS or n_pairs ** len(self.labels) > _MAX_COMBINATIONS:
@@ -91,9 +91,10 @@ class Strata:
             for label, group in np.argwhere(self.counts == 0)
         ]
         if empty:
+            merged = "merge groups" if len(self.groups) > 2 else _WITHOUT_LABELS
             raise ValueError(
                 f"{where}X has no rows of {', '.join(some_of(empty))}: nothing can be certified "
-                "for them. Merge groups, or collect rows of them."
+                f"for them. Collect rows of them, or {merged}."
             )
 
     def rates(self, columns: Counts, n_columns: int) -> Floats:
@@ -124,8 +125,8 @@ def _compared(labels: Counts, names: list[str], constraints: str) -> tuple[Count
         return labels - 1, names[1:]
     if len(names) < 2:
         raise ValueError(
-            f"y has one label only ({names[0]!r}): expected two or more, or "
-            "constraints='demographic_parity'."
+            f"y has one label only ({names[0]!r}): expected two or more. Give rows of the other "
+            f"labels as well, or {_WITHOUT_LABELS}."
         )
     return labels, names
 

@@ -87,6 +87,7 @@ def test__required_rows__are_enough():
         {"n_bins": 1},
         {"group_shares": [1.0]},
         {"group_shares": [0.0, 1.0]},
+        {"group_shares": "half"},
         {"bound": 1e-9},
     ],
 )

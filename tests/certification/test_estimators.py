@@ -127,6 +127,7 @@ def test__certify__full_output_has_no_bound(parts, fair):
         (lambda X, y, s: (X, y, 0 * s), "one group only"),
         (lambda X, y, s: (X * np.nan, y, s), "NaN"),
         (lambda X, y, s: (X, y[1:], s), "inconsistent"),
+        (lambda X, y, s: (pd.DataFrame(X), pd.Series(y)[::-1], s), "in another order"),
         (lambda X, y, s: (X[:0], y[:0], s[:0]), "0 rows"),
     ],
 )
