@@ -10,6 +10,7 @@ from skfairlatent.inspection._drawing import (
     BLUE,
     GREY,
     VERBATIM,
+    as_label,
     find_axes,
     ink,
     plain_axes,
@@ -20,7 +21,7 @@ from skfairlatent.inspection._drawing import (
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_NAME_WIDTH = 30
+_NAME_WIDTH = 34
 _MOST_LINES = 20
 
 
@@ -54,16 +55,27 @@ def plot_certificate(table: pd.DataFrame, subject: str, ax: Any) -> "Axes":
             color=ink(),
             fontsize="small",
         )
-    names = [
-        subject if line == 0 else f"label {row['label']}: {row['group']}, {row['other group']}"
-        for line, row in enumerate(table.to_dict("records"))
-    ]
-    names = [shortened(name, _NAME_WIDTH, 2) for name in names]
+    groups = [_groups(row) for row in table.iloc[1:].to_dict("records")]
+    names = [shortened(subject, _NAME_WIDTH, 2), *groups]
     axes.set_yticks(range(len(table)), names, **VERBATIM)
     axes.set_ylim(len(table) - 0.5, -0.5)
     axes.set_xlim(0, min(1.15 * table["bound"].max(), 1.1))
     plain_axes(axes, ("top", "right", "left"))
     axes.tick_params(axis="y", length=0)
     confidence = 100 * table["confidence"].iloc[0]
-    set_titles(axes, "Largest gap between groups", f"○ on the rows   | bound at {confidence:g} %")
+    key = f"○ on the rows   | bound at {confidence:g} %"
+    if table["lower"].notna().any():
+        key += "   the blue line begins at the lower bound"
+    set_titles(axes, "Largest gap between groups", key)
     return axes
+
+
+def _groups(row: dict[str, Any]) -> str:
+    """Name a label and two groups, in two lines if they are long."""
+    label = "" if row["label"] == "all" else f"label {row['label']}: "
+    name = f"{label}{row['group']}, {row['other group']}"
+    if len(name) <= _NAME_WIDTH:
+        return as_label(name)
+    width = max(_NAME_WIDTH - len(label), _NAME_WIDTH // 2)
+    first, other = shortened(row["group"], width), shortened(row["other group"], _NAME_WIDTH)
+    return f"{as_label(label)}{first},\n{other}"
