@@ -246,7 +246,7 @@ class FairLatentTransformerCV(FairLatentTransformer):
         judged = results
         if isinstance(rule, MostAccurateWithin) and self.refit is None:
             judged = _without_alike(results, self.constraints, len(annotations.classes[0]))
-        best = int(rule(judged))
+        best = _position(rule(judged), len(lambdas))
         everything = np.arange(len(rows.codes))
         way = self._path(lambdas[: best + 1], {}, everything, everything[:0], output=self.output)
         chosen, transformed = way.end(rows)
@@ -419,6 +419,16 @@ class FairLatentTransformerCV(FairLatentTransformer):
         self.__dict__.pop("feature_names_in_", None)
         for source in (chosen, embedder):
             self.__dict__.update({k: v for k, v in vars(source).items() if k not in parameters})
+
+
+def _position(chosen: Any, n_values: int) -> int:
+    """Return what `refit` chose, if it is the position of a value."""
+    if isinstance(chosen, Integral) and int(chosen) in range(n_values):
+        return int(chosen)
+    raise ValueError(
+        f"refit returned {chosen!r}: expected the position of a value of lambdas_di, an integer "
+        f"from 0 to {n_values - 1}."
+    )
 
 
 def _position_of_largest(name: str, results: Mapping[str, Any]) -> int:

@@ -3,6 +3,7 @@
 import copy
 import pickle
 
+import joblib
 import numpy as np
 import pytest
 import torch
@@ -79,12 +80,15 @@ def test__edited_latents__are_those_of_what_they_decode_to(fitted):
     np.testing.assert_allclose(fair.latent(decoded), latent, atol=1e-8)
 
 
-@pytest.mark.parametrize("way", ["file", "pickle", "copy"])
+@pytest.mark.parametrize("way", ["file", "mapped", "pickle", "copy"])
 def test__a_kept_transformer__computes_the_same_scores(table, fitted, tmp_path, way):
     fair = fitted[0]
     if way == "file":
         fair.save(tmp_path / "fair.safetensors")
         again = FairLatentTransformer.load(tmp_path / "fair.safetensors")
+    elif way == "mapped":  # read-only
+        joblib.dump(fair, tmp_path / "fair.joblib")
+        again = joblib.load(tmp_path / "fair.joblib", mmap_mode="r")
     else:
         again = copy.deepcopy(fair) if way == "copy" else pickle.loads(pickle.dumps(fair))  # noqa: S301
     np.testing.assert_array_equal(again.transform(table[0]), fair.transform(table[0]))

@@ -109,6 +109,13 @@ def test__refit__names_a_score_or_chooses(rows):
     assert last.fit(X, y, sensitive_features=s).lambda_di_ == 3.0
 
 
+@pytest.mark.parametrize("chosen", [-1, 2, "0", None])
+def test__refit__that_chooses_no_value_says_so(rows, chosen):
+    X, y, s = rows
+    with pytest.raises(ValueError, match=r"refit returned .*from 0 to 1"):
+        search(refit=lambda _: chosen).fit(X, y, sensitive_features=s)
+
+
 def test__scoring__may_be_one_score_and_need_no_groups(rows):
     X, y, s = rows
     tree = DecisionTreeClassifier(max_depth=1, random_state=0)

@@ -56,22 +56,27 @@ class LabelScores:
 
     def forward(self, x: Tensor) -> Tensor:
         """Return standardised rows with the scores in the place of the replaced features."""
-        scores = self.rest.scores(x) + x[:, self.replaced] @ self._like(x, self.slopes)
+        scores = self.rest.scores(x) + x[:, self._places] @ self._like(x, self.slopes)
         return self.with_scores(x, (scores - self._like(x, self.mean)) / self._like(x, self.scale))
 
     def with_scores(self, x: Tensor, scores: Tensor) -> Tensor:
         """Return the rows with these standardised scores."""
         mapped = x.clone()
-        mapped[:, self.replaced] = scores
+        mapped[:, self._places] = scores
         return mapped
 
     def inverse(self, mapped: Tensor) -> Tensor:
         """Return the rows that `forward` maps to these."""
-        scores = mapped[:, self.replaced] * self._like(mapped, self.scale)
+        scores = mapped[:, self._places] * self._like(mapped, self.scale)
         scores = scores + self._like(mapped, self.mean) - self.rest.scores(mapped)
         x = mapped.clone()
-        x[:, self.replaced] = scores @ self._like(mapped, np.linalg.inv(self.slopes))
+        x[:, self._places] = scores @ self._like(mapped, np.linalg.inv(self.slopes))
         return x
+
+    @property
+    def _places(self) -> list[int]:
+        """Return `replaced`, not as an array, which may be read-only: torch warns of such."""
+        return [int(j) for j in self.replaced]
 
     @staticmethod
     def _like(x: Tensor, array: npt.NDArray[np.floating]) -> Tensor:
