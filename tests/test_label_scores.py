@@ -11,9 +11,10 @@ from sklearn.datasets import load_diabetes
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss, roc_auc_score
 from sklearn.model_selection import cross_val_predict
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from skfairlatent import FairLatentTransformer
-from skfairlatent._inputs.additive_model import cross_fit
+from skfairlatent._inputs.additive_model import MOST_PLACES, AdditiveModel, cross_fit
 
 
 def a_table(n_samples=1200, seed=0):
@@ -175,6 +176,27 @@ def test__cross_fit__finds_steps_that_a_line_does_not():
     _, scores = cross_fit(x, classes)
     line = cross_val_predict(LogisticRegression(), x, classes, method="decision_function")
     assert roc_auc_score(classes, scores[:, 0]) > roc_auc_score(classes, line) + 0.05
+
+
+def test__additive_scores__take_little_memory_for_many_rows():
+    n_segments, largest = 500, []
+
+    class Largest(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            made = func(*args, **kwargs or {})
+            largest.extend(each.numel() for each in [made] if isinstance(each, torch.Tensor))
+            return made
+
+    left, ones = np.linspace(-2, 2, n_segments), np.ones(n_segments)
+    model = AdditiveModel(
+        np.zeros(n_segments, dtype=np.int64), left, ones, ones[:, None], ones[:1, None], ones[:1]
+    )
+    x = torch.linspace(-3, 3, 20_000, dtype=torch.float64)[:, None]
+    with Largest():
+        scores = model.scores(x)
+    assert max(largest) <= MOST_PLACES < len(x) * n_segments
+    expected = [1 + v + np.clip(v - left, 0, 1).sum() for v in x[::1999, 0].tolist()]
+    np.testing.assert_allclose(scores[::1999, 0], expected)
 
 
 def test__cross_fit__takes_the_line_where_a_line_is_the_truth():

@@ -31,6 +31,8 @@ MOST_ROWS = 50_000
 MOST_VALUES, QUANTILES = 255, 32
 # Knots of all features together.
 MOST_KNOTS = 8192
+# A table of so many places of rows on segments is held at once: 32 MB in float64.
+MOST_PLACES = 2**22
 # A step rises over this share of the distance between two values, in its middle: what rounding
 # does to the values is then of no consequence.
 RISING = 0.2
@@ -84,8 +86,12 @@ class AdditiveModel:
             for part in (self.left, self.width, self.rises, self.coef, self.intercept)
         )
         features = torch.tensor(self.features, device=x.device)
-        places = x[:, features].sub_(left).div_(width).clamp_(0.0, 1.0)
-        return torch.addmm(torch.addmm(intercept, x, coef), places, rises)
+        scores = torch.addmm(intercept, x, coef)
+        n_rows = max(1, MOST_PLACES // max(1, len(features)))
+        for piece, found in zip(x.split(n_rows), scores.split(n_rows), strict=True):
+            places = piece[:, features].sub_(left).div_(width).clamp_(0.0, 1.0)
+            found.addmm_(places, rises)
+        return scores
 
     def of_feature(self, feature: int) -> "AdditiveModel":
         """Return what the model makes of one feature, without the intercept."""

@@ -168,7 +168,7 @@ class Certificate:
     def __str__(self) -> str:
         """Say it in a sentence."""
         name, n_rows = _NAMES[self.constraints], int(self.rows.to_numpy().sum())
-        confidence = f"With a confidence of {100 * self.confidence:.6g} %, "
+        confidence = f"With a confidence of {100 * self.confidence:.12g} %, "
         people = f"on people drawn like these {n_rows:,} rows"
         if self.bound >= 1:
             few = f" ({', '.join(some_of(self._few()))})" if self._few() else ""

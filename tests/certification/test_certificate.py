@@ -21,6 +21,7 @@ def test__str__says_who_what_and_how_sure():
     text = str(certificate(confidence=0.999))
     for part in ("99.9 %", "no classifier", "4 cells", "mean equalised odds", "2,000 rows"):
         assert part in text
+    assert "99.9999999 %" in str(certificate(confidence=1 - 1e-9))  # never 100
     assert "demographic parity" in str(certificate(constraints="demographic_parity"))
 
 
