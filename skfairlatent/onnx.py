@@ -46,8 +46,9 @@ def to_onnx(model: Any, X: Any, **kwargs: Any) -> ModelProto:
     X : array-like of shape (n_samples, n_features)
         A few rows, for the number and the type of the features: float32 or float64, which is also
         what the converted model computes in. For a model that was fitted on images, their
-        embeddings. A DataFrame makes one input of shape (n_samples, 1) for each column, in whose name skl2onnx
-        writes ``_`` for all but letters and digits; an array makes a single input ``X``.
+        embeddings. A DataFrame makes one input of shape (n_samples, 1) for each column, in whose
+        name skl2onnx writes ``_`` for all but letters and digits; an array makes a single input
+        ``X``.
     **kwargs
         Passed to ``skl2onnx.to_onnx``, such as ``target_opset``. Without ``options`` the
         probabilities of a classifier are one array, as with ``options={"zipmap": False}``.
