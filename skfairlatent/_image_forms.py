@@ -190,10 +190,19 @@ def _reject_one(X: Any) -> None:
     if is_path(X) and os.path.isdir(os.path.expanduser(X)):  # noqa: PTH111, PTH112 - never raise
         raise ValueError(f"X is a folder: pass the paths of the images in it{paths_in(X)}.")
     if is_path(X) or is_picture(X) or is_encoded(X):
-        table = ", or of a table what is read from it, as pandas.read_csv(X)" if is_path(X) else ""
         raise ValueError(
-            f"Expected 2D array or images, got one image: pass a list of them, as [X]{table}."
+            "Expected 2D array or images, got one image: pass a list of them, as [X]"
+            f"{_reading(X)}."
         )
+
+
+def _reading(X: Any) -> str:
+    """Return ", or" and the code that reads numbers from a file; nothing of what is no path."""
+    if not is_path(X):
+        return ""
+    if os.path.splitext(X)[1].lower() == ".npy":  # noqa: PTH122
+        return ", or the array in the file, as numpy.load(X, mmap_mode='r')"
+    return ", or of a table what is read from it, as pandas.read_csv(X)"
 
 
 def _column_holds_images(X: Any) -> bool:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from skfairlatent._device import EXACT_MATMUL
+from skfairlatent._inputs.mapped_rows import MappedRows
 from skfairlatent.flows import Glow
 
 # Activations of this many rows fit the second-level cache of a core at d = 512. On a GPU
@@ -21,7 +22,7 @@ NORM_OF_ROUNDING = 1e-6
 
 def map_rows(
     flow: Glow,
-    x: Tensor,
+    x: Tensor | MappedRows,
     device: torch.device,
     *,
     inverse: bool = False,
@@ -34,7 +35,7 @@ def map_rows(
     ----------
     flow : Glow
         On the CPU; a copy goes to `device`, in the precision of `x`.
-    x : Tensor of shape (n, d)
+    x : Tensor or MappedRows of shape (n, d)
         On the CPU.
     device : torch.device
         Where to compute.
@@ -58,7 +59,8 @@ def map_rows(
         frozen = placed.frozen()
         apply: Callable[[Tensor], Tensor] = frozen.inverse if inverse else frozen.transform
         # Written in place: pieces of two columns would each keep all their columns alive.
-        out = x.new_empty(len(x), len(range(*columns.indices(flow.features))))
+        width = len(range(*columns.indices(flow.features)))
+        out = torch.empty((len(x), width), dtype=x.dtype, device="cpu")
         for piece, place in zip(x.split(rows), out.split(rows), strict=True):
             prepared = piece if prepare is None else prepare(piece)
             place.copy_(apply(prepared.to(device, dtype))[:, columns])

@@ -2,6 +2,7 @@
 
 __all__ = ["SeenRows"]
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
@@ -39,14 +40,14 @@ class SeenRows:
     twin_share: npt.NDArray[np.float64]
 
     @classmethod
-    def of(cls, rows: Rows) -> Self:
-        """Return what is kept of the rows of a fit, shape (n, n_features)."""
-        hashes = _hashes(rows)
+    def of(cls, pieces: Iterable[Rows]) -> Self:
+        """Return what is kept of the rows of a fit, in arrays of shape (n, n_features)."""
+        hashes = np.concatenate([_hashes(rows) for rows in pieces])
         _, counts = np.unique(hashes, return_counts=True)
-        n_buckets = min(1 << (_BUCKETS_A_ROW * len(rows) - 1).bit_length(), _MAX_BUCKETS)
+        n_buckets = min(1 << (_BUCKETS_A_ROW * len(hashes) - 1).bit_length(), _MAX_BUCKETS)
         occupied = np.zeros(n_buckets, dtype=bool)
         occupied[hashes % np.uint64(n_buckets)] = True
-        twins = counts[counts > 1].sum() / len(rows)
+        twins = counts[counts > 1].sum() / len(hashes)
         return cls(np.packbits(occupied), np.array(twins, dtype=np.float64))
 
     def share_in(self, rows: Rows) -> float:

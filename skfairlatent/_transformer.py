@@ -35,7 +35,8 @@ from skfairlatent._image_forms import holds_images, is_column
 from skfairlatent._inference import largest_round_trip_error, map_rows
 from skfairlatent._inputs.flow_inputs import FlowInputs
 from skfairlatent._inputs.label_scores import LabelScores, fit_label_scores, wants_label_scores
-from skfairlatent._inputs.scaling import Standardizer, as_rows
+from skfairlatent._inputs.mapped_rows import MappedRows, is_large_map, pieces_of, sample_of
+from skfairlatent._inputs.scaling import Standardizer, as_rows, rows_of
 from skfairlatent._persistence import file
 from skfairlatent._persistence.state import SavedState, from_picklable, to_picklable
 from skfairlatent._seen_rows import SeenRows
@@ -169,7 +170,8 @@ class FairLatentTransformer(
         :math:`\sqrt{40 / r}`, at most 3, where it has fewer.
 
     max_iter : int or "auto", default="auto"
-        Number of epochs. ``"auto"`` takes as many as make 400 steps, and at least 10.
+        Number of epochs. ``"auto"`` takes as many as make 400 steps, and at least 10. Of rows that
+        are read from a large ``numpy.memmap``, an epoch is 40 batches at most.
 
     batch_size : int, default=1024
         Rows of a batch; every (label, group) cell gives equally many, at least 2.
@@ -398,7 +400,8 @@ class FairLatentTransformer(
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features), or images
-            Embeddings, or what `encoder` takes.
+            Embeddings, or what `encoder` takes. A ``numpy.memmap`` of more than 128 MiB is read
+            in pieces.
 
         y : array-like of shape (n_samples,) or (n_samples, n_label_columns)
             Class labels: binary, multiclass, or several columns of either.
@@ -598,7 +601,7 @@ class FairLatentTransformer(
         self._validate_params()
         check_encoder(self.encoder)
 
-    def _fit(self, X: Any, y: Any, sensitive_features: Any) -> tuple[Array, Tensor]:
+    def _fit(self, X: Any, y: Any, sensitive_features: Any) -> tuple[Array, Tensor | MappedRows]:
         """Fit and return the embeddings of X, and what the flow is given of them."""
         tasks = FitTasks(self)
         with _all_or_nothing(self):
@@ -630,8 +633,8 @@ class FairLatentTransformer(
             self.label_slice_ = slice(0, width)
             self.sensitive_slice_ = slice(width, embeddings.shape[1])
             self.encoder_fingerprint_ = fingerprint
-            self._seen_rows = SeenRows.of(embeddings)
-            fitted = partial(self._fitted_with, x, annotations, settings.seed)
+            self._seen_rows = SeenRows.of(pieces_of(embeddings))
+            fitted = partial(self._fitted_with, *sample_of(x, annotations), settings.seed)
             groups = (
                 {} if sensitive_features is None else {"sensitive_features": sensitive_features}
             )
@@ -644,8 +647,14 @@ class FairLatentTransformer(
             tasks.end()
             return embeddings, inputs
 
-    def _scored(self, x: Tensor, annotations: Annotations, is_warm: bool) -> Tensor:
+    def _scored(
+        self, x: Tensor | MappedRows, annotations: Annotations, is_warm: bool
+    ) -> Tensor | MappedRows:
         """Fit the scores of the label, if there are to be any, and put them into the rows."""
+        if not isinstance(x, Tensor):
+            self._scored(*sample_of(x, annotations), is_warm)
+            scores = self.label_scores_
+            return x if scores is None else x.then(scores.forward)
         before = self.label_scores_ if is_warm else None
         wanted = self.label_scores
         if wanted == "auto":
@@ -709,26 +718,31 @@ class FairLatentTransformer(
             X,
             reset=reset,
             dtype=precisions(X),
-            order="C",  # in another, means of columns would be rounded otherwise
+            # In another order means of columns would be rounded otherwise. A large map stays where
+            # it is, and is checked as it is read.
+            order=None if is_large_map(X) else "C",
+            ensure_all_finite=not is_large_map(X),
             ensure_min_samples=2 if reset else 1,
             ensure_min_features=2 if reset else 1,
         )
         return checked
 
-    def _forward(self, embeddings: Array, columns: slice, inputs: Tensor | None = None) -> Array:
+    def _forward(
+        self, embeddings: Array, columns: slice, inputs: Tensor | MappedRows | None = None
+    ) -> Array:
         """Return columns of the latent; `inputs` are those of the flow, if they are known."""
         standardizer = self._standardizer()
         standardizer.reject_lost_precision("X", embeddings.dtype, self._column_names())
         device = resolve_device(self.device)
         if inputs is None:
-            rows, prepare = as_rows(embeddings), self._inputs().forward
+            rows, prepare = rows_of(embeddings), self._inputs().forward
             z = map_rows(self.flow_, rows, device, columns=columns, prepare=prepare)
         else:
             z = map_rows(self.flow_, inputs, device, columns=columns)
         standardizer.reject_far_rows(embeddings, z, self._column_names())
         return np.asarray(z)
 
-    def _output_of(self, embeddings: Array, inputs: Tensor | None = None) -> Array:
+    def _output_of(self, embeddings: Array, inputs: Tensor | MappedRows | None = None) -> Array:
         return as_transformed(self, self._forward(embeddings, self._output_slice(), inputs))
 
     def _complete(self, Z: Array) -> Array:

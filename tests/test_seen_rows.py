@@ -14,27 +14,27 @@ def rows(seed):
 def test__share_in__is_that_of_the_rows_of_fit(share):
     seen, other = rows(0), rows(1)
     other[: int(share * N_ROWS)] = seen[: int(share * N_ROWS)]
-    assert SeenRows.of(seen).share_in(other.astype(np.float32)) == pytest.approx(share, abs=0.05)
+    assert SeenRows.of([seen]).share_in(other.astype(np.float32)) == pytest.approx(share, abs=0.05)
 
 
 def test__share_in__is_zero_for_other_rows():
-    seen = SeenRows.of(rows(0))
+    seen = SeenRows.of([rows(0)])
     assert not any(seen.share_in(rows(seed)) for seed in range(1, 30))
 
 
 @pytest.mark.parametrize("n_columns", [3, 7, 12])
 def test__share_in__is_zero_for_other_people_with_equal_rows(n_columns):
     rng = np.random.default_rng(0)
-    seen = SeenRows.of(rng.integers(2, size=(N_ROWS, n_columns)).astype(float))
+    seen = SeenRows.of([rng.integers(2, size=(N_ROWS, n_columns)).astype(float)])
     assert not any(
         seen.share_in(rng.integers(2, size=(N_ROWS, n_columns)).astype(float)) for _ in range(10)
     )
 
 
 def test__seen_rows__keeps_no_more_than_four_to_eight_bits_a_row():
-    assert 4 * N_ROWS <= 8 * SeenRows.of(rows(0)).bits.nbytes <= 8 * N_ROWS
+    assert 4 * N_ROWS <= 8 * SeenRows.of([rows(0)]).bits.nbytes <= 8 * N_ROWS
 
 
 def test__seen_rows__of_tiny_numbers_do_not_depend_on_numpy_settings():
     with np.errstate(all="raise"):
-        assert SeenRows.of(1e-300 * rows(0)).bits.any()
+        assert SeenRows.of([1e-300 * rows(0)]).bits.any()

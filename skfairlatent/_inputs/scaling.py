@@ -1,15 +1,18 @@
 """Standardisation of embeddings, part of the fitted map."""
 
-__all__ = ["Standardizer", "as_rows"]
+__all__ = ["Standardizer", "as_rows", "rows_of"]
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
+from functools import partial, reduce
+from typing import NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+
+from skfairlatent._inputs.mapped_rows import MappedRows, is_large_map, pieces_of
 
 # A standard deviation of so many steps between neighbouring numbers, at the feature's magnitude
 # and in the precision of X, is rounding, not signal: dividing by it would blow noise up. Such
@@ -53,16 +56,9 @@ class Standardizer:
         ValueError
             If a feature is too near the largest number of its type, or every feature is constant.
         """
-        largest = np.abs(X).max(axis=0)
-        _reject_too_large(largest, names)
-        # Powers of two, which scale without rounding: a square may overflow, or vanish, where
-        # the values themselves do not.
-        exponent = np.frexp(largest.astype(np.float64))[1]
-        # From the first row on: what a small spread on a large mean leaves is exact.
-        spread = np.subtract(X, X[0], dtype=np.float64)
-        np.ldexp(spread, -exponent, out=spread)
-        std = np.ldexp(spread.std(axis=0), exponent)
-        mean = X[0] + np.ldexp(spread.mean(axis=0), exponent)
+        moments = map(partial(_Moments.of, origin=X[0].copy(), names=names), pieces_of(X))
+        _, largest, offset, std = reduce(_Moments.merged, moments)
+        mean = X[0] + offset
         constant = std <= ROUNDING_STEPS * np.spacing(largest).astype(np.float64)
         if constant.all():
             raise ValueError(
@@ -72,9 +68,10 @@ class Standardizer:
         rounding = np.where(constant, std, 0.0) / ROUNDING_LEFT
         return cls(mean, np.where(constant, np.maximum(1.0, rounding), std))
 
-    def forward(self, X: npt.NDArray[np.floating]) -> Tensor:
+    def forward(self, X: npt.NDArray[np.floating]) -> Tensor | MappedRows:
         """Return X standardised, as a tensor of shape (n, d) in the precision of X."""
-        return self.standardize(as_rows(X))
+        rows = rows_of(X)
+        return self.standardize(rows) if isinstance(rows, Tensor) else rows.then(self.standardize)
 
     def standardize(self, rows: Tensor) -> Tensor:
         """Return the rows standardised, on their device and in their precision."""
@@ -86,11 +83,14 @@ class Standardizer:
         return (rows - mean).div_(scale)
 
     def reject_far_rows(
-        self, rows: npt.NDArray[np.floating], mapped: Tensor, names: Sequence[str] | None = None
+        self,
+        rows: npt.NDArray[np.floating],
+        mapped: Tensor | MappedRows,
+        names: Sequence[str] | None = None,
     ) -> None:
         """Raise ValueError, by row and column, if rows were mapped to no finite number."""
-        if mapped.isfinite().all():
-            return
+        if not isinstance(mapped, Tensor) or mapped.isfinite().all():
+            return  # rows of a file are looked at as they are mapped
         row = int(mapped.isfinite().all(dim=1).long().argmin())
         with np.errstate(over="ignore"):
             distances = np.abs(rows[row] - self.mean) / self.scale
@@ -139,6 +139,43 @@ class Standardizer:
             return np.asarray(values * scale + mean)
 
 
+class _Moments(NamedTuple):
+    """Number of rows; largest size, mean offset from an origin and deviation of each feature."""
+
+    n_rows: int
+    largest: npt.NDArray[np.floating]
+    offset: npt.NDArray[np.float64]
+    std: npt.NDArray[np.float64]
+
+    @classmethod
+    def of(
+        cls,
+        X: npt.NDArray[np.floating],
+        origin: npt.NDArray[np.floating],
+        names: Sequence[str] | None,
+    ) -> "_Moments":
+        largest = np.abs(X).max(axis=0)
+        _reject_too_large(largest, names)
+        # Powers of two, which scale without rounding: a square may overflow, or vanish, where
+        # the values themselves do not.
+        exponent = np.frexp(largest.astype(np.float64))[1]
+        # From one of the rows on: what a small spread on a large mean leaves is exact.
+        spread = np.subtract(X, origin, dtype=np.float64)
+        np.ldexp(spread, -exponent, out=spread)
+        offset, std = spread.mean(axis=0), spread.std(axis=0)
+        return cls(len(X), largest, np.ldexp(offset, exponent), np.ldexp(std, exponent))
+
+    def merged(self, other: "_Moments") -> "_Moments":
+        """Return the moments of both sets of rows together."""
+        n_rows = self.n_rows + other.n_rows
+        offset = self.offset + (other.offset - self.offset) * (other.n_rows / n_rows)
+        parts = (
+            np.hypot(part.std, part.offset - offset) * np.sqrt(part.n_rows / n_rows)
+            for part in (self, other)
+        )
+        return _Moments(n_rows, np.maximum(self.largest, other.largest), offset, np.hypot(*parts))
+
+
 def column_name(names: Sequence[str] | None, column: int) -> str:
     """Return what an error calls a column: its name, or its position if it has none."""
     return f"column {column}" if names is None else f"column {names[column]!r}"
@@ -153,6 +190,11 @@ def _reject_too_large(largest: npt.NDArray[np.floating], names: Sequence[str] | 
             f"near the largest number of {largest.dtype} to be standardised: expected at most "
             f"{limit:.3g}. Scale X down first, e.g. by sklearn.preprocessing.MaxAbsScaler()."
         )
+
+
+def rows_of(X: npt.NDArray[np.floating]) -> Tensor | MappedRows:
+    """Return the rows as a tensor, or as they are read from a large memory map."""
+    return MappedRows(X, as_rows) if is_large_map(X) else as_rows(X)
 
 
 def as_rows(X: npt.NDArray[np.floating]) -> Tensor:

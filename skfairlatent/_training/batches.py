@@ -1,11 +1,16 @@
 """Batches with a fixed number of rows from every (label, group) cell."""
 
-__all__ = ["CellSampler", "rows_per_cell"]
+__all__ = ["CellSampler", "ReadingSampler", "rows_per_cell"]
+
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+
+# Batches of an epoch of rows in a file, at most: ten epochs are then 400 steps.
+MOST_BATCHES_READ = 40
 
 
 def rows_per_cell(batch_size: int, counts: npt.NDArray[np.int64]) -> int:
@@ -50,6 +55,40 @@ class CellSampler:
             for members, rows in zip(self._members, self._rows_per_cell, strict=True)
         ]
         return torch.cat(columns, dim=1)
+
+
+class ReadingSampler(CellSampler):
+    """Draws batches of rows that lie in a file, and reads the rows of each epoch into `data`.
+
+    Parameters
+    ----------
+    cells, rows_per_cell : ndarray
+        As of `CellSampler`.
+    read : callable
+        Returns the rows of given numbers, shape (k, d), float32.
+    device : torch.device
+        Where `data` lies.
+    """
+
+    def __init__(
+        self,
+        cells: npt.NDArray[np.int64],
+        rows_per_cell: npt.NDArray[np.int64],
+        read: Callable[[Tensor], Tensor],
+        device: torch.device,
+    ) -> None:
+        super().__init__(cells, rows_per_cell)
+        self.n_batches = min(self.n_batches, MOST_BATCHES_READ)
+        self._read = read
+        n_rows = self.n_batches * int(rows_per_cell.sum())
+        width = read(torch.zeros(1, dtype=torch.int64)).shape[1]
+        self.data = torch.empty((n_rows, width), dtype=torch.float32, device=device)
+
+    def draw(self, generator: torch.Generator) -> Tensor:
+        """Read the rows of one epoch, and return the batches as numbers of rows of `data`."""
+        batches = super().draw(generator)
+        self.data.copy_(self._read(batches.flatten()))
+        return torch.arange(batches.numel()).reshape(batches.shape)
 
 
 def _shuffled(members: Tensor, needed: int, generator: torch.Generator) -> Tensor:

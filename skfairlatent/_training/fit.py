@@ -17,7 +17,8 @@ from torch import Tensor
 
 from skfairlatent._device import EXACT_MATMUL, Generators
 from skfairlatent._files.tensors import digest_of
-from skfairlatent._training.batches import CellSampler
+from skfairlatent._inputs.mapped_rows import MappedRows, sample_of
+from skfairlatent._training.batches import CellSampler, ReadingSampler
 from skfairlatent._training.callbacks import FitTasks
 from skfairlatent._training.checkpoint import Checkpoint
 from skfairlatent._training.loop import Trainer
@@ -42,7 +43,7 @@ class FitResult:
 
 @EXACT_MATMUL
 def fit_flow(
-    x: Tensor,
+    x: Tensor | MappedRows,
     annotations: Annotations,
     settings: FitSettings,
     device: torch.device,
@@ -53,7 +54,7 @@ def fit_flow(
 
     Parameters
     ----------
-    x : Tensor of shape (n_samples, d), float32
+    x : Tensor or MappedRows of shape (n_samples, d), float32
         Standardised embeddings, and scores of the label.
     annotations : Annotations
         Labels, groups and cells of the rows.
@@ -85,7 +86,7 @@ def _seed_of(checkpoint: Checkpoint, otherwise: int) -> int:
 
 
 def _train(
-    x: Tensor,
+    x: Tensor | MappedRows,
     annotations: Annotations,
     settings: FitSettings,
     device: torch.device,
@@ -99,26 +100,37 @@ def _train(
     flow = _first_flow(x, settings, generators.on_cpu) if start is None else copy.deepcopy(start)
     objective = _objective(plan, annotations, training, x.shape[1], settings, generators)
     flow, objective = flow.to(device), objective.to(device)
+    data, sampler = _drawn(x, training, plan, device)
     step = TrainingStep(
         flow,
         objective,
-        x[training].to(device),
+        data,
         learning_rate=settings.learning_rate,
         input_noise=settings.noise(x.shape[1]),
         generators=generators,
     )
-    sampler = CellSampler(plan.cells[training], plan.rows_per_cell)
     if start is not None:
         batches = sampler.draw(generators.on_cpu)[:HEADS_BATCHES].to(device)
         objective.learn_heads([step.latent(rows) for rows in batches])
-    validation = None
-    if held_out is not None:
-        validation = x[held_out].to(device), CellSampler(plan.cells[held_out], plan.rows_per_cell)
+    validation = None if held_out is None else _drawn(x, held_out, plan, device)
     history = Trainer(step, sampler, validation, settings, checkpoint, tasks).run()
     return FitResult(flow.to("cpu"), history)
 
 
-def _first_flow(x: Tensor, settings: FitSettings, generator: torch.Generator) -> Glow:
+def _drawn(
+    x: Tensor | MappedRows, rows: npt.NDArray[np.int64], plan: BatchPlan, device: torch.device
+) -> tuple[Tensor, CellSampler]:
+    """Return rows on the device, and what draws batches of them."""
+    cells = plan.cells[rows]
+    if isinstance(x, Tensor):
+        return x[rows].to(device), CellSampler(cells, plan.rows_per_cell)
+    sampler = ReadingSampler(
+        cells, plan.rows_per_cell, lambda drawn: x[rows[drawn.numpy()]], device
+    )
+    return sampler.data, sampler
+
+
+def _first_flow(x: Tensor | MappedRows, settings: FitSettings, generator: torch.Generator) -> Glow:
     flow = Glow(
         x.shape[1],
         settings.n_blocks,
@@ -186,7 +198,7 @@ def _objective(
 
 
 def _checkpoint(
-    x: Tensor, annotations: Annotations, settings: FitSettings, start: Glow | None
+    x: Tensor | MappedRows, annotations: Annotations, settings: FitSettings, start: Glow | None
 ) -> AbstractContextManager[Checkpoint | None]:
     if settings.checkpoint_dir is None:
         return contextlib.nullcontext()
@@ -195,7 +207,8 @@ def _checkpoint(
         for name in ("cells", "label_codes", "attribute_codes")
     }
     weights = {} if start is None else start.state_dict()
-    fingerprint = digest_of(_what_defines(settings), {"x": x, **codes, **weights})
+    known, _ = sample_of(x, annotations)
+    fingerprint = digest_of(_what_defines(settings), {"x": known, **codes, **weights})
     return Checkpoint(settings.checkpoint_dir, fingerprint[:32])
 
 

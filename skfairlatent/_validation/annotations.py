@@ -5,7 +5,7 @@ __all__ = [
     "encode_annotations",
 ]
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -85,6 +85,12 @@ class Annotations:
     def counts(self) -> Codes:
         """Rows of each cell."""
         return np.bincount(self.cells)
+
+    def at(self, rows: Codes) -> "Annotations":
+        """Return what is known of some of the rows, shape (k,), int64."""
+        attributes = [each._replace(codes=each.codes[rows]) for each in self.attributes]
+        codes, cells = self.label_codes[rows], self.cells[rows]
+        return replace(self, label_codes=codes, attributes=attributes, cells=cells)
 
 
 def encode_annotations(X: Any, y: Any, sensitive_features: Any) -> Annotations:
