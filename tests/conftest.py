@@ -1,6 +1,7 @@
 """Fixtures of the test suite; isolation of each test is in the ``conftest.py`` above."""
 
 import contextlib
+import json
 import os
 from pathlib import Path
 from types import SimpleNamespace
@@ -85,3 +86,53 @@ AMBIENT = {
 def ambient(request):
     """Return what puts torch into another state for a ``with`` block."""
     return AMBIENT[request.param]
+
+
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+TINY = {
+    "hidden_size": 16,
+    "intermediate_size": 32,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "projection_dim": 8,
+}
+IMAGE_SIZE, PATCH, MAX_TOKENS = 32, 8, 24
+
+
+def write_clip(folder: Path) -> None:
+    """Save a CLIP that reads letters, as save_pretrained does it."""
+    transformers = pytest.importorskip("transformers")
+    symbols = [*LETTERS, *(f"{letter}</w>" for letter in LETTERS)]
+    vocabulary = {s: i for i, s in enumerate([*symbols, "<|startoftext|>", "<|endoftext|>"])}
+    (folder / "vocab.json").write_text(json.dumps(vocabulary))
+    (folder / "merges.txt").write_text("#version: 0.2\n")
+    tokenizer = transformers.CLIPTokenizerFast.from_pretrained(folder, model_max_length=MAX_TOKENS)
+    tokenizer.save_pretrained(folder)
+    end = len(vocabulary) - 1
+    config = transformers.CLIPConfig(
+        text_config={
+            **TINY,
+            "vocab_size": len(vocabulary),
+            "max_position_embeddings": MAX_TOKENS,
+            "bos_token_id": end - 1,
+            "eos_token_id": end,
+            "pad_token_id": end,
+        },
+        vision_config={**TINY, "image_size": IMAGE_SIZE, "patch_size": PATCH},
+        projection_dim=TINY["projection_dim"],
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        transformers.CLIPModel(config).save_pretrained(folder)
+    processor = getattr(transformers, "CLIPImageProcessorPil", None)
+    processor = processor or transformers.CLIPImageProcessor
+    size = {"height": IMAGE_SIZE, "width": IMAGE_SIZE}
+    processor(size={"shortest_edge": IMAGE_SIZE}, crop_size=size).save_pretrained(folder)
+
+
+@pytest.fixture(scope="session")
+def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a tiny CLIP with random weights."""
+    folder = tmp_path_factory.mktemp("clip")
+    write_clip(folder)
+    return folder

@@ -4,6 +4,7 @@ from skfairlatent.encoders._base import ImageEncoder
 from skfairlatent.encoders._flatten import PixelFlattener
 from skfairlatent.encoders._registry import ENCODERS, register_encoder
 from skfairlatent.encoders._torch import TorchEncoder
+from skfairlatent.encoders._transformers import TransformersEncoder
 from skfairlatent.encoders.diffae import (
     OFFICIAL_CONFIGS,
     DiffAEConfig,
@@ -23,6 +24,7 @@ __all__ = [
     "ImageEncoder",
     "PixelFlattener",
     "TorchEncoder",
+    "TransformersEncoder",
     "convert_weights",
     "download_weights",
     "make_faces",

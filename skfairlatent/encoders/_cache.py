@@ -19,6 +19,7 @@ import numpy.typing as npt
 from skfairlatent._user_warnings import UserLine
 from skfairlatent.encoders._chunks import map_chunks
 from skfairlatent.encoders._images import ImageSource
+from skfairlatent.encoders._texts import TextSource
 from skfairlatent.exceptions import CheckpointError
 
 FILE_NAME = "embeddings.sqlite3"
@@ -63,7 +64,9 @@ class DistinctImages:
     embeddings : ndarray of shape (len(digests), d), float32
     """
 
-    def __init__(self, source: ImageSource, batch_size: int, *, verbose: bool) -> None:
+    def __init__(
+        self, source: ImageSource | TextSource, batch_size: int, *, verbose: bool
+    ) -> None:
         keys: npt.NDArray[np.void] = map_chunks(
             len(source),
             batch_size,
@@ -176,7 +179,7 @@ class EmbeddingCache:
 
     def encode(
         self,
-        source: ImageSource,
+        source: ImageSource | TextSource,
         encode_rows: Callable[[Any], npt.NDArray[Any]],
         batch_size: int,
         *,

@@ -142,6 +142,10 @@ class ImageSource:
         self._warn_of_cutting(sizes, chosen)
         return out
 
+    def originals(self, rows: Rows) -> list[Pixels]:
+        """Return the images of these rows, each uint8 RGB of its own size."""
+        return [self._decode(int(row)) for row in np.arange(len(self))[rows]]
+
     def digests(self, rows: Rows) -> list[bytes]:
         """Return 20 bytes for each row that identify its pixels as `read` gives them."""
         height, width = self.image_size

@@ -16,10 +16,11 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from skfairlatent._device import neutral_torch_state, resolve_device
+from skfairlatent._files.hub import find_model
 from skfairlatent.encoders._borrowing import borrowed
 from skfairlatent.encoders._chunks import map_chunks
 from skfairlatent.encoders._images import ImageSource
-from skfairlatent.judging._clip_files import ClipParts, find_folder, load_parts
+from skfairlatent.judging._clip_files import ClipParts, load_parts
 
 Floats = npt.NDArray[np.float32]
 
@@ -145,7 +146,13 @@ class ClipJudge(ClassifierMixin, BaseEstimator):
         """
         self._validate_params()
         prompts = _as_lists(self.prompts)
-        folder = find_folder(self.model, self.cache_dir, local_files_only=self.local_files_only)
+        folder = find_model(
+            "model",
+            self.model,
+            "openai/clip-vit-large-patch14",
+            cache_dir=self.cache_dir,
+            local_files_only=self.local_files_only,
+        )
         parts = load_parts(folder)
         self.classes_ = _sorted(list(prompts))
         self.text_features_ = np.stack(
@@ -208,7 +215,7 @@ class ClipJudge(ClassifierMixin, BaseEstimator):
     def _prepare(self, source: ImageSource, rows: slice) -> Tensor:
         """Return images as the network takes them, shape (k, 3, height, width)."""
         # Each of its own size: the processor's filter is not the one that ImageSource fits with.
-        pictures = [source._decode(row) for row in range(len(source))[rows]]
+        pictures = source.originals(rows)
         made = self._processor(pictures, return_tensors="pt", input_data_format="channels_last")
         pixels: Tensor = made["pixel_values"]
         return pixels

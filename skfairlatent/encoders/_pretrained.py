@@ -1,0 +1,206 @@
+"""Networks of transformers, with what prepares their input and pools their output."""
+
+__all__ = ["POOLINGS", "Pretrained", "load_pretrained"]
+
+import functools
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from skfairlatent._files.hub import CONFIG, extra_module, json_of, quiet, require_safetensors
+from skfairlatent.encoders._borrowing import digest_of
+from skfairlatent.exceptions import CheckpointError
+
+POOLINGS = ("auto", "cls", "mean")
+PROCESSOR = "preprocessor_config.json"
+# What sentence-transformers writes beside a model: how it pools, and how long its texts are.
+SENTENCE_POOLING, SENTENCE_LENGTH = "1_Pooling/config.json", "sentence_bert_config.json"
+# Tokens of a text where no file says how many the model reads; tokenizers then say 1e30.
+DEFAULT_LENGTH, LONGEST = 512, 10**6
+
+
+class Features(nn.Module):
+    """What turns the images, or the texts, of a model into features of shape (n, d)."""
+
+    def __init__(self, model: Any, kind: str, pooling: str, *, has_pooler: bool) -> None:
+        super().__init__()
+        self.model, self.kind, self.pooling, self.has_pooler = model, kind, pooling, has_pooler
+
+    def forward(self, inputs: dict[str, Tensor]) -> Tensor:
+        """Return the features of what a processor or a tokenizer made."""
+        both = getattr(self.model, f"get_{self.kind}_features", None)
+        if both is not None and self.pooling == "auto":
+            found = both(**inputs)
+            # Since version 5 of transformers beside other things.
+            embedding: Tensor = found if isinstance(found, Tensor) else _pooled(found)
+            return embedding
+        tower = {"image": "vision_model", "text": "text_model"}[self.kind]
+        found = getattr(self.model, tower, self.model)(**inputs)
+        hidden: Tensor = found.last_hidden_state
+        pooled: Tensor | None = _pooled(found)
+        if self.pooling == "auto" and self.has_pooler and pooled is not None:
+            return pooled.flatten(1)
+        if hidden.ndim == 4:  # of a convolutional network, (n, d, height, width)
+            return hidden.flatten(2).mean(dim=2)
+        if self.pooling != "mean":
+            return hidden[:, 0]
+        weights = inputs.get("attention_mask", hidden.new_ones(hidden.shape[:2]))[:, :, None]
+        return (hidden * weights).sum(dim=1) / weights.sum(dim=1)
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """A model of transformers in float32 on the CPU, and what makes tensors for it.
+
+    Parameters
+    ----------
+    features : Features
+    prepare : object
+        The image processor or the tokenizer.
+    options : dict
+        What it is called with.
+    fingerprint : str
+        Of all that features depend on, the same on every machine.
+    """
+
+    features: Features
+    prepare: Any
+    options: dict[str, Any]
+    fingerprint: str
+
+    def tensors_of(self, rows: list[Any]) -> dict[str, Tensor]:
+        """Return what the network takes of arrays of pixels, or of texts."""
+        return dict(self.prepare(rows, return_tensors="pt", **self.options))
+
+
+def load_pretrained(folder: Path, kind: str, pooling: str) -> Pretrained:
+    """Load a model, once for all encoders of the process.
+
+    Parameters
+    ----------
+    folder : Path
+        As ``save_pretrained`` of transformers writes it, with the image processor or tokenizer.
+    kind : {"auto", "image", "text"}
+    pooling : str
+        One of `POOLINGS`.
+
+    Raises
+    ------
+    ImportError
+        If transformers or Pillow is not installed.
+    CheckpointError
+        If a file is missing or damaged, or the model does not take such input.
+    """
+    changed = max((file.stat().st_mtime_ns for file in folder.glob("*.*")), default=0)
+    return _load(folder.resolve(), kind, pooling, changed)
+
+
+@functools.lru_cache(maxsize=2)
+def _load(folder: Path, kind: str, pooling: str, changed: int) -> Pretrained:  # noqa: ARG001
+    config = json_of(folder / CONFIG)
+    if "model_type" not in config:
+        raise CheckpointError(
+            f"{folder} has no {CONFIG} that says what the model is: pass a folder as "
+            "save_pretrained of transformers writes it."
+        )
+    require_safetensors(folder, "AutoModel")
+    transformers = extra_module("transformers", "TransformersEncoder", "hub")
+    with quiet(transformers):
+        model, has_pooler = _model(folder, config, transformers)
+        kind = _kind(model, kind, folder, config)
+        prepare = _prepare(folder, kind, transformers)
+    options: dict[str, Any] = {"input_data_format": "channels_last"}
+    if kind == "text":
+        if pooling == "auto" and not hasattr(model, "get_text_features"):
+            own = json_of(folder / SENTENCE_POOLING)
+            pooling = "cls" if own.get("pooling_mode_cls_token") else "mean"
+        # SigLIP was trained on texts that are all filled up to one length.
+        padding = "max_length" if "siglip" in config["model_type"] else True
+        length = _length(folder, prepare, config)
+        options = {"padding": padding, "truncation": True, "max_length": length}
+    features = Features(model, kind, pooling, has_pooler=has_pooler).eval()
+    files = hashlib.sha256(b"".join(map(Path.read_bytes, sorted(folder.glob("*.json")))))
+    use = f"{kind}:{pooling}:{files.hexdigest()[:32]}"
+    return Pretrained(features, prepare, options, f"{use}:{digest_of(features)}")
+
+
+def _model(folder: Path, config: dict[str, Any], transformers: Any) -> tuple[Any, bool]:
+    """Return the network, and whether its pooling, if it has weights, has those of the file."""
+    try:
+        model, report = transformers.AutoModel.from_pretrained(
+            folder,
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+            output_loading_info=True,
+            # Older versions take torch's default, which may have been set to a half precision.
+            torch_dtype=torch.float32,
+        )
+    except Exception as error:  # what is raised depends on what is wrong, and on the version
+        own = " It brings code of its own, which is never run." if "auto_map" in config else ""
+        raise CheckpointError(
+            f"{folder} cannot be loaded as a model of transformers {transformers.__version__} "
+            f"({str(error).rstrip('.')}).{own} Copy or download it again, or update transformers."
+        ) from error
+    missing = sorted(report["missing_keys"])
+    needed = [name for name in missing if "pooler" not in name]
+    if needed:
+        raise CheckpointError(
+            f"The weights in {folder} lack {needed[:3]} of {type(model).__name__}, which would be "
+            "random: copy or download the model again."
+        )
+    return model.float(), not missing
+
+
+def _kind(model: Any, kind: str, folder: Path, config: dict[str, Any]) -> str:
+    """Return what the model is to be given: images or texts."""
+    takes = "image" if model.main_input_name == "pixel_values" else "text"
+    if kind == "auto":
+        return "image" if (folder / PROCESSOR).is_file() else takes
+    if kind != takes and not hasattr(model, f"get_{kind}_features"):
+        raise CheckpointError(
+            f"{folder} holds a model of type {config['model_type']!r}, which takes {takes}s, not "
+            f"{kind}s: pass kind={takes!r}, or another model."
+        )
+    return kind
+
+
+def _prepare(folder: Path, kind: str, transformers: Any) -> Any:
+    """Return the image processor, or the tokenizer."""
+    options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+    auto, files = transformers.AutoTokenizer, "its tokenizer (tokenizer.json, or vocab.txt)"
+    if kind == "image":
+        extra_module("PIL.Image", "TransformersEncoder", "hub")  # which resizes, unasked
+        auto, files = transformers.AutoImageProcessor, f"{PROCESSOR}, its image processor"
+        # The same result whether torchvision is installed or not.
+        is_new = int(transformers.__version__.split(".", maxsplit=1)[0]) >= 5
+        options |= {"backend": "pil"} if is_new else {"use_fast": False}
+    try:
+        prepare = auto.from_pretrained(folder, **options)
+    except Exception as error:  # as for the model
+        raise CheckpointError(
+            f"{folder} does not have {files}, or it is damaged ({str(error).rstrip('.')}): copy "
+            "it from where the model is from, or save it there by its save_pretrained."
+        ) from error
+    if kind == "text" and prepare.pad_token is None:
+        prepare.pad_token = prepare.eos_token
+    return prepare
+
+
+def _length(folder: Path, tokenizer: Any, config: dict[str, Any]) -> int:
+    """Return how many tokens of a text the model reads."""
+    own = json_of(folder / SENTENCE_LENGTH).get("max_seq_length")
+    text = config.get("text_config") or config
+    room = text.get("max_position_embeddings", DEFAULT_LENGTH)
+    return int(
+        own or (room if tokenizer.model_max_length > LONGEST else tokenizer.model_max_length)
+    )
+
+
+def _pooled(output: Any) -> Any:
+    """Return the features that a model has pooled itself; None if it does not."""
+    return getattr(output, "pooler_output", None)
