@@ -1,11 +1,19 @@
 """Models as Hugging Face's libraries save them: found in a folder or in the hub's cache."""
 
-__all__ = ["extra_module", "find_model", "json_of", "quiet", "require_safetensors"]
+__all__ = [
+    "CONFIG",
+    "extra_module",
+    "find_model",
+    "json_of",
+    "last_change",
+    "quiet",
+    "require_safetensors",
+]
 
 import importlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -23,6 +31,7 @@ def find_model(
     model: str | os.PathLike[str],
     example: str,
     *,
+    files: Sequence[str] = FILES,
     cache_dir: str | os.PathLike[str] | None = None,
     local_files_only: bool,
 ) -> Path:
@@ -36,6 +45,8 @@ def find_model(
         A folder, or a name on the hub.
     example : str
         A name on the hub, for messages.
+    files : sequence of str
+        Patterns of the names of what is needed.
     cache_dir : str, path-like or None
         The hub's cache; None for its usual place.
     local_files_only : bool
@@ -61,7 +72,7 @@ def find_model(
     hub = extra_module("huggingface_hub", parameter, "hub")
     how_to_copy = (
         "To bring it from another machine, call there huggingface_hub.snapshot_download("
-        f"{name!r}, allow_patterns={list(FILES)}, local_dir='copied'), copy the folder 'copied' "
+        f"{name!r}, allow_patterns={list(files)}, local_dir='copied'), copy the folder 'copied' "
         f"to this one, and pass its path as {parameter}."
     )
     try:
@@ -69,7 +80,7 @@ def find_model(
             name,
             cache_dir=cache_dir,
             local_files_only=local_files_only,
-            allow_patterns=list(FILES),
+            allow_patterns=list(files),
         )
     except OSError as error:
         if local_files_only:
@@ -105,6 +116,11 @@ def json_of(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise CheckpointError(f"{path} is not valid JSON ({error}): copy it again.") from error
     return found if isinstance(found, dict) else {}
+
+
+def last_change(folder: Path) -> int:
+    """Return when a file of a model was last written, in nanoseconds."""
+    return max((file.stat().st_mtime_ns for file in folder.glob("*.*")), default=0)
 
 
 def extra_module(name: str, needed_by: str, extra: str) -> ModuleType:

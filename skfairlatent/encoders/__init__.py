@@ -1,5 +1,6 @@
 """Encoders: from images to embeddings and, where they can decode, back."""
 
+from skfairlatent.encoders._autoencoder_kl import AutoencoderKLEncoder
 from skfairlatent.encoders._base import ImageEncoder
 from skfairlatent.encoders._flatten import PixelFlattener
 from skfairlatent.encoders._registry import ENCODERS, register_encoder
@@ -18,6 +19,7 @@ from skfairlatent.encoders.diffae import (
 __all__ = [
     "ENCODERS",
     "OFFICIAL_CONFIGS",
+    "AutoencoderKLEncoder",
     "DiffAEConfig",
     "DiffAEEncoder",
     "DiffAETraining",

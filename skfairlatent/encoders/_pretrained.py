@@ -11,7 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from skfairlatent._files.hub import CONFIG, extra_module, json_of, quiet, require_safetensors
+from skfairlatent._files.hub import (
+    CONFIG,
+    extra_module,
+    json_of,
+    last_change,
+    quiet,
+    require_safetensors,
+)
 from skfairlatent.encoders._borrowing import digest_of
 from skfairlatent.exceptions import CheckpointError
 
@@ -95,12 +102,16 @@ def load_pretrained(folder: Path, kind: str, pooling: str) -> Pretrained:
     CheckpointError
         If a file is missing or damaged, or the model does not take such input.
     """
-    changed = max((file.stat().st_mtime_ns for file in folder.glob("*.*")), default=0)
-    return _load(folder.resolve(), kind, pooling, changed)
+    return _load(folder.resolve(), kind, pooling, last_change(folder))
 
 
 @functools.lru_cache(maxsize=2)
-def _load(folder: Path, kind: str, pooling: str, changed: int) -> Pretrained:  # noqa: ARG001
+def _load(
+    folder: Path,
+    kind: str,
+    pooling: str,
+    changed: int,  # noqa: ARG001 - part of the key
+) -> Pretrained:
     config = json_of(folder / CONFIG)
     if "model_type" not in config:
         raise CheckpointError(
