@@ -367,10 +367,12 @@ def warn_if_far(decoded: npt.NDArray[Any], given: Any, encoder: Any) -> None:
     wanted = ImageSource(given, decoded.shape[1]).read(slice(None))
     distance = float(np.abs(decoded.astype(np.float32) - wanted).mean())
     if distance > FAR:
-        n_steps = getattr(encoder, "n_steps", None)
-        now = "" if n_steps is None else f" (now {n_steps})"
+        remedy = "Use an encoder that was trained on such images."
+        if hasattr(encoder, "n_steps"):
+            now = "" if encoder.n_steps is None else f" (now {encoder.n_steps})"
+            remedy = f"Increase n_steps of the encoder{now}."
         warn_user(
             f"Decoded images differ from the given images by {distance:.0f} of 255 levels on "
             "average, even without an edit, which affects every result on decoded images. "
-            f"Increase n_steps of the encoder{now}."
+            f"{remedy}"
         )

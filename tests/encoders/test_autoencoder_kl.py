@@ -89,6 +89,7 @@ def test__autoencoder_kl__does_not_depend_on_batches(encoder):
     )
 
 
+@pytest.mark.filterwarnings("ignore:Decoded images differ:UserWarning")  # random weights
 def test__autoencoder_kl__edits_of_a_fair_latent_keep_what_is_left_out(encoder):
     y, s = np.arange(40) % 2, np.arange(40) // 2 % 2
     fair = FairLatentTransformer(encoder, max_iter=1, random_state=0)
