@@ -14,6 +14,7 @@ from sklearn.model_selection import cross_val_predict
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from skfairlatent import FairLatentTransformer
+from skfairlatent._inputs import additive_model
 from skfairlatent._inputs.additive_model import MOST_PLACES, AdditiveModel, cross_fit
 
 
@@ -209,6 +210,18 @@ def test__cross_fit__takes_the_line_where_a_line_is_the_truth():
     middle = model.scores((new + new.flip(0)) / 2)
     torch.testing.assert_close(middle, (model.scores(new) + model.scores(new).flip(0)) / 2)
     assert roc_auc_score(classes, scores[:, 0]) > 0.8
+
+
+def test__cross_fit__keeps_rare_classes_of_many_rows(monkeypatch):
+    monkeypatch.setattr(additive_model, "MOST_ROWS", 200)
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(3000, 2))
+    classes = (X[:, 0] > 0).astype(int)
+    classes[rng.choice(3000, 9, replace=False)] = 2
+    _, scores = cross_fit(X, classes)
+    assert scores.shape == (3000, 2)
+    assert (scores[:, 1].mean()) < -2  # rare
+    assert not np.array_equal(scores[:, 0], scores[:, 1])
 
 
 def test__a_value_that_comes_late__does_no_harm():

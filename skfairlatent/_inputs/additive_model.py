@@ -24,8 +24,10 @@ Codes = npt.NDArray[np.int64]
 N_FOLDS = 3
 # The same folds each time: an interrupted fit finds the same scores again.
 SEED = 0
-# A model of one fold learns from at most so many rows: more would cost time for little.
+# A model of one fold learns from about so many rows at most: more would cost time for little.
 MOST_ROWS = 50_000
+# Rows of a class that there must be: then each fold is scored on so many as there are folds.
+FEWEST_OF_A_CLASS = 3 * N_FOLDS
 # A feature of at most so many values, which are no more than scikit-learn's histograms hold, has
 # a step for each; of others quantiles are taken.
 MOST_VALUES, QUANTILES = 255, 32
@@ -217,9 +219,17 @@ def _folds(x: Floats, classes: Codes) -> Iterator[tuple[Codes, Codes]]:
     rng = np.random.default_rng(SEED)
     folds = StratifiedKFold(N_FOLDS, shuffle=True, random_state=SEED)
     for training, left_out in folds.split(x, classes):
-        if len(training) > MOST_ROWS:
-            training = rng.choice(training, MOST_ROWS, replace=False)  # noqa: PLW2901
-        yield training, left_out
+        yield _some_of(training, classes, rng), left_out
+
+
+def _some_of(rows: Codes, classes: Codes, rng: np.random.Generator) -> Codes:
+    """Return about MOST_ROWS rows, if there are more: the share of each class, however rare."""
+    if len(rows) <= MOST_ROWS:
+        return rows
+    rows = rng.permutation(rows)
+    of_each = [rows[classes[rows] == code] for code in range(classes.max() + 1)]
+    sizes = [max(len(own) * MOST_ROWS // len(rows), FEWEST_OF_A_CLASS) for own in of_each]
+    return np.concatenate([own[:size] for own, size in zip(of_each, sizes, strict=True)])
 
 
 def _boosting(codes: Codes, classes: Codes, grid: _Grid) -> AdditiveModel:

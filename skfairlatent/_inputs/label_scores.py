@@ -10,14 +10,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from skfairlatent._inputs.additive_model import N_FOLDS, AdditiveModel, cross_fit
+from skfairlatent._inputs.additive_model import FEWEST_OF_A_CLASS, AdditiveModel, cross_fit
 from skfairlatent._validation.annotations import Annotations
 
 Floats = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.int64]
 
-# Each fold is scored on so many rows of every class at least.
-FEWEST_OF_A_CLASS = 3 * N_FOLDS
 # Where "auto" takes scores: wide embeddings are linear already, and few rows say little.
 MOST_FEATURES, FEWEST_SAMPLES = 256, 500
 # By how many of its standard deviations a score changes at least with one of the feature in
