@@ -341,7 +341,7 @@ def _check_parts(counts: Positions, names: list[str], n_splits: int) -> None:
     if not len(thin):
         return
     named = [f"{names[i]} has {counts[i]}" for i in thin]
-    fewer = f"use n_splits={counts.min()}, " if counts.min() >= 2 else ""
+    fewer = f"use {counts.min()} folds, " if counts.min() >= 2 else ""
     what = "(label, group) cell(s)" if names[0].startswith("(") else "group(s)"
     raise ValueError(
         f"{len(thin)} {what} have fewer rows than the {n_splits} folds: "

@@ -304,7 +304,7 @@ class TestGroupStratifiedFolds:
         message = (
             r"2 \(label, group\) cell\(s\) have fewer rows than the 5 folds: "
             r"\(label 0, group 'c'\) has 2, \(label 1, group 'c'\) has 2\. "
-            r".*use n_splits=2, merge these groups"
+            r".*use 2 folds, merge these groups"
         )
         with pytest.raises(ValueError, match=message):
             group_stratified_folds(y, s, 5)
