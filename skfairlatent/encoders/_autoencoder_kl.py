@@ -43,6 +43,8 @@ FILES = (CONFIG, f"{WEIGHTS}*.safetensors", f"vae/{CONFIG}", f"vae/{WEIGHTS}*.sa
 RANGE = ValueRange(-1.0, 1.0)
 # Latents of at least so many images are held at a time while the components are fitted.
 IMAGES_HELD = 256
+# What varies by less than this share of the first component, or of the mean, is rounding.
+SMALLEST_SHARE = 1e-5
 
 
 class AutoencoderKLEncoder(ImageEncoder):
@@ -177,7 +179,8 @@ class AutoencoderKLEncoder(ImageEncoder):
         CheckpointError
             If the files are damaged, or not those of an ``AutoencoderKL``.
         ValueError
-            If there are fewer images, or fewer values in a latent, than components.
+            If there are fewer images, or fewer values in a latent, than components, or if all
+            images are alike.
         """
         self._check()
         source = self._source(X)
@@ -191,12 +194,16 @@ class AutoencoderKLEncoder(ImageEncoder):
         pca = IncrementalPCA(self.n_components)
         held = max(self.n_components, IMAGES_HELD)
         for rows in gen_batches(len(source), held, min_batch_size=self.n_components):
-            pca.partial_fit(self._all_latents(source, rows).reshape(rows.stop - rows.start, -1))
+            latents = self._all_latents(source, rows).reshape(rows.stop - rows.start, -1)
+            with np.errstate(invalid="ignore"):  # of images that are all alike, see below
+                pca.partial_fit(latents)
         self.latent_shape_ = tuple(first.shape[1:])
         self.mean_ = pca.mean_.astype(np.float32)
         self.components_ = pca.components_.astype(np.float32)
         spread = np.sqrt(pca.explained_variance_)
-        self.scale_ = np.maximum(spread, np.finfo(np.float32).eps * spread[0]).astype(np.float32)
+        if spread[0] <= SMALLEST_SHARE * np.abs(pca.mean_).max():
+            raise ValueError("The images are all alike: pass images that differ.")
+        self.scale_ = np.maximum(spread, SMALLEST_SHARE * spread[0]).astype(np.float32)
         return self
 
     def encode_batch(self, images: Pixels) -> Array:

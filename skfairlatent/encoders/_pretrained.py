@@ -158,13 +158,15 @@ def _model(folder: Path, config: dict[str, Any], transformers: Any) -> tuple[Any
             f"({str(error).rstrip('.')}).{own} Copy or download it again, or update transformers."
         ) from error
     missing = sorted(report["missing_keys"])
+    if writes := hasattr(model, "encoder") and hasattr(model, "decoder"):
+        missing = [name for name in missing if not name.startswith("decoder.")]
     needed = [name for name in missing if "pooler" not in name]
     if needed:
         raise CheckpointError(
             f"The weights in {folder} lack {needed[:3]} of {type(model).__name__}, which would be "
             "random: copy or download the model again."
         )
-    return model.float(), not missing
+    return (model.encoder if writes else model).float(), not missing
 
 
 def _kind(model: Any, kind: str, folder: Path, config: dict[str, Any]) -> str:

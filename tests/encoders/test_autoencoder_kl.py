@@ -140,6 +140,20 @@ def test__autoencoder_kl__refuses_sizes_that_do_not_fit(vae, parameters, message
         AutoencoderKLEncoder(vae, **given).fit(IMAGES)
 
 
+def test__autoencoder_kl__refuses_images_that_are_all_alike(vae):
+    with pytest.raises(ValueError, match="The images are all alike"):
+        AutoencoderKLEncoder(vae, image_size=16, n_components=4).fit(IMAGES[:1].repeat(9, axis=0))
+
+
+def test__autoencoder_kl__more_components_than_the_images_span_stay_small(vae):
+    encoder = AutoencoderKLEncoder(vae, image_size=16, n_components=10)
+    few = IMAGES[:5].repeat(4, axis=0)
+    E = encoder.fit(few).transform(few)
+    assert np.abs(E).max() < 5
+    decoded = encoder.inverse_transform(E, x_T=encoder.invert(few))
+    np.testing.assert_array_equal(decoded[0], decoded[1])
+
+
 @pytest.mark.parametrize(
     ("x_T", "message"),
     [(np.zeros((2, 3)), "as invert"), (np.full((2, 4, 8, 8), np.nan), "finite")],

@@ -101,6 +101,18 @@ def test__transformers_encoder__pools_as_the_files_of_a_sentence_encoder_say(ber
     np.testing.assert_allclose(found, expected, atol=TOLERANCE)
 
 
+def test__transformers_encoder__takes_the_encoder_of_a_model_that_also_writes(bert, tmp_path):
+    folder = shutil.copytree(bert, tmp_path / "t5")
+    config = transformers.T5Config(
+        vocab_size=len(WORDS), d_model=16, d_kv=8, d_ff=16, num_layers=1, num_heads=2
+    )
+    torch.manual_seed(0)
+    transformers.T5EncoderModel(config).save_pretrained(folder)  # as sentence encoders are saved
+    together = TransformersEncoder(folder).transform(TEXTS)
+    alone = TransformersEncoder(folder, batch_size=1).transform(TEXTS)
+    np.testing.assert_allclose(together, alone, atol=TOLERANCE)
+
+
 @pytest.mark.parametrize(
     "config",
     [
