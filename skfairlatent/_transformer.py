@@ -165,9 +165,9 @@ class FairLatentTransformer(
     input_noise : float or "auto", default="auto"
         Standard deviation of the Gaussian noise added to the standardised embeddings while
         training, in units of each feature's standard deviation. It keeps the flow from
-        memorising rows, whose fairness would not carry over to new ones. ``"auto"`` takes 1
-        where X has at least 40 rows for each feature, and with r rows
-        :math:`\sqrt{40 / r}`, at most 3, where it has fewer.
+        memorising rows, whose fairness would not carry over to new ones. With r rows for each
+        feature of X, ``"auto"`` takes :math:`\sqrt{40 / r}`, but at least 1, or .3 where
+        `label_scores` are fitted, and at most 3.
 
     max_iter : int or "auto", default="auto"
         Number of epochs. ``"auto"`` takes as many as make 400 steps, and at least 10. Of rows that
@@ -826,7 +826,7 @@ class FairLatentTransformer(
         if hidden == "auto":
             hidden = auto_hidden_features(n_samples, n_features)
         if noise == "auto":
-            noise = auto_input_noise(n_samples, n_features)
+            noise = auto_input_noise(n_samples, n_features, with_scores=scores is not None)
         return FitSettings(
             n_label_components=width,
             n_blocks=self.n_blocks,

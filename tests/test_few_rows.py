@@ -43,13 +43,19 @@ def test__fit__probabilities_hold_for_new_rows_where_rows_are_few():
 
 def test__auto__is_that_of_many_rows_from_forty_for_each_feature_on():
     assert auto_hidden_features(4000, 100) == auto_hidden_features(100_000, 512) == 256
-    assert auto_input_noise(4000, 100) == auto_input_noise(100_000, 512) == 1.0
+    assert auto_input_noise(4000, 100, with_scores=False) == 1.0
+    assert auto_input_noise(100_000, 512, with_scores=False) == 1.0
+
+
+def test__auto_noise__falls_further_beside_scores_of_the_label():
+    noises = [auto_input_noise(n, 10, with_scores=True) for n in (100, 400, 1600, 100_000)]
+    assert noises == pytest.approx([2.0, 1.0, 0.5, 0.3])
 
 
 def test__auto__narrows_and_adds_noise_as_rows_get_fewer():
     sizes = [2000, 1000, 500, 200, 10]
     assert [auto_hidden_features(n, 100) for n in sizes] == [128, 64, 32, 16, 16]
-    noises = [auto_input_noise(n, 100) for n in sizes]
+    noises = [auto_input_noise(n, 100, with_scores=False) for n in sizes]
     assert noises == pytest.approx([2**0.5, 2, 8**0.5, 3, 3])
 
 

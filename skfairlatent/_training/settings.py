@@ -17,7 +17,7 @@ AUTO_EPOCHS = 10
 CROWDED = 0.025
 # Width of the conditioners where rows abound, and the least.
 WIDEST, NARROWEST = 256, 16
-LARGEST_NOISE = 3.0
+SMALLEST_NOISE, LARGEST_NOISE = 1.0, 3.0
 # Noise on scores of the label, which are those of rows that their models have not seen.
 NOISE_OF_SCORES = 0.3
 
@@ -71,6 +71,10 @@ def auto_hidden_features(n_samples: int, n_features: int) -> int:
     return int(min(max(2 ** round(math.log2(wanted)), NARROWEST), WIDEST))
 
 
-def auto_input_noise(n_samples: int, n_features: int) -> float:
-    """Return the noise of training, in standard deviations: more where rows are few."""
-    return min(max(1.0, math.sqrt(n_features / n_samples / CROWDED)), LARGEST_NOISE)
+def auto_input_noise(n_samples: int, n_features: int, *, with_scores: bool) -> float:
+    """Return the noise of training, in standard deviations: more where rows are few.
+
+    Beside a score of the label, other columns need not hide the label: they correct the score.
+    """
+    least = NOISE_OF_SCORES if with_scores else SMALLEST_NOISE
+    return min(max(least, math.sqrt(n_features / n_samples / CROWDED)), LARGEST_NOISE)
