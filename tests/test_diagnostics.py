@@ -180,6 +180,28 @@ def test__diagnose__warns_of_a_lost_label():
     assert len(found.warnings) == 1
 
 
+def test__diagnose__warns_where_nearly_everybody_is_decided_alike():
+    rng = np.random.default_rng(0)
+    y = (rng.random(4000) < 0.1).astype(int)
+    group = rng.integers(2, size=4000)
+    # The label block ranks people, but nobody of the rare class crosses the threshold on it.
+    Z = rng.normal(size=(4000, 3)) + np.column_stack([0.7 * y, 2.5 * y, group])
+
+    with pytest.warns(FairLatentWarning, match="Decided alike"):
+        found = diagnose(
+            Selection(), Z, np.where(y, "rejected", "hired"), sensitive_features=group
+        )
+
+    (text,) = found.warnings
+    assert "of those whose y is 'rejected'" in text
+    assert "class_weight='balanced'" in text
+    weak = "Decided alike: a logistic regression on the label block finds 0"
+    assert text.startswith(weak)
+    # Where all of Z finds no more, the block has lost nothing.
+    Z[:, 1] = rng.normal(size=4000)
+    assert not diagnose(Selection(), Z, y, sensitive_features=group, random_state=0).warnings
+
+
 def test__diagnose__reads_several_labels_and_attributes_from_rows_held_out():
     X, y, group = separated_rows()
     other = (X[:, 0] > 1).astype(int)

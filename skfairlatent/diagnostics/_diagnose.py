@@ -25,6 +25,7 @@ from skfairlatent.diagnostics._foreign_rows import (
     describe_foreign_data,
     far_rows,
 )
+from skfairlatent.diagnostics._lost_decisions import lost_decisions
 from skfairlatent.diagnostics._probe_rows import Floats, HeldOut, check_held_out, scaler
 from skfairlatent.diagnostics._probes import (
     ProbeSettings,
@@ -201,8 +202,9 @@ def diagnose(
         (a few that are unlike those of fit: they are named with their columns, and left out),
         on foreign rows (most are unlike, as if they were not scaled), on collapse (little
         variance or few directions left, or a label that can no longer be predicted), on
-        plateau (training stopped too soon, or never improved), and on leakage of the group
-        into the label block.
+        decisions that are alike (a classifier on the label block hardly finds a class that one
+        on all of Z finds), on plateau (training stopped too soon, or never improved), and on
+        leakage of the group into the label block.
 
     UndefinedMetricWarning
         If a group has too few rows within a label to measure its leakage.
@@ -252,9 +254,14 @@ def diagnose(
         blocks=pd.concat([found.blocks, _describe_input(judged.prepared)]),
         far_rows=judged.far,
     )
+    Z, labels, _ = rows
     advice = (
         *foreign,
-        *collapse_warnings(found.blocks, len(rows[0]), found.label_readability),
+        # What has collapsed decides everybody alike, too.
+        *(
+            collapse_warnings(found.blocks, len(Z), found.label_readability)
+            or lost_decisions(Z, transformer.label_slice_, labels)
+        ),
         *plateau_warnings(getattr(transformer, "history_", None)),
         *leakage_warnings(found.leakage, leakage_margin, _WHERE[found.constraints]),
     )
