@@ -3,7 +3,7 @@
 fairlearn measures the data. The draws, a thousand tables of counts, are measured all at once.
 """
 
-__all__ = ["MODELS", "Decisions", "RateTables", "rate_tables", "resample"]
+__all__ = ["MODELS", "TPR_GAP", "Decisions", "RateTables", "rate_tables", "resample"]
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -24,6 +24,7 @@ Floats = npt.NDArray[np.float64]
 
 MODELS = ("before", "after")
 COLUMNS = [f"{model}{end}" for model in MODELS for end in ("", "_low", "_high")]
+TPR_GAP = "equal_opportunity_difference"
 CHANGE = ["change", "change_low", "change_high", "note"]
 
 
@@ -261,12 +262,27 @@ def _compare_groups(tables: Floats, labels: list[str], grouping: Grouping) -> _G
         "demographic_parity_difference": np.ptp(selected, axis=2).max(axis=1),
         "worst_group_accuracy": np.einsum("byyg->byg", given_label).min(axis=(1, 2)),
     }
+    if len(occurs) == len(labels) == 2:
+        pairs = {"demographic_parity_ratio": _lowest_to_highest, TPR_GAP: _true_positive_gap}
+        for name, measured in pairs.items():
+            found = measured(tables)
+            values[name], draws[name] = float(found[0]), found[1:]
     return _Gaps(values, draws, reason)
+
+
+def _lowest_to_highest(tables: Floats) -> Floats:
+    """Return the lowest selection rate over the highest, for each table of two labels."""
+    rates = _share(tables[:, :, 1].sum(axis=1), tables.sum(axis=(1, 2)))
+    return _share(rates.min(axis=1), rates.max(axis=1))
+
+
+def _true_positive_gap(tables: Floats) -> Floats:
+    return np.ptp(_share(tables[:, 1, 1], tables[:, 1].sum(axis=1)), axis=1)
 
 
 def _no_interval(metric: str, table: Floats) -> str:
     """Say why too many draws have no value: they lack the rows of the smallest cell, or others."""
-    of_groups = metric == "demographic_parity_difference"
+    of_groups = metric.startswith("demographic_parity")
     counts = table.sum(axis=(0, 1) if of_groups else 1)
     fewest = int(counts[counts > 0].min())
     part = "group" if of_groups else "(label, group) cell"

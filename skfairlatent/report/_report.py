@@ -48,10 +48,11 @@ class AuditReport(Findings):
         if a group has no rows to measure a rate on. Attributes come alone, then crossed.
 
     differences : pandas.DataFrame
-        ``equalized_odds_difference`` (worst case), ``demographic_parity_difference`` and
-        ``worst_group_accuracy`` of each sensitive feature. The same columns, ``change`` (after
-        less before, on the same rows) with its interval, and ``note``, which says why a value or
-        an interval is NaN.
+        ``equalized_odds_difference`` (worst case), ``demographic_parity_difference``,
+        ``worst_group_accuracy`` and, for two classes, ``demographic_parity_ratio`` and
+        ``equal_opportunity_difference`` of each sensitive feature. The same columns, ``change``
+        (after less before, on the same rows) with its interval, and ``note``, which says why a
+        value or an interval is NaN.
 
     affected : pandas.DataFrame
         Decisions that change when a sensitive feature is edited, for each (sensitive feature,

@@ -5,9 +5,11 @@ import pandas as pd
 import pytest
 from fairlearn.metrics import (
     MetricFrame,
+    demographic_parity_ratio,
     false_positive_rate,
     selection_rate,
     true_positive_rate,
+    true_positive_rate_difference,
 )
 from sklearn.metrics import accuracy_score
 
@@ -100,6 +102,11 @@ def test__differences__agree_with_the_metrics_of_the_package(n_labels, n_groups)
             metrics.demographic_parity_difference(y, decided, **of_group),
             metrics.worst_group_accuracy_score(y, decided, **of_group),
         ]
+        if n_labels == 2:
+            expected += [
+                demographic_parity_ratio(y, decided, **of_group),
+                true_positive_rate_difference(y, decided, **of_group),
+            ]
         np.testing.assert_allclose(found[model], expected, atol=EXACT)
     np.testing.assert_allclose(found["change"], found["after"] - found["before"], atol=EXACT)
 

@@ -33,6 +33,7 @@ from skfairlatent.report._parts import (
     estimate,
     estimate_cell,
 )
+from skfairlatent.report._rates import TPR_GAP
 from skfairlatent.report.sections._section import Section
 
 METRICS = {
@@ -47,6 +48,18 @@ METRICS = {
         0,
         "The largest difference between groups in how often a decision is given, whatever the "
         "true label. It need not be 0 where the label itself is more frequent in one group.",
+    ),
+    "demographic_parity_ratio": Metric(
+        "Selection rate ratio",
+        1,
+        "The lowest rate of positive decisions among the groups, divided by the highest. The "
+        "four-fifths rule asks for 0.8 or more.",
+    ),
+    TPR_GAP: Metric(
+        "Equal opportunity gap",
+        0,
+        "The largest difference between groups in how often people whose true label is the "
+        "positive one are given it.",
     ),
     "worst_group_accuracy": Metric(
         "Worst-group accuracy",
@@ -68,6 +81,14 @@ AIMS = {
     "true_positive_rate_parity": "equal true positive rates. It does not aim at equal false "
     "positive rates, nor at equal selection rates",
 }
+# The metric of each criterion.
+TARGETS = {
+    "equalized_odds": "equalized_odds_difference",
+    "demographic_parity": "demographic_parity_difference",
+    "true_positive_rate_parity": TPR_GAP,
+}
+# Metrics that are drawn; the table has all.
+DRAWN = ("equalized_odds_difference", "demographic_parity_difference", "worst_group_accuracy")
 # Letters in a line of a name.
 NAME_WIDTH = 16
 
@@ -91,18 +112,20 @@ class Gaps(Section):
     def draw(self, comparison: Comparison) -> dict[str, Any]:
         names = self.differences.index.unique("sensitive_feature")
         with plain_style() as plt:
-            height = len(METRICS) * (0.85 + 0.55 * len(names))
-            figure, axes = panels(plt, len(METRICS), NARROW, height)
-            for metric, ax in zip(METRICS, axes, strict=True):
+            height = len(DRAWN) * (0.85 + 0.55 * len(names))
+            figure, axes = panels(plt, len(DRAWN), NARROW, height)
+            for metric, ax in zip(DRAWN, axes, strict=True):
                 _draw_metric(ax, metric, self.differences.xs(metric, level="metric").loc[names])
             return {"differences": finished(plt, figure)}
 
     def parts(self, figures: Mapping[str, Any]) -> Iterator[Part]:
-        yield Meanings([(each.name, each.meaning) for each in METRICS.values()])
+        measured = self.differences.index.unique("metric")
+        yield Meanings([(METRICS[name].name, METRICS[name].meaning) for name in measured])
         alt = " ".join(
             f"{METRICS[metric].name} by {attribute}: {estimate(row, 'before')} before, "
             f"{estimate(row, 'after')} after."
             for (attribute, metric), row in self.differences.iterrows()
+            if metric in DRAWN
         )
         caption = "Dots are measured values; lines are their intervals."
         yield Beside([embed(figures["differences"], alt, caption), self._table()], "beside")
@@ -121,14 +144,13 @@ class Gaps(Section):
         return Table(self.title, ["Measure", "Before", "After", "Change"], blocks)
 
     def summary(self) -> Iterator[tuple[str, str]]:
-        is_parity = self.constraints == "demographic_parity"
-        metric = "demographic_parity_difference" if is_parity else "equalized_odds_difference"
-        name = "demographic parity" if is_parity else "equalised odds"
+        metric = TARGETS[self.constraints]
+        name = METRICS[metric].name
         for attribute in self.differences.index.unique("sensitive_feature"):
             row = self.differences.loc[(attribute, metric)]
             yield (
                 f"by {attribute}",
-                f"Between groups by {attribute}, the {name} gap is "
+                f"Between groups by {attribute}, the {name[0].lower()}{name[1:]} is "
                 f"{estimate(row, 'before')} before and {estimate(row, 'after')} after. "
                 f"{ALIKE if self.is_alike else verdict(row)}",
             )
