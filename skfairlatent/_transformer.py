@@ -717,7 +717,7 @@ class FairLatentTransformer(
             self,
             X,
             reset=reset,
-            dtype=precisions(X),
+            dtype=None if is_large_map(X) else precisions(X),
             # In another order means of columns would be rounded otherwise. A large map stays where
             # it is, and is checked as it is read.
             order=None if is_large_map(X) else "C",

@@ -100,6 +100,16 @@ def test__transform__of_a_map_is_that_of_an_array(make_map):
     np.testing.assert_array_equal(fair.latent(X[::-1]), fair.latent(np.array(X)[::-1]))
 
 
+@pytest.mark.parametrize("dtype", [np.float16, np.uint8, np.int64])
+def test__fit__of_a_map_in_another_type_is_that_of_an_array(make_map, dtype):
+    X = make_map(dtype, values=20 * DATA.data - 20 * DATA.data.min())
+    assert is_large_map(X)
+    of_map, of_array = (fitted(each, label_scores=False) for each in (X, np.array(X)))
+    np.testing.assert_allclose(of_map.scale_, of_array.scale_, rtol=ROUNDING)
+    np.testing.assert_allclose(of_map.latent(X), of_array.latent(X), atol=1e-4)
+    assert of_map.transform(X).dtype == np.float64
+
+
 @pytest.mark.parametrize("row", [0, 250, N_ROWS - 1])
 def test__transform__and_fit_refuse_a_map_with_missing_values(make_map, row):
     values = DATA.data.copy()
@@ -111,8 +121,9 @@ def test__transform__and_fit_refuse_a_map_with_missing_values(make_map, row):
         fitted(DATA.data.astype(np.float32)).transform(X)
 
 
-def test__fit__of_a_private_map_keeps_what_was_written_to_it(make_map):
-    X = make_map(mode="c")
+@pytest.mark.parametrize("mode", ["r+", "c"])
+def test__fit__of_a_map_keeps_what_was_written_to_it(make_map, mode):
+    X = make_map(mode=mode)
     X[600] = 5.0
     fair = fitted(X)
     assert (X[600] == 5.0).all()
@@ -138,7 +149,7 @@ def test__mapped_rows__small_maps_and_other_arrays_are_held(make_map):
     X = make_map()
     assert not is_large_map(X[:100])
     assert not is_large_map(np.array(X))
-    assert not is_large_map(make_map(np.float16))
+    assert not is_large_map(make_map(np.longdouble))
     assert len([*pieces_of(np.array(X))]) == 1
 
 

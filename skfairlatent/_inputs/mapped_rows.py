@@ -16,6 +16,8 @@ from skfairlatent._validation.annotations import Annotations
 
 # Maps of at most so many bytes are held in memory, like other arrays, and samples of larger ones.
 HELD_BYTES = 2**27
+# Of a number; longer floats are rounded as a whole.
+MOST_BYTES = 8
 # Bytes that are read one after another before their pages are given back.
 PIECE_BYTES = 2**25
 # Rows that are read here and there before that: each brings its neighbours along.
@@ -32,7 +34,7 @@ class MappedRows:
 
     Parameters
     ----------
-    array : ndarray of shape (n_samples, d), float32 or float64
+    array : ndarray of shape (n_samples, d)
         For which `is_large_map` is true.
     prepare : callable
         What makes a tensor of rows that were read.
@@ -52,7 +54,7 @@ class MappedRows:
         _advise(self._array, "MADV_RANDOM")
         parts = []
         for some in numbers.split(ROWS_APART):
-            parts.append(self._prepare(self._array[some.numpy()]))
+            parts.append(self._prepare(_floats(self._array[some.numpy()])))
             _advise(self._array, "MADV_DONTNEED")
         _advise(self._array, "MADV_NORMAL")
         ordered = torch.cat(parts)
@@ -77,13 +79,15 @@ class MappedRows:
 
 def is_large_map(X: Any) -> bool:
     """Tell whether X is an array in a file that is too large to be held in memory."""
-    if not isinstance(X, np.ndarray) or X.ndim != 2 or X.nbytes <= HELD_BYTES:
+    if not isinstance(X, np.ndarray) or X.ndim != 2 or X.dtype.kind not in "fiu":
         return False
-    return X.dtype in (np.float32, np.float64) and _map_of(X) is not None
+    # In half precision and as integers it would become larger.
+    held = X.size * max(X.itemsize, np.dtype(np.float32).itemsize)
+    return held > HELD_BYTES and X.itemsize <= MOST_BYTES and _map_of(X) is not None
 
 
 def pieces_of(X: Floats, n_rows: int | None = None) -> Iterator[Floats]:
-    """Give the rows of a large map in turn, checked to be finite; any other array as it is."""
+    """Give the rows of a large map in turn, finite floats; any other array as it is."""
     if not is_large_map(X):
         yield X
         return
@@ -91,7 +95,7 @@ def pieces_of(X: Floats, n_rows: int | None = None) -> Iterator[Floats]:
     for start in range(0, len(X), n_rows):
         piece = X[start : start + n_rows]
         assert_all_finite(piece, estimator_name="FairLatentTransformer", input_name="X")
-        yield piece
+        yield _floats(piece)
         _advise(X, "MADV_DONTNEED")
 
 
@@ -103,6 +107,11 @@ def sample_of(x: Tensor | MappedRows, annotations: Annotations) -> tuple[Tensor,
     n_rows = HELD_BYTES // (x.shape[1] * x.dtype.itemsize)
     rows = torch.randperm(len(x), generator=generator)[:n_rows].sort().values
     return x[rows], annotations.at(rows.numpy())
+
+
+def _floats(rows: npt.NDArray[Any]) -> Floats:
+    """Return numbers of any other type in double precision, as scikit-learn does."""
+    return rows if rows.dtype in (np.float32, np.float64) else rows.astype(np.float64)
 
 
 def _map_of(X: npt.NDArray[Any]) -> np.memmap[Any, Any] | None:

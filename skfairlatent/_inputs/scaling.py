@@ -112,11 +112,11 @@ class Standardizer:
         name : str
             What the user calls the rows: X or Z.
         dtype : dtype
-            Float32 or float64.
+            Of the rows as they were given.
         names : sequence of str, optional
             What errors call the features.
         """
-        if dtype == np.float64:
+        if dtype != np.float32:  # half precision and integers become double
             return
         with np.errstate(over="ignore"):
             steps = np.spacing(np.abs(self.mean).astype(dtype)).astype(np.float64)
