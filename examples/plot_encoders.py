@@ -36,7 +36,7 @@ from skfairlatent import FairLatentTransformer
 from skfairlatent.encoders import PixelFlattener, TorchEncoder
 from skfairlatent.metrics import equalized_odds_difference
 
-SIZE, N_TRAIN, N_TEST, WIDTH = 32, 3000, 2000, 48
+SIZE, N_TRAIN, N_TEST, WIDTH = 32, 2000, 1000, 32
 BACKGROUNDS = np.array([[0.25, 0.40, 0.70], [0.85, 0.65, 0.35]])  # of the two groups
 
 
@@ -84,7 +84,7 @@ s_train, s_test = group[:N_TRAIN], group[N_TRAIN:]
 class VAE(nn.Module):
     """A small convolutional variational autoencoder of 32 x 32 images in [-1, 1]."""
 
-    def __init__(self, width=WIDTH, channels=16):
+    def __init__(self, width=WIDTH, channels=12):
         super().__init__()
         c = channels
         active = lambda n: (nn.BatchNorm2d(n), nn.SiLU())  # noqa: E731
@@ -114,7 +114,7 @@ class VAE(nn.Module):
         return (fit + prior) / images[0].numel()
 
 
-def train(model, images, n_epochs=8, batch_size=64):
+def train(model, images, n_epochs=8, batch_size=32):
     optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, n_epochs)
     tensor = torch.from_numpy(images).permute(0, 3, 1, 2) / 127.5 - 1
@@ -133,7 +133,7 @@ vae = train(VAE(), X_train)
 # %%
 # Two encoders
 # ------------
-# Of the VAE, the mean is the embedding: encoding should not draw at random. The PCA is a
+# The embedding of the VAE is the mean: encoding should not draw at random. The PCA is a
 # scikit-learn pipeline, and is trained before it is given to the transformer, like any encoder.
 
 encoders = {
@@ -150,7 +150,7 @@ encoders = {
 
 fitted, classifiers, summary = {}, {}, {}
 for name, encoder in encoders.items():
-    fair = FairLatentTransformer(encoder, max_iter=120, random_state=0)
+    fair = FairLatentTransformer(encoder, max_iter=60, random_state=0)
     fair.fit(X_train, y_train, sensitive_features=s_train)
     for space, transform in (("embedding", encoder.transform), ("label block", fair.transform)):
         classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
@@ -243,6 +243,6 @@ plt.show()
 # The faces are drawn, and what makes a group is a background that any model can see; in
 # photographs a group shows in many places at once. Both encoders are small: what they do not keep
 # of an image, no edit can bring back, and an edit that leaves what the decoder has learnt shows as
-# noise, as in two of the faces above. The gap is measured on one draw, so small differences are
+# noise, as in some of the faces above. The gap is measured on one draw, so small differences are
 # noise; it is smaller, not zero. An edited image shows what the classifier reads, as this decoder
 # draws it; it says nothing about what would happen to a person.
