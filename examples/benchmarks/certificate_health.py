@@ -94,6 +94,8 @@ def main():
     rows = []
     for accuracy, bound in FARE:
         kept = table[table["its bound"] <= bound]
+        if kept.empty:
+            continue
         best = table.loc[kept["to choose by"].idxmax()]
         rows.append([bound, accuracy, best["accuracy"], best["bound"], best["lambda_di"]])
     columns = ["FARE's bound", "FARE", "here", "bound here", "lambda_di"]

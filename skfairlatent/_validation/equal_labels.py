@@ -44,7 +44,7 @@ def with_classes(given: Any, classes: Sequence[Any], what: str = "y") -> Any:
         return given  # refused where it is encoded
     index = given.index if hasattr(given, "iloc") else None
     found = [
-        pd.Series(_same(values, known), index, dtype=object)
+        pd.Series(_same(values, known), index)
         for (_, values), known in zip(columns, classes, strict=True)
     ]
     return pd.concat(found, axis=1).set_axis([name for name, _ in columns], axis=1)
