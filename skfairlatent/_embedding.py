@@ -145,7 +145,7 @@ def decode_embeddings(
     if not hasattr(decoder, "inverse_transform"):
         raise TypeError(
             f"encoder={encoder!r} has no inverse_transform, so latents cannot be decoded to "
-            "images; use an encoder that can decode."
+            "images: use an encoder that can decode, or pass decode=False for embeddings."
         )
     with _trained(encoder):
         return decoder.inverse_transform(embeddings, **given)

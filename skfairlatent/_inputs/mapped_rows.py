@@ -18,8 +18,8 @@ from skfairlatent._validation.annotations import Annotations
 HELD_BYTES = 2**27
 # Of a number; longer floats are rounded as a whole.
 MOST_BYTES = 8
-# Bytes that are read one after another before their pages are given back.
-PIECE_BYTES = 2**25
+# Bytes that are read one after another before their pages are given back; they fit the cache.
+PIECE_BYTES = 2**21
 # Rows that are read here and there before that: each brings its neighbours along.
 ROWS_APART = 512
 

@@ -88,7 +88,10 @@ def reject_columns_without_numbers(X: Any) -> None:
         )
     text = [name for name, values in columns if not _converts(values)]
     if text:
-        images = f" If it holds paths of images, pass the column itself, X[{text[0]!r}]."
+        images = (
+            " If it holds paths of images, or texts for an encoder, pass the column itself, "
+            f"X[{text[0]!r}]."
+        )
         raise ValueError(
             f"X has columns that are not numeric: {text[:_MAX_NAMED]}. Encode them first, e.g. "
             "make_pipeline(make_column_transformer((OneHotEncoder(sparse_output=False), "

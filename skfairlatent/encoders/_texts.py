@@ -31,7 +31,8 @@ class TextSource:
             shape = f" and shape {tuple(X.shape)}" if hasattr(X, "shape") else ""
             remedy = "[X]" if isinstance(X, str) else "the column that holds them, as X['text']"
             raise TypeError(
-                f"X of type {type(X).__name__}{shape} is not a column of texts: pass {remedy}."
+                f"X of type {type(X).__name__}{shape} is not a column of texts: pass {remedy}. "
+                "For images pass kind='image'."
             )
         self._texts = items_of(X)
         if not self._texts:
