@@ -277,8 +277,8 @@ def _lowest_to_highest(tables: Floats) -> Floats:
 
 
 def _true_positive_gap(tables: Floats) -> Floats:
-    rates = _share(tables[:, 1, 1], tables[:, 1].sum(axis=1))
-    return rates.max(axis=1) - rates.min(axis=1)
+    gaps: Floats = np.ptp(_share(tables[:, 1, 1], tables[:, 1].sum(axis=1)), axis=1)
+    return gaps
 
 
 def _no_interval(metric: str, table: Floats) -> str:
