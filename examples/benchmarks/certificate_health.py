@@ -27,6 +27,7 @@ from skfairlatent.certification import certify_cells
 
 # Accuracy and certified gap that FARE reports.
 FARE = ((0.739, 0.072), (0.7525, 0.122), (0.760, 0.378), (0.810, 0.493))
+LAMBDAS_DI = [0.1, 0.2, 0.5, 2, 3, 5, 7, 10]
 LEFT_OUT = (
     *("MemberID_t", "YEAR_t", "trainset", "ClaimsTruncated", "age_", "Charlson"),
     *("LOS_", "dsfs_", "no_Place", "no_Spec", "no_Prim", "no_Proc", "PayDelay_ave"),
@@ -49,8 +50,8 @@ def cells_of(block, thresholds):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--csv", required=True)
-    parser.add_argument("--lambda-di", type=float, nargs="+", default=[0, 0.1, 0.3, 1, 3, 10])
-    parser.add_argument("--n-bins", type=int, nargs="+", default=[2, 4, 8, 16])
+    parser.add_argument("--lambda-di", type=float, nargs="+", default=LAMBDAS_DI)
+    parser.add_argument("--n-bins", type=int, nargs="+", default=[4, 8, 16])
     options = parser.parse_args()
     X, y, old = load(options.csv)
     rest, *test = train_test_split(np.arange(len(y)), test_size=0.2, random_state=0)
@@ -86,7 +87,7 @@ def main():
             }
             chosen_by = right["choose"], found["choose"].bound
             held_out = right["test"], found["held"].plug_in, found["held"].bound
-            lines.append([lambda_di, k, *chosen_by, *held_out])
+            lines.append([f"{lambda_di:g}", k, *chosen_by, *held_out])
             print(*lines[-1], flush=True)
     columns = ["lambda_di", "cells", "to choose by", "its bound", "accuracy", "plug-in", "bound"]
     table = pd.DataFrame(lines, columns=columns)
@@ -97,8 +98,8 @@ def main():
         if kept.empty:
             continue
         best = table.loc[kept["to choose by"].idxmax()]
-        rows.append([bound, accuracy, best["accuracy"], best["bound"], best["lambda_di"]])
-    columns = ["FARE's bound", "FARE", "here", "bound here", "lambda_di"]
+        rows.append([bound, accuracy, *best[["accuracy", "bound", "lambda_di", "cells"]]])
+    columns = ["FARE's bound", "FARE", "here", "bound here", "lambda_di", "cells"]
     compared = pd.DataFrame(rows, columns=columns)
     print(rst_table("Best accuracy within FARE's bounds", compared))
 
