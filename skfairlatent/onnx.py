@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.base import is_classifier
+from sklearn.base import BaseEstimator, is_classifier
+from sklearn.frozen import FrozenEstimator
 
 from skfairlatent._bins import LabelBins
 from skfairlatent._find_transformer import latent_step
@@ -104,8 +105,25 @@ def to_onnx(model: Any, X: Any, **kwargs: Any) -> ModelProto:
     )
     if is_classifier(model):
         kwargs = {"options": {"zipmap": False}, **kwargs}
-    converted: ModelProto = skl2onnx.to_onnx(model, X, **kwargs)
+    converted: ModelProto = skl2onnx.to_onnx(_unfrozen(model), X, **kwargs)
     return converted
+
+
+def _unfrozen(part: Any) -> Any:
+    """Return a model, or a list of parts, with what is frozen in place of each FrozenEstimator.
+
+    It predicts alike, and skl2onnx knows no FrozenEstimator.
+    """
+    if isinstance(part, FrozenEstimator):
+        return _unfrozen(part.estimator)
+    if type(part) in (list, tuple):
+        return type(part)(_unfrozen(each) for each in part)
+    if hasattr(type(part), "latent"):
+        return part
+    if isinstance(part, BaseEstimator) or type(part).__module__ == "sklearn.calibration":
+        part = copy.copy(part)
+        vars(part).update({name: _unfrozen(value) for name, value in vars(part).items()})
+    return part
 
 
 def _set_shape(operator: Any) -> None:
