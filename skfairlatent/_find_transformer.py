@@ -226,7 +226,9 @@ def _branches(model: Any) -> Iterator[tuple[list[Any], Any]]:
 
 
 def _fitted(model: Any) -> list[str]:
-    return [name for name in vars(model) if name.endswith("_") and not name.startswith("_")]
+    names = [name for name in vars(model) if name.endswith("_") and not name.startswith("_")]
+    # Clones of estimator_ are fitted, and it is not.
+    return [name for name in names if name != "estimator_" or "estimators_" not in names]
 
 
 def _choice(columns: Any) -> FunctionTransformer:

@@ -596,6 +596,12 @@ class FairLatentTransformer(
         """Check, before any work, that this is fitted and that its parameters are valid still."""
         check_is_fitted(self)
         self._check_parameters()
+        n_cells = 0 if self.bins_ is None else len(self.bins_.centroids)
+        if (self.n_bins is None) != (n_cells == 0) or n_cells > (self.n_bins or 0):
+            raise ValueError(
+                f"n_bins={self.n_bins!r} was set after fit, which made {n_cells or 'no'} cells: "
+                "call fit again."
+            )
 
     def _check_parameters(self) -> None:
         self._validate_params()

@@ -166,6 +166,8 @@ class FairLatentTransformerCV(FairLatentTransformer):
         for name in SET_BY_SEARCH:
             if name in parameters:
                 raise TypeError(f"FairLatentTransformerCV has no parameter {name}: it sets it.")
+        for name in parameters.keys() - FairLatentTransformer._get_param_names():
+            raise TypeError(f"FairLatentTransformerCV has no parameter {name}.")
         super().__init__(encoder, **parameters)
         for name in SET_BY_SEARCH:
             delattr(self, name)

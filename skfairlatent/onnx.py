@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from sklearn.base import BaseEstimator, is_classifier
 from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import Pipeline
 
 from skfairlatent._bins import LabelBins
 from skfairlatent._find_transformer import latent_step
@@ -66,8 +67,8 @@ def to_onnx(model: Any, X: Any, **kwargs: Any) -> ModelProto:
     NotFittedError
         If the transformer is not fitted.
     TypeError
-        If there is no transformer in the model or more than one, or X is neither float32 nor
-        float64 where it reaches the transformer.
+        If there is no transformer in the model or more than one, X is neither float32 nor float64
+        where it reaches the transformer, or a Pipeline is calibrated by its decision function.
     ValueError
         If X holds images, has another number of features than in `fit`, or its precision cannot
         tell the values of a feature apart.
@@ -123,7 +124,21 @@ def _unfrozen(part: Any) -> Any:
     if isinstance(part, BaseEstimator) or type(part).__module__ == "sklearn.calibration":
         part = copy.copy(part)
         vars(part).update({name: _unfrozen(value) for name, value in vars(part).items()})
+        _reject_lost_scores(part)
     return part
+
+
+def _reject_lost_scores(part: Any) -> None:
+    # skl2onnx calibrates the probabilities of a Pipeline, and scikit-learn its decision function.
+    inner = getattr(part, "estimator", None)
+    is_calibrated = type(part).__module__ == "sklearn.calibration"
+    if is_calibrated and isinstance(inner, Pipeline) and hasattr(inner, "decision_function"):
+        raise TypeError(
+            "CalibratedClassifierCV around a Pipeline that ends in "
+            f"{type(inner[-1]).__name__} cannot be converted: skl2onnx would write other "
+            "probabilities. Calibrate within the Pipeline, as by make_pipeline(fair, "
+            "CalibratedClassifierCV(classifier))."
+        )
 
 
 def _set_shape(operator: Any) -> None:

@@ -1,5 +1,6 @@
 """The label block cut into cells: which cells, and what a transformer with them returns."""
 
+import copy
 import pickle
 
 import numpy as np
@@ -113,6 +114,13 @@ def test__n_bins__warm_start_cuts_anew(rows):
     first = model.fit(X, y, sensitive_features=s).bins_
     assert model.fit(X, y, sensitive_features=s).bins_ is not first
     assert model.set_params(n_bins=None).fit(X, y, sensitive_features=s).bins_ is None
+
+
+@pytest.mark.parametrize("n_bins", [None, N_BINS - 1])
+def test__n_bins__set_after_fit_asks_for_another_fit(fair, n_bins):
+    changed = copy.copy(fair).set_params(n_bins=n_bins)
+    with pytest.raises(ValueError, match="set after fit.*call fit again"):
+        changed.transform(np.zeros((2, fair.n_features_in_)))
 
 
 @pytest.mark.parametrize("n_bins", [1, 2.0, "4"])

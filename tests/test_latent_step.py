@@ -7,7 +7,7 @@ import pytest
 import sklearn
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer
-from sklearn.ensemble import VotingClassifier
+from sklearn.ensemble import BaggingClassifier, VotingClassifier
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
@@ -20,7 +20,13 @@ from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skfairlatent import FairLatentTransformer
-from skfairlatent._find_transformer import UntracedError, chain, latent_step, steps_of
+from skfairlatent._find_transformer import (
+    UntracedError,
+    chain,
+    latent_step,
+    steps_of,
+    transformers_of,
+)
 from skfairlatent.counterfactuals import CounterfactualExplainer
 from skfairlatent.diagnostics import diagnose
 from skfairlatent.report import audit
@@ -134,6 +140,11 @@ def test__audit__leaves_edits_out_where_they_cannot_be_followed(make, rows):
     if several:
         with pytest.raises(TypeError, match="holds 2 FairLatentTransformers"):
             diagnose(model, X, y, sensitive_features=s)
+
+
+def test__transformers_of__counts_no_unfitted_template(rows):
+    model = fitted_in(BaggingClassifier(pipeline(), n_estimators=2, random_state=0), rows)
+    assert len(transformers_of(model)) == 2
 
 
 @pytest.mark.parametrize("make", [CalibratedClassifierCV, lambda p: VotingClassifier([("p", p)])])

@@ -6,8 +6,10 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError
+from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
@@ -83,6 +85,25 @@ def test__to_onnx__makes_the_same_decisions_and_probabilities(dtype, around):
     labels, probabilities = session(pipe, X[:1]).run(None, {"X": X})
     np.testing.assert_array_equal(labels, pipe.predict(X))
     np.testing.assert_allclose(probabilities, pipe.predict_proba(X), atol=CLOSE[dtype])
+
+
+@pytest.mark.parametrize(
+    "freeze", [FrozenEstimator, lambda pipe: make_pipeline(FrozenEstimator(pipe[0]), pipe[1])]
+)
+def test__to_onnx__converts_what_is_frozen(freeze):
+    X, y, s = make_rows()
+    pipe = make_pipeline(FairLatentTransformer(None, **QUICK), LogisticRegression())
+    model = freeze(pipe.fit(X, y, **{GROUPS: s}))
+    _, probabilities = session(model, X).run(None, {"X": X})
+    np.testing.assert_allclose(probabilities, model.predict_proba(X), atol=1e-5)
+
+
+def test__to_onnx__refuses_a_calibration_that_would_be_another():
+    X, y, s = make_rows()
+    pipe = make_pipeline(FairLatentTransformer(None, **QUICK), LogisticRegression())
+    pipe.fit(X, y, **{GROUPS: s})
+    with pytest.raises(TypeError, match="Calibrate within the Pipeline"):
+        to_onnx(CalibratedClassifierCV(FrozenEstimator(pipe)).fit(X, y), X)
 
 
 def test__to_onnx__names_the_classes_where_asked():

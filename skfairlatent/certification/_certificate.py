@@ -180,7 +180,7 @@ class Certificate:
             subject = f"this score has, at whatever threshold, a {name} of at most"
         else:
             subject = (
-                f"no classifier that sees only which of {self.n_cells} cells a row is in has a "
+                f"no classifier that sees only which of {self.n_cells} cell{'s' * (self.n_cells != 1)} a row is in has a "
                 f"{name} above"
             )
         lower = (

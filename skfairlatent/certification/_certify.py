@@ -173,7 +173,9 @@ def certify_cells(
     check_parameters(constraints, confidence, probe_rows)
     given = [(cells, y, sensitive_features), *([] if probe_rows is None else [probe_rows])]
     values = cell_codes(*(each for each, *_ in given))
-    return certificate_of(values, given, worst_on_cells, constraints, float(confidence))
+    return certificate_of(
+        values, given, worst_on_cells, constraints, float(confidence), name="cells"
+    )
 
 
 def check_parameters(constraints: Any, confidence: Any, probe_rows: Any) -> None:

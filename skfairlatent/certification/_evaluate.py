@@ -29,7 +29,13 @@ Values: TypeAlias = npt.NDArray[Any]
 
 
 def certificate_of(
-    values: list[Values], given: list[Any], family: Family, constraints: str, confidence: float
+    values: list[Values],
+    given: list[Any],
+    family: Family,
+    constraints: str,
+    confidence: float,
+    *,
+    name: str = "X",
 ) -> Certificate:
     """Certify a family of classifiers on values, such as the numbers of cells.
 
@@ -43,19 +49,21 @@ def certificate_of(
         `worst_on_cells`, or `worst_threshold` on values that are scores.
     constraints, confidence
         As the user gave them.
+    name : str
+        What messages call the rows.
     """
     for X, y, groups in given:
-        reject_other_order(X=X, y=y, sensitive_features=groups)
+        reject_other_order(**{name: X}, y=y, sensitive_features=groups)
     known, together = np.unique(np.concatenate(values), return_inverse=True)
     columns = np.split(together, [len(values[0])])
     _, y, groups = given[0]
-    strata = [Strata.of(len(columns[0]), y, groups, constraints, "")]
+    strata = [Strata.of(len(columns[0]), y, groups, constraints, "", name)]
     for _, probe_y, probe_groups in given[1:]:
         alike = (
             in_form_of(probe_y, y, "y"),
             in_form_of(probe_groups, groups, "sensitive_features"),
         )
-        strata.append(Strata.of(len(columns[1]), *alike, constraints, "probe_rows: "))
+        strata.append(Strata.of(len(columns[1]), *alike, constraints, "probe_rows: ", name))
     rates = [each.rates(codes, len(known)) for each, codes in zip(strata, columns, strict=False)]
     if family is worst_threshold:
         rates = [each.cumsum(axis=2) for each in rates]

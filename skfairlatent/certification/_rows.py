@@ -44,7 +44,13 @@ class Strata:
 
     @classmethod
     def of(
-        cls, n_rows: int, y: Any, sensitive_features: Any, constraints: str, where: str
+        cls,
+        n_rows: int,
+        y: Any,
+        sensitive_features: Any,
+        constraints: str,
+        where: str,
+        name: str,
     ) -> Self:
         """Check labels and groups and sort the rows by them.
 
@@ -57,22 +63,24 @@ class Strata:
         constraints : str
             One of `CONSTRAINTS`.
         where : str
-            What precedes the names of y and sensitive_features in messages.
+            What precedes names in messages.
+        name : str
+            What messages call the rows: X or cells.
         """
         labels, label_names = cross_columns(y, "y")
         groups, group_names = cross_columns(sensitive_features)
-        check_length(f"{where}y", len(labels), n_rows, f"{where}X")
-        check_length(f"{where}sensitive_features", len(groups), n_rows, f"{where}X")
-        labels, label_names = _compared(labels, label_names, constraints)
+        check_length(f"{where}y", len(labels), n_rows, where + name)
+        check_length(f"{where}sensitive_features", len(groups), n_rows, where + name)
+        labels, label_names = _compared(labels, label_names, constraints, where)
         rows = np.flatnonzero(labels >= 0)
         shape = len(label_names), len(group_names)
         codes = labels[rows] * shape[1] + groups[rows]
         counts = np.bincount(codes, minlength=shape[0] * shape[1]).reshape(shape)
         strata = cls(rows, codes, label_names, group_names, counts)
-        strata.check(where)
+        strata.check(where, name)
         return strata
 
-    def check(self, where: str) -> None:
+    def check(self, where: str, name: str) -> None:
         """Refuse one group, too many, and a label and group without rows."""
         if len(self.groups) < 2:
             raise ValueError(
@@ -93,8 +101,8 @@ class Strata:
         if empty:
             merged = "merge groups" if len(self.groups) > 2 else _WITHOUT_LABELS
             raise ValueError(
-                f"{where}X has no rows of {', '.join(some_of(empty))}: nothing can be certified "
-                f"for them. Collect rows of them, or {merged}."
+                f"{where}{name} has no rows of {', '.join(some_of(empty))}: nothing can be "
+                f"certified for them. Collect rows of them, or {merged}."
             )
 
     def rates(self, columns: Counts, n_columns: int) -> Floats:
@@ -112,21 +120,23 @@ class Strata:
         return np.asarray(table.reshape(*self.counts.shape, n_columns) / self.counts[..., None])
 
 
-def _compared(labels: Counts, names: list[str], constraints: str) -> tuple[Counts, list[str]]:
+def _compared(
+    labels: Counts, names: list[str], constraints: str, where: str
+) -> tuple[Counts, list[str]]:
     """Return the labels within which a constraint compares the groups; -1 where it does not."""
     if constraints == "demographic_parity":
         return np.zeros_like(labels), ["all"]
     if constraints == "true_positive_rate_parity":
         if len(names) != 2:
             raise ValueError(
-                f"y has the labels {', '.join(some_of(names))}: expected two, of which the second "
-                "is the positive one that constraints='true_positive_rate_parity' is about."
+                f"{where}y has the labels {', '.join(some_of(names))}: expected two, of which the "
+                "second is the positive one that constraints='true_positive_rate_parity' is about."
             )
         return labels - 1, names[1:]
     if len(names) < 2:
         raise ValueError(
-            f"y has one label only ({names[0]!r}): expected two or more. Give rows of the other "
-            f"labels as well, or {_WITHOUT_LABELS}."
+            f"{where}y has one label only ({names[0]!r}): expected two or more. Give rows of the "
+            f"other labels as well, or {_WITHOUT_LABELS}."
         )
     return labels, names
 

@@ -82,12 +82,13 @@ def test__certify_cells__one_row_of_a_group_in_each_label_says_nothing():
         ({"y": [0, 0, 0, 0]}, "one label only"),
         ({"y": [0, 1, 1, 1]}, "no rows"),
         ({"cells": [0, 1, np.nan, 1]}, "missing values"),
-        ({"cells": [0, 1]}, "inconsistent"),
+        ({"cells": [0, 1]}, "inconsistent.*cells has 2 rows"),
         ({"cells": []}, "one row or more"),
         ({"cells": np.zeros((4, 2, 2))}, "shape"),
         ({"y": []}, "y has 0 rows"),
         ({"y": [0, 1, 2, 1], "constraints": "true_positive_rate_parity"}, "expected two"),
         ({"probe_rows": [1, 2, 3]}, "probe_rows is a list"),
+        ({"probe_rows": ([0, 1], [1, 1], [0, 1])}, "probe_rows: y has one label"),
     ],
 )
 def test__certify_cells__bad_input_is_named(changed, message):
