@@ -119,7 +119,7 @@ def test__n_bins__warm_start_cuts_anew(rows):
 @pytest.mark.parametrize("n_bins", [None, N_BINS - 1])
 def test__n_bins__set_after_fit_asks_for_another_fit(fair, n_bins):
     changed = copy.copy(fair).set_params(n_bins=n_bins)
-    with pytest.raises(ValueError, match="set after fit.*call fit again"):
+    with pytest.raises(ValueError, match=r"set after fit.*call fit again"):
         changed.transform(np.zeros((2, fair.n_features_in_)))
 
 

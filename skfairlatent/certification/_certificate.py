@@ -179,9 +179,9 @@ class Certificate:
         if self.n_cells is None:
             subject = f"this score has, at whatever threshold, a {name} of at most"
         else:
+            cells = f"{self.n_cells} cell{'s' * (self.n_cells != 1)}"
             subject = (
-                f"no classifier that sees only which of {self.n_cells} cell{'s' * (self.n_cells != 1)} a row is in has a "
-                f"{name} above"
+                f"no classifier that sees only which of {cells} a row is in has a {name} above"
             )
         lower = (
             "" if self.lower is None else f"; one found on other rows has {self.lower:.3f} or more"
