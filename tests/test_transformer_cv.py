@@ -290,7 +290,7 @@ class TestBadInput:
         with pytest.raises(ValueError, match=r"Fold 2 of 5 has no rows of \(label"):
             search(cv=StratifiedKFold(5)).fit(X, y, sensitive_features=s)
 
-    @pytest.mark.parametrize("name", ["lambda_di", "warm_start", "lamda"])
+    @pytest.mark.parametrize("name", ["lambda_di", "warm_start", "lambda_other"])
     def test__parameters_that_are_not_its_own(self, name):
         with pytest.raises(TypeError, match=f"FairLatentTransformerCV .*{name}"):
             FairLatentTransformerCV(**{name: 1.0})
