@@ -93,7 +93,7 @@ after.fit(X_train, y_train, sensitive_features=s_train)
 # %%
 # Audit
 # -----
-# Of the sampled faces those are shown whose decision depends most on what tells the gender. Edits
+# Those of the sampled faces are shown whose decision depends most on what tells the gender. Edits
 # go well beyond where the groups meet, so that they are seen.
 
 report = audit(

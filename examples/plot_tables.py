@@ -167,7 +167,7 @@ for stage, features in {"table": encoded, "label block": Z_test}.items():
 # %%
 # See
 # ---
-# Of those who earn more, the share that each classifier finds, in each group.
+# The share of those who earn more that each classifier finds, in each group.
 
 groups = sorted(s_test.unique())
 colours = dict(zip(groups, ("#E69F00", "#0072B2"), strict=True))

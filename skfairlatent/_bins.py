@@ -74,7 +74,7 @@ def fit_bins(block: Floats, label_codes: Codes, n_bins: int, seed: int) -> Label
     n_bins : int
         At least 2.
     seed : int
-        Of k-means.
+        Seed of k-means.
 
     Returns
     -------

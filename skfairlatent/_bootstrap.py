@@ -27,7 +27,7 @@ class Resampling:
     n_bootstrap : int
         Number of draws.
     random_state : int, RandomState instance or None
-        Of the draws.
+        Seed of the draws.
     """
 
     n_bootstrap: int

@@ -173,7 +173,7 @@ def _exact_matmul() -> Iterator[None]:
         torch.set_float32_matmul_precision(precision)
         return
     backends: list[Any] = [torch.backends.mkldnn.matmul, torch.backends.cuda.matmul]
-    # What a backend is not told itself it takes from a common setting: leave that so.
+    # A backend without a setting of its own takes the common one: leave that so.
     before = [(each, each.fp32_precision) for each in backends]
     before = [(each, precision) for each, precision in before if precision in _ROUNDED]
     for each, _ in before:

@@ -41,7 +41,7 @@ _NAME = re.compile(r"\S+:(?=[0-9a-f]{32})")
 
 @runtime_checkable
 class Encoder(Protocol):
-    """What a pluggable encoder offers; ``inverse_transform`` is optional."""
+    """The methods of a pluggable encoder; ``inverse_transform`` is optional."""
 
     def transform(self, X: Any) -> Any:
         """Return embeddings of shape (n_samples, d)."""
@@ -69,7 +69,7 @@ def check_encoder(encoder: Any) -> None:
 def encoder_twin(encoder: Any) -> Any:
     """Return a copy of a trained encoder whose parameters can be set without changing the other.
 
-    What it has learnt is shared, not copied. Whatever `encoder` is made of and lists among its
+    Fitted attributes are shared, not copied. Whatever `encoder` is made of and lists among its
     parameters is copied alike: steps of a Pipeline, parts of a FeatureUnion.
 
     Raises

@@ -16,7 +16,7 @@ from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils import _safe_indexing
 
-# What an estimator was fitted on, which is not what a part of it takes.
+# Names of what an estimator was fitted on; a part of it takes something else.
 _INPUT = ("n_features_in_", "feature_names_in_")
 
 
@@ -28,7 +28,7 @@ class UntracedError(TypeError):
     reason : str
         Why not.
     remedy : str
-        What to give instead.
+        The model to give instead.
     """
 
     def __init__(self, reason: str, remedy: str) -> None:

@@ -1,4 +1,4 @@
-"""What tells one encoder from another: a digest of its values, and codes of made-up images."""
+"""Identity of an encoder: a digest of its values, and its codes of made-up images."""
 
 __all__ = ["alike_codes", "codes_of_probes", "digest_of_values", "same_codes"]
 
@@ -18,8 +18,8 @@ from torch import Tensor, nn
 Codes: TypeAlias = npt.NDArray[np.float32]
 
 N_PROBES = 3
-# What other hardware and other libraries may add to a code: of the largest of its feature, and,
-# where a feature is a small difference of large numbers, of the largest of all.
+# Differences that other hardware and libraries add to a code, by the largest of its feature and,
+# where a feature is a small difference of large numbers, by the largest of all.
 TOLERANCE, FLOOR = 1e-3, 1e-5
 # The same where digests are equal already, so that half precision may be rounded otherwise.
 ROUGHLY, ROUGH_FLOOR = 0.05, 0.01
@@ -156,7 +156,7 @@ def codes_of_probes(encoder: Any, shape: tuple[int, ...] | None) -> Codes | None
     encoder : object
         With ``transform``.
     shape : tuple of 3 int, or None
-        Of an image as the encoder was given them; None for 64 by 64 in colour.
+        Shape of an image that the encoder was given; None for 64 by 64 in colour.
 
     Returns
     -------

@@ -76,7 +76,7 @@ def holds_images(X: Any) -> bool:
     if len(shape) == 3:
         raise ValueError(
             f"Found array with dim 3, of shape {shape}: embeddings have 2 dimensions and "
-            "images 4. Of one image pass X[np.newaxis], of grey ones X[..., np.newaxis], of "
+            "images 4. For one image pass X[np.newaxis], for grey ones X[..., np.newaxis], for "
             "vectors for each token X.mean(1)."
         )
     if len(shape) == 2:
@@ -166,9 +166,9 @@ def as_array(item: Any, X: Any, name: str = "X") -> npt.NDArray[Any]:
     item : array-like
         X, or one of its rows.
     X : array-like or sequence
-        What the user gave.
+        The images that the user gave.
     name : str
-        What to call `item` in messages.
+        Name of `item` in messages.
 
     Raises
     ------
@@ -227,7 +227,7 @@ def _column_holds_images(X: Any) -> bool:
             f"X holds arrays of shape {shape}: each must be one image, of shape {shape[1:]}. Pass "
             f"{of_all(X, '{}[0]')}."
         )
-    # Of nested lists, two dimensions are a row with too many, not a grey image.
+    # In nested lists, two dimensions are a row with too many, not a grey image.
     return not is_flat(shape) and (len(shape) == 3 or (len(shape) == 2 and _has_shape(first)))
 
 

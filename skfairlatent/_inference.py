@@ -44,7 +44,7 @@ def map_rows(
     columns : slice
         Columns of the result to keep.
     prepare : callable, optional
-        What to do to each piece of `x` first: cheaper while the piece is in the cache.
+        Applied to each piece of `x` first: cheaper while the piece is in the cache.
 
     Returns
     -------

@@ -25,7 +25,7 @@ from skfairlatent._training.checkpoint import Checkpoint
 from skfairlatent._transformer import FairLatentTransformer
 from skfairlatent.exceptions import FairLatentWarning, UndefinedMetricWarning
 
-# Of the epochs of the first fit, those of each later one, which goes on from the one before.
+# Share of the epochs of the first fit for each later one, which goes on from the one before.
 LATER_SHARE = 1 / 16
 # Parameters that change nothing of what is found.
 _IMMATERIAL = ("checkpoint_dir", "device", "verbose")
@@ -60,7 +60,7 @@ class Rows(NamedTuple):
 
 @dataclass(frozen=True)
 class PathPoint:
-    """What was found at one value of lambda_di.
+    """The result at one value of lambda_di.
 
     Parameters
     ----------

@@ -90,7 +90,7 @@ class FairLatentTransformer(
     Parameters
     ----------
     encoder : {"diffae"}, object or None, default="diffae"
-        What turns images into embeddings: any object with ``transform`` and, to decode,
+        Turns images into embeddings: any object with ``transform`` and, to decode,
         ``inverse_transform``. It must be trained; clones of this estimator, as in a grid search,
         share it. A search over its parameters, as ``encoder__n_steps``, changes copies, and over
         whole encoders takes ``sklearn.frozen.FrozenEstimator(encoder)``. **A two-dimensional
@@ -170,8 +170,8 @@ class FairLatentTransformer(
         `label_scores` are fitted, and at most 3.
 
     max_iter : int or "auto", default="auto"
-        Number of epochs. ``"auto"`` takes as many as make 400 steps, and at least 10. Of rows that
-        are read from a large ``numpy.memmap``, an epoch is 40 batches at most.
+        Number of epochs. ``"auto"`` takes as many as make 400 steps, and at least 10. An epoch
+        on rows that are read from a large ``numpy.memmap`` is 40 batches at most.
 
     batch_size : int, default=1024
         Rows of a batch; every (label, group) cell gives equally many, at least 2.
@@ -240,7 +240,7 @@ class FairLatentTransformer(
         Largest round-trip error on a training sample, relative to the norm of a standardised row.
 
     label_scores_ : LabelScores or None
-        What puts scores in the place of features, part of the map and of its inverse.
+        The scores that replace features; part of the map and of its inverse.
 
     mean_, scale_ : ndarray of shape (n_features,)
         Standardisation of the embeddings, part of the map and of its inverse.
@@ -268,7 +268,7 @@ class FairLatentTransformer(
     --------
     skfairlatent.metrics.fairness_scorers : Scorers for a search over the loss weights.
     skfairlatent.selection.MostAccurateWithin : Choose a candidate within a fairness bound.
-    skfairlatent.diagnostics.diagnose : What is left of the group in the label block.
+    skfairlatent.diagnostics.diagnose : Measures how much of the group is left in the label block.
 
     Notes
     -----
@@ -883,8 +883,8 @@ class FairLatentTransformer(
         -------
         FairLatentTransformer
             This object. Its encoder, if parameters of it are set, becomes a copy that shares the
-            weights: other models with that encoder stay as they are. What only a fit of the
-            encoder looks at, such as the ``n_components`` of a PCA, changes nothing any more.
+            weights: other models with that encoder stay as they are. Parameters that only
+            a fit of the encoder looks at, such as the ``n_components`` of a PCA, change nothing.
 
         Raises
         ------

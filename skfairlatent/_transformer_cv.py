@@ -34,10 +34,10 @@ from skfairlatent.selection import MostAccurateWithin, check_folds, group_strati
 
 # The automatic path: 0, and from here to there at equal ratios.
 LEAST, MOST = 0.03, 30.0
-# Of the gain in balanced accuracy over chance that the best candidate has: with less, a candidate
+# Share of the best candidate's gain in balanced accuracy over chance: with less, a candidate
 # decides nearly everybody alike, which is fair and of no use.
 ALIKE_SHARE = 0.25
-# What the search sets itself.
+# Parameters that the search sets itself.
 SET_BY_SEARCH = ("lambda_di", "warm_start")
 
 Array = npt.NDArray[Any]
@@ -65,7 +65,7 @@ class FairLatentTransformerCV(FairLatentTransformer):
         to 30 at equal ratios.
 
     classifier : classifier, default=None
-        What a clone of is fitted on each representation. None stands for
+        A clone of it is fitted on each representation. None stands for
         ``LogisticRegression()``.
 
     cv : int, cross-validation generator or iterable, default=3
@@ -110,7 +110,7 @@ class FairLatentTransformerCV(FairLatentTransformer):
         Number of folds.
 
     rule_ : callable
-        What chose.
+        The rule that chose.
 
     See Also
     --------

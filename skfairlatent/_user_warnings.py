@@ -52,8 +52,8 @@ def warn_user(message: str, category: type[Warning] = FairLatentWarning) -> None
     Parameters
     ----------
     message : str
-        What was found, and what to do.
+        The finding, and what to do about it.
     category : type of Warning, default=FairLatentWarning
-        What filters tell it by.
+        Class of the warning, for filters.
     """
     UserLine.find().warn(message, category)

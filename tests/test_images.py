@@ -132,7 +132,7 @@ def test__inverse_transform__with_the_own_noise_gives_the_images_back(faces):
         (Path().glob("*.png"), r"read once only: pass list\(X\)"),
         ("face.png", "got one image: pass a list"),
         (Image.new("RGB", (64, 64)), "got one image: pass a list"),
-        (np.zeros((64, 64, 3), np.uint8), r"Of one image pass X\[np.newaxis\]"),
+        (np.zeros((64, 64, 3), np.uint8), r"For one image pass X\[np.newaxis\]"),
         ([b"png"], r"X\[0\] is not an image that Pillow can read"),
         ([np.zeros((64, 64))] * 2 + ["x.png"], "x.png.*is not a file that can be read"),
     ],

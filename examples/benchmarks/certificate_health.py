@@ -70,7 +70,7 @@ def main():
         Z = fair.fit_transform(logged[fit], y[fit], sensitive_features=old[fit])
         others = {name: fair.transform(logged[rows]) for name, rows in parts.items()}
         for k in options.n_bins:
-            # What n_bins=k does, without another fit.
+            # As n_bins=k does, without another fit.
             thresholds = np.unique(np.quantile(Z, np.arange(1, k) / k))
             sums = np.zeros((len(thresholds) + 1, 2))
             np.add.at(sums, (cells_of(Z, thresholds), y[fit]), 1)

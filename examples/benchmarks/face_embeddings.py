@@ -38,7 +38,7 @@ from joblib import delayed
 from skfairlatent import FairLatentTransformer
 from skfairlatent.diagnostics import group_leakage
 
-# What each task should show. "at most" and "at least" are bounds on a column of the summary.
+# The aim of each task. "at most" and "at least" are bounds on a column of the summary.
 # Changes are relative: -0.9 is 90 % less than the same classifier has on the raw embedding.
 AT_MOST, AT_LEAST = "at most", "at least"
 TARGETS = {

@@ -40,7 +40,7 @@ def find_model(
     Parameters
     ----------
     parameter : str
-        What the user calls the model.
+        Name of the parameter, for messages.
     model : str or path-like
         A folder, or a name on the hub.
     example : str

@@ -16,7 +16,7 @@ from skfairlatent.exceptions import CheckpointError
 
 # In the header; of everything else in the file.
 DIGEST = "skfairlatent_digest"
-# What safetensors and torch raise for a header that is none, besides the former's own.
+# Errors of safetensors and torch for an invalid header, besides the former's own.
 _NO_HEADER = (AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
 

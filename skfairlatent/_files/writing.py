@@ -21,7 +21,7 @@ except ImportError:  # Windows, where an open file cannot be deleted: that is lo
 
 # Where a file system knows no locks: nobody writes a file for so long.
 SECONDS_TO_WRITE = 3600.0
-# Of a name, which may have 255 on most file systems: the rest is for the mark of a temporary file.
+# Names may have 255 bytes on most file systems: the rest is for the mark of a temporary file.
 _MAX_BYTES_OF_NAME = 200
 # There may be room later, and what is kept then is better than nothing.
 _FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
@@ -33,8 +33,8 @@ def replace_file(
     """Write a file next to `path`, then put it in its place.
 
     A link stays one: what it points to is replaced. A file that is replaced keeps its mode, and
-    its owner where that is possible; other hard links to it keep the old content. What a process
-    left beside it that was killed while it wrote is deleted.
+    its owner where that is possible; other hard links to it keep the old content. A temporary
+    file left by a process that was killed while it wrote is deleted.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ def replace_file(
         ``~`` is the home folder.
     content : bytes
     what : str
-        What is written, for errors.
+        Description of the content, for errors.
     durable : bool, default=True
         Wait until the disk has it: some file systems report a full disk only then.
 
@@ -50,7 +50,7 @@ def replace_file(
     ------
     OSError
         If `path` is a folder or no regular file, its folder is missing, or writing fails, as on a
-        full disk. What was at `path` is then still there and whole.
+        full disk. The file that was at `path` is then still there and whole.
     """
     given = Path(path).expanduser()
     target = Path(os.path.realpath(given))
@@ -80,7 +80,7 @@ def require_folder(name: str, given: str | os.PathLike[str]) -> Path:
     Parameters
     ----------
     name : str
-        Of the parameter, for errors.
+        Name of the parameter, for errors.
     given : path-like
         ``~`` is the home folder.
 

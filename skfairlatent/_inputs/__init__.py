@@ -1,1 +1,1 @@
-"""What the flow is given: standardised embeddings and, for tables, scores of the label."""
+"""The input of the flow: standardised embeddings and, for tables, scores of the label."""

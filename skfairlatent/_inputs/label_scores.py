@@ -43,7 +43,7 @@ class LabelScores:
     slopes : ndarray of shape (n_scores, n_scores), float64
         S.
     mean, scale : ndarray of shape (n_scores,), float64
-        Of the scores in the rows of fit; they are standardised by them.
+        Mean and standard deviation of the scores in fit, which standardise them.
     """
 
     rest: AdditiveModel

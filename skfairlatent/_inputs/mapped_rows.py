@@ -16,7 +16,7 @@ from skfairlatent._validation.annotations import Annotations
 
 # Maps of at most so many bytes are held in memory, like other arrays, and samples of larger ones.
 HELD_BYTES = 2**27
-# Of a number; longer floats are rounded as a whole.
+# Bytes of a number; longer floats are rounded as a whole.
 MOST_BYTES = 8
 # Bytes that are read one after another before their pages are given back; they fit the cache.
 PIECE_BYTES = 2**21
@@ -37,7 +37,7 @@ class MappedRows:
     array : ndarray of shape (n_samples, d)
         For which `is_large_map` is true.
     prepare : callable
-        What makes a tensor of rows that were read.
+        Makes a tensor of rows that were read.
     """
 
     def __init__(self, array: Floats, prepare: Callable[[Floats], Tensor]) -> None:
@@ -128,7 +128,7 @@ def _advise(X: npt.NDArray[Any], advice: str) -> None:
     Pages that were read otherwise count as memory of this process until others need it.
     """
     mapped = _map_of(X)
-    # What was written to a private map would be lost with its pages.
+    # Changes of a private map would be lost with its pages.
     if mapped is None or mapped.mode == "c" or not hasattr(mmap, advice):
         return
     base: Any = mapped

@@ -20,7 +20,7 @@ from skfairlatent._inputs.mapped_rows import MappedRows, is_large_map, pieces_of
 ROUNDING_STEPS = 2.0
 # A standard deviation of less than so many steps of a type cannot be told in it.
 STEPS_TO_TELL = 0.5
-# What is left of rounding after standardisation, in standard deviations of a feature that varies.
+# Rounding left after standardisation, in standard deviations of a feature that varies.
 ROUNDING_LEFT = 1e-3
 # Differences of larger values, relative to the largest number, might not be numbers.
 LARGEST_SHARE = 0.25
@@ -49,7 +49,7 @@ class Standardizer:
         X : ndarray of shape (n_samples, d)
             Finite.
         names : sequence of str, optional
-            What errors call the features.
+            Names of the features in errors.
 
         Raises
         ------
@@ -110,11 +110,11 @@ class Standardizer:
         Parameters
         ----------
         name : str
-            What the user calls the rows: X or Z.
+            Name of the rows in errors: X or Z.
         dtype : dtype
-            Of the rows as they were given.
+            Data type of the rows as they were given.
         names : sequence of str, optional
-            What errors call the features.
+            Names of the features in errors.
         """
         if dtype != np.float32:  # half precision and integers become double
             return

@@ -26,7 +26,7 @@ FORMAT = "skfairlatent.FairLatentTransformer"
 FORMAT_VERSION = 2
 _READABLE = ("1", "2")
 
-# What the encoder made of a few images of nobody: it is recognised by them.
+# Name of the codes of a few images of nobody, by which the encoder is recognised.
 _CODES = "encoder_codes"
 # Eight digits are enough to see that two differ.
 _LONG_DIGEST = re.compile(r"([0-9a-f]{8})[0-9a-f]{24,}")

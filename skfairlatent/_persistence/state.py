@@ -1,4 +1,4 @@
-"""What a transformer is made of, as numpy arrays and values that JSON has."""
+"""The state of a transformer, as numpy arrays and values that JSON has."""
 
 __all__ = ["SavedState", "from_picklable", "only_ours", "to_picklable"]
 
@@ -36,13 +36,13 @@ Kind = type | tuple[type, ...]
 _OUTPUT, _REQUESTS = "_sklearn_output_config", "_metadata_request"
 # Attributes that are not pickled as they are; the last one only saves time.
 _LEFT_OUT = (_OUTPUT, _REQUESTS, "_scored_rows")
-# What transform may return.
+# Containers that transform may return.
 _OUTPUTS = ("default", "pandas", "polars")
-# Of what is pickled, beside the parameters.
+# Name of the state in pickles, beside the parameters.
 _STATE = "saved_state"
-# Of an image, in pixels: larger ones would fill the memory with images of nobody.
+# Largest side of an image in pixels: larger ones would fill the memory with images of nobody.
 _MAX_SIDE = 4096
-# What classes may be: booleans, integers, floats and text.
+# Kinds of classes: booleans, integers, floats and text.
 _CLASS_KINDS = "biufU"
 # Whoever writes a file can put anything into it, and each thing fails in its own way.
 _NOT_OURS = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
@@ -55,7 +55,7 @@ class SavedState:
     Parameters
     ----------
     values : dict
-        What JSON can hold.
+        Values that JSON can hold.
     arrays : dict of str to ndarray
         They may share the memory of the transformer.
     """

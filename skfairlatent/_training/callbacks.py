@@ -13,7 +13,7 @@ T = TypeVar("T", bound=Callable[..., Any])
 
 
 class _NoSupport:
-    """What an estimator has of callbacks before scikit-learn 1.9."""
+    """Stand-in for the callbacks of an estimator before scikit-learn 1.9."""
 
 
 def _as_it_is(method: T) -> T:

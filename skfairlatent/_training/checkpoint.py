@@ -20,7 +20,7 @@ from skfairlatent._user_warnings import warn_user
 from skfairlatent.exceptions import CheckpointError
 
 FORMAT = "skfairlatent-checkpoint-2"
-# What earlier versions called the file of any fit.
+# Name that earlier versions gave the file of any fit.
 OLD_NAME = "training.pt"
 # Whoever writes a file can put anything into it, and each thing fails in its own way.
 _NOT_OURS = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
@@ -37,7 +37,7 @@ class Checkpoint:
     directory : path-like
         Made if it does not exist.
     fingerprint : str
-        Of the data and the parameters.
+        Digest of the data and the parameters.
     """
 
     def __init__(self, directory: str | os.PathLike[str], fingerprint: str) -> None:

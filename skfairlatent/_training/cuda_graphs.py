@@ -32,7 +32,7 @@ class Replayed:
     device : torch.device
         Where it computes. Anywhere but on CUDA it is just called.
     generator : torch.Generator, optional
-        What it draws random numbers from there; torch's own needs no mention.
+        Source of its random numbers, unless that is torch's own.
     """
 
     def __init__(
@@ -113,5 +113,5 @@ class Recorded:
         return self._result
 
     def _compute(self) -> None:
-        # What is assigned while a graph is recorded is what its replays write to.
+        # Replays write to what is assigned while the graph is recorded.
         self._result = self._function(*self._inputs)

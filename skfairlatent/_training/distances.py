@@ -149,7 +149,7 @@ def sliced_wasserstein(
     layout : CellLayout
         Labels and groups of the rows.
     generator : torch.Generator, optional
-        What the directions are drawn from; torch's own if there is none.
+        Source of the random directions; torch's own if None.
 
     Returns
     -------

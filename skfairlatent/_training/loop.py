@@ -23,7 +23,7 @@ from skfairlatent.exceptions import TrainingDivergedError
 WARM_UP = 0.1
 # Steps without an improvement before training stops early, at least.
 PATIENCE_STEPS = 200
-# What the step size is multiplied by after a non-finite loss.
+# Factor of the step size after a non-finite loss.
 RECOVERY_FACTOR = 0.1
 
 

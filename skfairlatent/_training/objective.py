@@ -21,7 +21,7 @@ from skfairlatent._training.losses import (
 from skfairlatent._training.optimizer import RecordableAdam
 from skfairlatent.flows._linear import make_linear
 
-# Of the heads before the first step on a flow that is trained already.
+# Training of the heads before the first step on a flow that is trained already.
 HEADS_RATE, HEADS_ROUNDS, HEADS_BATCHES = 0.05, 20, 8
 
 

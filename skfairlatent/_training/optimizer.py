@@ -19,7 +19,7 @@ class RecordableAdam(torch.optim.Adam):
     learning_rate : float
         Step size before any schedule.
     device : torch.device
-        Of the parameters.
+        Device of the parameters.
     """
 
     def __init__(

@@ -45,7 +45,7 @@ MAX_NUMBER_BYTES = 8
 
 @dataclass(frozen=True)
 class Annotations:
-    """What fit knows of each row besides X.
+    """Labels and groups: all that fit knows of each row besides X.
 
     Parameters
     ----------

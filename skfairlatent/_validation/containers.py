@@ -1,4 +1,4 @@
-"""What may hold rows: containers that scikit-learn slices row by row, and that hide nothing."""
+"""Containers that may hold rows: scikit-learn slices them row by row, and they hide nothing."""
 
 __all__ = [
     "is_nested",
@@ -27,7 +27,7 @@ _UNSUITABLE: tuple[tuple[Any, str, str], ...] = (
     (pd.MultiIndex, "which is not a table", "{}.to_frame(index=False)"),
 )
 
-# Of the dictionaries that stand for images in Parquet files.
+# Keys of the dictionaries that stand for images in Parquet files.
 _ENCODED = {"bytes", "path"}
 
 
@@ -39,7 +39,7 @@ def reject_container(name: str, values: Any) -> None:
     Parameters
     ----------
     name : str
-        What the user calls the values: X, y, ...
+        Name of the values in messages: X, y, ...
     values : object
         As the user gave them.
 
@@ -162,7 +162,7 @@ def reject_other_order(**tables: Any) -> None:
     Parameters
     ----------
     **tables : object
-        What the user gave, by the user's names; what has no index of pandas is passed over.
+        Values given, by the user's names; those without an index of pandas are passed over.
     """
     indexed = [
         (name, table.index)

@@ -20,7 +20,7 @@ def in_form_of(given: Any, reference: Any, what: str) -> Any:
         Labels, or groups.
 
     what : {"y", "sensitive_features"}
-        What errors call them.
+        Name of the values in errors.
     """
     return with_classes(given, [values for _, values in split_columns(reference, what)], what)
 
@@ -34,10 +34,10 @@ def with_classes(given: Any, classes: Sequence[Any], what: str = "y") -> Any:
         Labels, or groups.
 
     classes : sequence of array-like of shape (n_classes,)
-        Of each column. If they are fewer or more than the columns, `given` is returned.
+        Classes of each column. If their number is not that of the columns, `given` is returned.
 
     what : {"y", "sensitive_features"}
-        What errors call it.
+        Name of the values in errors.
     """
     columns = split_columns(given, what)
     if len(columns) != len(classes):

@@ -28,7 +28,7 @@ _FLOATS = (torch.float16, torch.float32, torch.float64)
 # More names than this make an error unreadable.
 _MAX_NAMED = 8
 _EMPTY = np.empty(0)
-# What numpy and pandas, pandas' Arrow types, polars and Arrow call float32.
+# Names of float32 in numpy and pandas, pandas' Arrow types, polars and Arrow.
 _SINGLE = {"float32", "Float32", "float[pyarrow]", "float"}
 
 
@@ -125,7 +125,7 @@ def _odd_columns(X: Any) -> list[tuple[Any, npt.NDArray[Any]]]:
     values = np.asarray(X, dtype=object if is_text else None) if is_array or is_text else _EMPTY
     if values.dtype.kind not in "OUS" or values.ndim != 2:
         return []
-    # Of other objects scikit-learn speaks.
+    # scikit-learn reports other objects.
     named = (str, bytes, datetime.date, datetime.timedelta)
     return [
         (number, column)

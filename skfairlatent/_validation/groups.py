@@ -31,7 +31,7 @@ from skfairlatent._validation.containers import (
 
 # So few values are not names of rows, however few the rows.
 MANY_VALUES = 20
-# What errors advise, by what the user calls the values.
+# Words of errors, by the name of the values.
 _PART = {"sensitive_features": "attribute", "y": "label"}
 _IF_CONTINUOUS = {
     "sensitive_features": "expected groups. Cut it into groups first, e.g. "
@@ -56,7 +56,7 @@ class SensitiveColumn(NamedTuple):
         The values that occur: sorted as numbers if they are numbers, else as text.
 
     label : str
-        What the attribute is called everywhere: its name, or ``sensitive_feature_0`` by its
+        Name of the attribute everywhere: its own, or ``sensitive_feature_0`` by its
         position if it has none, as fairlearn does. No two attributes share one.
     """
 
@@ -108,7 +108,7 @@ def cross_columns(
         Strings or numbers, as a list, array, Series or DataFrame.
 
     what : {"sensitive_features", "y"}
-        What errors call it: labels are crossed as well.
+        Name of the values in errors: labels are crossed as well.
 
     Returns
     -------
@@ -116,7 +116,7 @@ def cross_columns(
         Position of each row's group in `names`.
 
     names : list of str
-        Of one column its plain values; of several ``"Male=1, Young=0"`` where the columns are
+        For one column its plain values; for several ``"Male=1, Young=0"`` where the columns are
         named and ``"1, 0"`` where they are not. There, commas and backslashes inside a value
         are preceded by a backslash, so that two groups never share a name.
 
@@ -160,7 +160,7 @@ def encode_columns(
         Strings or numbers, as a list, array, Series or DataFrame.
 
     what : {"sensitive_features", "y"}
-        What errors call it.
+        Name of the values in errors.
 
     Returns
     -------
@@ -280,7 +280,7 @@ def _sorted_unique(values: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDAr
 def as_numbers_or_text(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Return values in an array of their own type: of numbers, True being 1, or else of text.
 
-    Of a mix, 1 and "1", which would print alike, are one.
+    In a mix, 1 and "1", which would print alike, are one.
     """
     if values.dtype == object:
         found = pd.Series(values).infer_objects().to_numpy()

@@ -93,7 +93,7 @@ class Certificate:
     def plot(self, ax: "Axes | None" = None) -> "Axes":
         """Draw the gap on the rows and the bound, and both for each label and pair of groups.
 
-        Of many labels and pairs, those of the 20 largest bounds are drawn.
+        If there are many labels and pairs, those of the 20 largest bounds are drawn.
 
         Parameters
         ----------

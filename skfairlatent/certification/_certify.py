@@ -120,7 +120,7 @@ def certify_cells(
     Parameters
     ----------
     cells : array-like of shape (n_samples,) or (n_samples, n_columns)
-        What a classifier sees of each row, such as the leaf of a tree; equal rows are one cell.
+        The view that a classifier has of each row, such as a leaf; equal rows are one cell.
         Rows, and the way in which rows become cells, must be independent: no row was used in a
         fit, an early stopping or a search.
 

@@ -1,4 +1,4 @@
-"""What a classifier sees of rows: cells where it sees nothing else, or one fitted score."""
+"""The view that a classifier has of rows: cells alone, or one fitted score."""
 
 __all__ = ["labels_of_fit", "seen_by"]
 

@@ -42,7 +42,7 @@ def certificate_of(
     Parameters
     ----------
     values : list of ndarray of shape (n,)
-        What a classifier sees of the rows to certify and, if given, of those to probe.
+        Values that a classifier sees of the rows to certify and, if given, of those to probe.
     given : list of tuple
         As the user gave them, with labels and groups.
     family : callable
@@ -50,7 +50,7 @@ def certificate_of(
     constraints, confidence
         As the user gave them.
     name : str
-        What messages call the rows.
+        Name of the rows in messages.
     """
     for X, y, groups in given:
         reject_other_order(**{name: X}, y=y, sensitive_features=groups)

@@ -33,7 +33,7 @@ def plot_certificate(table: pd.DataFrame, subject: str, ax: Any) -> "Axes":
     table : DataFrame
         As `Certificate.to_frame` returns it.
     subject : str
-        What is bounded.
+        Name of the gap that is bounded.
     ax : Axes or None
         Where to draw.
     """

@@ -31,7 +31,7 @@ class Strata:
     codes : ndarray of shape (n,), int64
         The entry of `counts`, row by row, that counts each.
     labels, groups : list of str
-        What the rows and columns of `counts` are called.
+        Names of the rows and columns of `counts`.
     counts : ndarray of shape (n_labels, n_groups), int64
         Number of rows.
     """
@@ -63,9 +63,9 @@ class Strata:
         constraints : str
             One of `CONSTRAINTS`.
         where : str
-            What precedes names in messages.
+            Text before names in messages.
         name : str
-            What messages call the rows: X or cells.
+            Name of the rows in messages: X or cells.
         """
         labels, label_names = cross_columns(y, "y")
         groups, group_names = cross_columns(sensitive_features)

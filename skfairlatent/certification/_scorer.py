@@ -23,7 +23,7 @@ def certified_scorer(constraints: str = "equalized_odds", *, confidence: float =
     Returns
     -------
     scorer
-        Of estimators that `certify` takes. It asks for `sensitive_features`, which metadata
+        For estimators that `certify` takes. It asks for `sensitive_features`, which metadata
         routing brings.
 
     Raises
@@ -69,7 +69,7 @@ class CertifiedScorer:
     constraints : str
         The gap.
     confidence : float
-        Of the bound.
+        Confidence of the bound.
     """
 
     def __init__(self, constraints: str, confidence: float) -> None:

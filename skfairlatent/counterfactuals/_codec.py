@@ -33,7 +33,7 @@ class ImageCodec:
     Parameters
     ----------
     encoder : object or None
-        What turns images into codes and back; None if it is not known.
+        Turns images into codes and back; None if it is not known.
     undo : tuple of object
         Steps that turn codes into embeddings.
     """
@@ -105,7 +105,7 @@ class ImageCodec:
         x_T : ndarray, optional
             Noise to decode from.
         left_out : ndarray of shape (n, width of the codes), optional
-            What `undo` lost of the codes, and is to be kept.
+            The part of the codes that `undo` lost, to be kept.
         """
         given = {} if x_T is None else {"x_T": x_T}
         codes = self.undone(embeddings) + left_out
@@ -128,7 +128,7 @@ class ImageCodec:
     ) -> Array:
         """Return images like `inverse_transform`, in which the encoder finds the embeddings.
 
-        What it finds in what is decoded is a little different. `n_corrections` times, what it
+        The codes that it finds in decoded images differ a little. `n_corrections` times, what it
         misses is added to what is decoded; of each row the image is kept in which it misses the
         least.
         """

@@ -1,4 +1,4 @@
-"""What is asked of an edit, and the edits that answer it."""
+"""The goals of edits, and the edits that reach them."""
 
 __all__ = [
     "SURROGATE_ROWS",

@@ -409,7 +409,7 @@ class CounterfactualExplainer(BaseEstimator):
         if moved.any():
             embeddings[moved] = space.inverse(edited[moved])
         if start.latents.shape[1] < start.embeddings.shape[1]:
-            # What a narrower latent, such as a PCA's, leaves out of a row stays as it is.
+            # The part of a row that a narrower latent, such as a PCA's, leaves out stays as it is.
             left_out = repeated(start.embeddings - space.inverse(start.latents), k)
             embeddings[moved] += left_out[moved]
         return Counterfactuals(

@@ -22,7 +22,7 @@ from skfairlatent.encoders._images import ImageSource
 
 Array = npt.NDArray[Any]
 
-# Of decoded edits: two take away most of what can be.
+# Corrections of decoded edits: two take away most of what can be.
 N_CORRECTIONS = 2
 # Mean difference over an image, in levels of 255, from which on a face looks like another.
 FAR = 10.0
@@ -168,7 +168,7 @@ class Counterfactuals:
             x_T = codec.invert(self._given, codes)
         if x_T is not None and len(x_T) != len(self):
             raise ValueError(f"x_T has {len(x_T)} rows: expected {len(self)}, one for each row.")
-        # What steps between encoder and embeddings leave out of a row is kept in its edits too.
+        # The part of a row that steps after the encoder leave out is kept in its edits too.
         left_out = 0 if codes is None else codes - codec.undone(self.original_embeddings)
 
         def images_of(embeddings: Array) -> Array:
@@ -360,7 +360,7 @@ def warn_if_far(decoded: npt.NDArray[Any], given: Any, encoder: Any) -> None:
     decoded : ndarray of shape (n, height, width, channels), uint8
         The originals, without an edit.
     given : images
-        What they should be.
+        The images that they should be.
     encoder : object
         Whose `n_steps` says how finely noise is found and decoded.
     """

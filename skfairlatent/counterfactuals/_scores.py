@@ -1,4 +1,4 @@
-"""What a classifier says of each row, as numbers that a search can follow."""
+"""Decisions of a classifier on each row, as numbers that a search can follow."""
 
 __all__ = ["Affine", "Function", "Scores", "as_affine", "fit_affine", "softmax_of"]
 

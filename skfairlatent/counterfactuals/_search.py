@@ -90,7 +90,7 @@ class Goal:
 
 @dataclass(frozen=True)
 class Terrain:
-    """What a search moves over.
+    """The function that a search moves over.
 
     Parameters
     ----------
@@ -125,7 +125,7 @@ def smallest_move(terrain: Terrain, Z: Floats, goal: Goal) -> tuple[Floats, npt.
     Parameters
     ----------
     terrain : Terrain
-        What is moved over.
+        The function that is searched.
     Z : ndarray of shape (n, width of the function)
         Where to start.
     goal : Goal
@@ -134,7 +134,7 @@ def smallest_move(terrain: Terrain, Z: Floats, goal: Goal) -> tuple[Floats, npt.
     Returns
     -------
     moves : ndarray of shape (n, terrain.width)
-        Of no meaning where the goal is not reached.
+        Without meaning where the goal is not reached.
     reached : ndarray of shape (n,), bool
     """
     moves = newton_moves(terrain, Z, goal)

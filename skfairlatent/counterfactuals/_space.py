@@ -44,7 +44,7 @@ class Space:
     classifier : object
         The classifier, with the steps between it and the latent.
     codec : ImageCodec
-        What turns images into embeddings and back, as far as it is known.
+        Turns images into embeddings and back, as far as it is known.
     contain : callable
         From latents to what the classifier was fitted on: a table if `set_output` makes one.
     """
@@ -74,7 +74,7 @@ def find_space(model: Any, classifier: Any, encoder: Any, *, images: bool) -> Sp
     classifier : object or None
         The classifier on what the transformer returns, if `model` is a transformer alone.
     encoder : object, str or None
-        What turns embeddings into images; None for the model's own.
+        Turns embeddings into images; None for the model's own.
     images : bool
         Whether the model is given images.
     """
@@ -114,7 +114,7 @@ def _fair_space(steps: list[Any], at: int, decoder: Any, *, images: bool) -> Spa
     fair, before = steps[at], steps[:at]
     if at + 1 == len(steps):
         raise TypeError("No classifier comes after the FairLatentTransformer: add one.")
-    # Of images, the first step makes codes, unless the transformer does; the others change them.
+    # The first step makes codes of images, unless the transformer does; the others change them.
     undo = tuple(before[1:] if images else before)
     if decoder is None and images:
         decoder = before[0] if before else image_encoder(fair.encoder, fair.device)

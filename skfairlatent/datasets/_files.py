@@ -73,7 +73,7 @@ def open_regular(path: PathLike, name: str, *, limit: int | None = None) -> Bina
     path : path-like
         The file, or a link to it.
     name : str
-        What to call it in messages.
+        Its name in messages.
     limit : int or None, default=None
         The most bytes that it may have.
 

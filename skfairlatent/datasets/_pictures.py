@@ -18,7 +18,7 @@ Pixels: TypeAlias = NDArray[np.uint8]
 # Encoded, one image; as much as the pixels that Pillow decodes by default take.
 MAX_BYTES = 256 << 20
 
-# What Pillow's readers raise on damaged bytes, by format.
+# Errors of Pillow's readers on damaged bytes, by format.
 _UNREADABLE = (OSError, SyntaxError, ValueError, EOFError)
 
 # The EXIF tag, and Pillow's names of the turns that undo its values.
@@ -46,7 +46,7 @@ def open_pixels(item: Any, name: str) -> Pixels:
     item : PIL image, path or binary file
         The image, where it is, or its encoded bytes.
     name : str
-        What to call it in messages.
+        Its name in messages.
 
     Raises
     ------

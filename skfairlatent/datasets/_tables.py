@@ -31,7 +31,7 @@ __all__ = [
     "require_unique_columns",
 ]
 
-# What the column that names images may be called.
+# Names of the column that names images.
 NAME_COLUMNS = ("image_id", "file_name", "filename", "image")
 
 # Unpacked; CelebA's largest table has 26 MiB.

@@ -14,7 +14,7 @@ __all__ = ["as_folder", "open_zip", "read_member"]
 # Python unpacks other methods without a bound, and no tool picks them by itself.
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
-# What shrinks to less than this part is not a picture but zeros, unless it is small anyway.
+# A file that shrinks to less than this part is not a picture but zeros, unless it is small.
 _MAX_RATIO = 200
 _SMALL = 16 << 20
 

@@ -1,4 +1,4 @@
-"""What a latent space and its training history suggest to try, as text."""
+"""Advice from a latent space and its training history, as text."""
 
 __all__ = ["collapse_warnings", "leakage_warnings", "plateau_warnings"]
 

@@ -46,7 +46,7 @@ _HELD_OUT_NAMES = "held_out[0]", "held_out[1]", "held_out[2]"
 
 
 class FittedLatent(Protocol):
-    """What `diagnose` needs of a transformer; `history_` is read when it is there."""
+    """The part of a transformer that `diagnose` needs; `history_` is read when it is there."""
 
     label_slice_: slice
     sensitive_slice_: slice
@@ -57,7 +57,7 @@ class FittedLatent(Protocol):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class LatentDiagnostics:
-    """What `diagnose` found. Printing it shows everything.
+    """The findings of `diagnose`. Printing it shows everything.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ class LatentDiagnostics:
         Redundancy in Z, as `off_diagonal_mass` returns it.
 
     warnings : tuple of str
-        What is wrong and what to try; empty if nothing was found.
+        Faults, and what to try; empty if nothing was found.
 
     far_rows : ndarray of int
         Positions in X of the rows that lie far outside the data of fit, such as those with a
@@ -171,7 +171,7 @@ def diagnose(
         Fitted; of a search over such, its ``best_estimator_`` is taken.
 
     X : array-like
-        What it takes: of a Pipeline what its first step takes, of a transformer what the steps
+        Input of the model: of a Pipeline that of its first step, of a transformer what the steps
         before it have made. Rows that it was not fitted on give the fairer judgement.
 
     y : array-like of shape (n_samples,) or (n_samples, n_labels)
@@ -257,7 +257,7 @@ def diagnose(
     Z, labels, _ = rows
     advice = (
         *foreign,
-        # What has collapsed decides everybody alike, too.
+        # A block that has collapsed decides everybody alike, too.
         *(
             collapse_warnings(found.blocks, len(Z), found.label_readability)
             or lost_decisions(Z, transformer.label_slice_, labels)

@@ -11,7 +11,7 @@ import pandas as pd
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
-# Of the mean square of a row of Z, where rows like those of fit have about 1.
+# Mean square of a row of Z; rows like those of fit have about 1.
 FAR = 25.0
 # A column tells why a row is far if it is so many standard deviations from the others.
 TELLING = 8.0
@@ -39,7 +39,7 @@ def describe_far_rows(X: Any, far: Mask, name: str, *, left_out: bool) -> str:
     far : ndarray of shape (n,), bool
         As `far_rows` tells them; some are.
     name : str
-        What the user calls X.
+        Name of X in messages.
     left_out : bool
         Whether no figure counts them.
     """
@@ -70,11 +70,11 @@ def describe_foreign_data(transformer: Any, X: Any, prepare: Any, share: float) 
     transformer : object
         If it has ``embed``, ``mean_`` and ``scale_``, columns are compared with those of fit.
     X : array-like
-        What the user gave.
+        The rows that the user gave.
     prepare : callable
-        What steps of a Pipeline make of it for the transformer.
+        The steps of a Pipeline before the transformer.
     share : float
-        Of the rows, those that are far.
+        Share of the rows that are far.
     """
     found = (
         f"Foreign rows: {share:.0%} of the rows lie far outside the data of fit (their Z has a "

@@ -14,7 +14,7 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from skfairlatent._validation.groups import SensitiveColumn, encode_columns
 from skfairlatent.diagnostics._probe_rows import Floats, scaler
 
-# Of what is found of a class from all of Z: with less from the label block, it was lost,
+# Share of what is found of a class from all of Z: with less from the label block, it was lost,
 LOST_SHARE = 0.25
 # if at least so much is found of it from all of Z.
 SMALLEST_RECALL = 0.05

@@ -37,13 +37,13 @@ from skfairlatent.encoders._torch import ValueRange, as_tensor
 from skfairlatent.exceptions import CheckpointError
 
 WEIGHTS = "diffusion_pytorch_model"
-# Of a whole image generator no more than its autoencoder is downloaded.
+# Only the autoencoder of a whole image generator is downloaded.
 FILES = (CONFIG, f"{WEIGHTS}*.safetensors", f"vae/{CONFIG}", f"vae/{WEIGHTS}*.safetensors")
 # The network's values of black and white.
 RANGE = ValueRange(-1.0, 1.0)
 # Latents of at least so many images are held at a time while the components are fitted.
 IMAGES_HELD = 256
-# What varies by less than this share of the first component, or of the mean, is rounding.
+# Variation below this share of the first component, or of the mean, is rounding.
 SMALLEST_SHARE = 1e-5
 
 
@@ -243,7 +243,7 @@ class AutoencoderKLEncoder(ImageEncoder):
             Embeddings.
 
         x_T : array-like of shape (n_samples, channels, height, width), default=None
-            What the components leave out of each image, as `invert` returns it; None stands
+            The part of each image that the components leave out, from `invert`; None stands
             for 0, and details are then those of a mean image. It has the name that the noise
             of a :class:`DiffAEEncoder` has, which also holds what an embedding leaves out.
 

@@ -98,7 +98,7 @@ class ImageEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         "device": [str, torch.device],
         "verbose": ["verbose"],
     }
-    # What else to say when an encoder or a decoder returns NaN.
+    # Advice when an encoder or a decoder returns NaN.
     _remedy_for_nan: ClassVar[str] = ""
 
     image_size: int | None = None

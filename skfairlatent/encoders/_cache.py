@@ -27,7 +27,7 @@ FILE_NAME = "embeddings.sqlite3"
 _ROWS_PER_QUESTION = 500
 # How long to wait, in seconds, for another process that is writing; one write takes milliseconds.
 _PATIENCE = 60.0
-# Of a new file, in bytes: in sqlite's own 4096, half of each would be left free by 512 floats.
+# Page size of a new file, in bytes: of sqlite's own 4096, 512 floats would leave half free.
 _PAGE_SIZE = f"PRAGMA page_size = {2**15}"
 _CREATE = """CREATE TABLE IF NOT EXISTS checked_embeddings (fingerprint TEXT NOT NULL,
 digest BLOB NOT NULL, checksum INTEGER NOT NULL, embedding BLOB NOT NULL,
@@ -56,7 +56,7 @@ class DistinctImages:
     Attributes
     ----------
     digests : list of bytes
-        Of each distinct image.
+        Digest of each distinct image.
     rows : ndarray of int
         The first row with each.
     places : ndarray of shape (len(source),), int
@@ -159,8 +159,8 @@ class EmbeddingCache:
 
     It holds embeddings and the digests of the pixels that they belong to, no pixels. An
     embedding may still tell much about a face: keep the file as carefully as the images.
-    Of several processes one encodes at a time, and the others then find what it stored, so that
-    the workers of a grid search never encode the same image twice. What is encoded is stored
+    Among several processes one encodes at a time, and the others then find what it stored, so that
+    the workers of a grid search never encode the same image twice. Embeddings are stored
     every few seconds, and on an interruption: the next run goes on from there.
 
     Parameters
@@ -168,7 +168,7 @@ class EmbeddingCache:
     directory : path-like
         Made when it is first needed.
     fingerprint : str
-        Of all that embeddings depend on besides the pixels: weights, and how they are used.
+        Digest of all that embeddings depend on besides the pixels: weights and their use.
     """
 
     def __init__(self, directory: str | os.PathLike[str], fingerprint: str) -> None:
@@ -202,7 +202,7 @@ class EmbeddingCache:
             Takes row numbers and returns what `encode_rows` needs, as ``source.read`` does. It
             runs one batch ahead, in a thread.
         desc : str
-            What is being done, for the progress bar.
+            Name of the work, for the progress bar.
         verbose : bool, default=False
             Whether to show a progress bar.
 

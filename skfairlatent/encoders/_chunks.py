@@ -43,14 +43,14 @@ def map_chunks(
         thread, one chunk ahead, so that decoding files overlaps with computing; after a lack of
         memory, rows read ahead are read again.
     desc : str
-        What is being done, for the progress bar and for errors.
+        Name of the work, for the progress bar and for errors.
     verbose : bool, default=False
         Whether to show a progress bar.
 
     Returns
     -------
     ndarray of shape (n_rows, ...)
-        Of the dtype and trailing shape of the first result.
+        With the dtype and trailing shape of the first result.
 
     Raises
     ------

@@ -87,9 +87,9 @@ def check_items(items: list[Any], X: Any) -> None:
     Parameters
     ----------
     items : list
-        What `as_images` made of X.
+        The images that `as_images` made of X.
     X : sequence
-        What the user gave.
+        The images that the user gave.
     """
     for row, item in enumerate(items):
         if is_path(item):

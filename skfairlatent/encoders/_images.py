@@ -63,8 +63,8 @@ class ImageSource:
     FileNotFoundError, IsADirectoryError
         If a path leads nowhere, or to a folder.
     TypeError, ValueError
-        If X or one of its rows is nothing of the above. What only decoding can tell, as damage
-        or floats out of range, is raised by `read`.
+        If X or one of its rows is nothing of the above. Damage and floats out of range, which only
+        decoding can tell, are raised by `read`.
     """
 
     def __init__(self, X: Any, size: int | None) -> None:

@@ -33,7 +33,7 @@ from skfairlatent._image_forms import (
 from skfairlatent._validation.features import detach
 from skfairlatent.datasets._pictures import Pixels, opened, orientation, pillow, upright
 
-# What computing in float32 may add to an image in [0, 1].
+# Rounding that float32 may add to an image in [0, 1].
 _ROUNDING = 1e-6
 
 
@@ -65,9 +65,9 @@ def check_shape(item: Any, X: Any, name: str) -> None:
     item : array of two (grey), three or four dimensions
         X, or one of its rows.
     X : array-like or sequence
-        What the user gave.
+        The images that the user gave.
     name : str
-        What to call `item` in messages.
+        Name of `item` in messages.
     """
     shape = tuple(item.shape)
     *_, height, width, channels = shape if len(shape) > 2 else (*shape, 1)

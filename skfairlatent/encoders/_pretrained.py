@@ -24,14 +24,14 @@ from skfairlatent.exceptions import CheckpointError
 
 POOLINGS = ("auto", "cls", "mean")
 PROCESSOR = "preprocessor_config.json"
-# What sentence-transformers writes beside a model: how it pools, and how long its texts are.
+# Files that sentence-transformers writes beside a model: its pooling and the length of texts.
 SENTENCE_POOLING, SENTENCE_LENGTH = "1_Pooling/config.json", "sentence_bert_config.json"
 # Tokens of a text where no file says how many the model reads; tokenizers then say 1e30.
 DEFAULT_LENGTH, LONGEST = 512, 10**6
 
 
 class Features(nn.Module):
-    """What turns the images, or the texts, of a model into features of shape (n, d)."""
+    """Turns the images, or the texts, of a model into features of shape (n, d)."""
 
     def __init__(self, model: Any, kind: str, pooling: str, *, has_pooler: bool) -> None:
         super().__init__()
@@ -69,9 +69,9 @@ class Pretrained:
     prepare : object
         The image processor or the tokenizer.
     options : dict
-        What it is called with.
+        Options that it is called with.
     fingerprint : str
-        Of all that features depend on, the same on every machine.
+        Digest of all that features depend on, the same on every machine.
     """
 
     features: Features

@@ -7,7 +7,7 @@ from typing import Any
 
 from skfairlatent.encoders.diffae import DiffAEEncoder
 
-# What each name stands for: a class or a function that is called with device=...
+# The encoder of each name: a class or a function that is called with device=...
 ENCODERS: dict[str, Callable[..., Any]] = {"diffae": DiffAEEncoder}
 
 

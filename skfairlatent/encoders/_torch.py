@@ -183,7 +183,7 @@ class TorchEncoder(ImageEncoder):
         Returns
         -------
         str
-            The same on every machine and device, and for a copy. Of a function, its name and
+            The same on every machine and device, and for a copy. For a function, its name and
             the weights of the modules that it refers to by name.
         """
         use = f"{type(self).__name__}: {self.image_size} {tuple(map(float, self.value_range))}"
@@ -251,7 +251,7 @@ class TorchEncoder(ImageEncoder):
 
 
 class ValueRange(NamedTuple):
-    """What black (0) and white (255) are to a network."""
+    """The values of black (0) and white (255) for a network."""
 
     black: float
     white: float

@@ -33,8 +33,8 @@ class TransformersEncoder(ImageEncoder):
         name of a model on the Hugging Face hub, which is found in the local cache of the hub.
 
     kind : {"auto", "image", "text"}, default="auto"
-        What X holds. ``"auto"`` takes images where the model has an image processor; CLIP and
-        its like take both.
+        Kind of the rows of X. ``"auto"`` takes images where the model has an image processor; CLIP
+        and its like take both.
 
     pooling : {"auto", "cls", "mean"}, default="auto"
         How the features of patches or tokens become those of the image or text. ``"cls"`` takes

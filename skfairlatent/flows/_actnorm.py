@@ -27,7 +27,7 @@ class ActNorm(Bijection):
     features : int
         Width d of the vectors.
     device, dtype : optional
-        Of the parameters; torch's defaults if not given.
+        Device and dtype of the parameters; torch's defaults if not given.
 
     Attributes
     ----------
@@ -62,7 +62,7 @@ class ActNorm(Bijection):
         self.log_scale = nn.Parameter(torch.zeros(features, device=device, dtype=dtype))
         self.shift = nn.Parameter(torch.zeros(features, device=device, dtype=dtype))
         self.register_buffer("initialized", torch.tensor(False, device=device))
-        # What `forward` asks: reading the buffer would wait for a GPU, and stop vmap and compile.
+        # `forward` reads this: reading the buffer would wait for a GPU, and stop vmap and compile.
         self._ready = False
         self.register_load_state_dict_post_hook(_read_flag)  # type: ignore[no-untyped-call]
 

@@ -30,7 +30,7 @@ def affine_rotation(
     rotation : tuple of Tensor of shape (d, d), (d, r) and (r, d)
         Q, which is fixed, and the thin A and B.
     precision : torch.dtype
-        What the rows are multiplied in; everything else is in the precision of `x`, for which
+        Precision of the products of the rows; everything else is in that of `x`, for which
         autocast must be off.
 
     Returns

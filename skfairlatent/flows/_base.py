@@ -1,4 +1,4 @@
-"""What every invertible layer promises."""
+"""The interface of every invertible layer."""
 
 __all__ = ["Bijection", "matmul_precision", "without_autocast"]
 

@@ -30,9 +30,9 @@ class AffineCoupling(Bijection):
     hidden_features : int
         Width of the conditioner's two hidden layers.
     generator : torch.Generator, optional
-        What the weights are drawn from; torch's own if there is none.
+        Source of the random weights; torch's own if None.
     device, dtype : optional
-        Of the parameters; torch's defaults if not given.
+        Device and dtype of the parameters; torch's defaults if not given.
 
     References
     ----------

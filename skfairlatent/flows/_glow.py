@@ -31,9 +31,9 @@ class Glow(Bijection):
     hidden_features : int, default=256
         Width of the two hidden layers of each coupling's conditioner.
     generator : torch.Generator, optional
-        What rotations and weights are drawn from; torch's own if there is none.
+        Source of the random rotations and weights; torch's own if None.
     device, dtype : optional
-        Of the parameters; torch's defaults if not given.
+        Device and dtype of the parameters; torch's defaults if not given.
 
     References
     ----------

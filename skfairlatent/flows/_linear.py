@@ -31,9 +31,9 @@ def make_linear(
     ----------
     n_inputs, n_outputs : int
     generator : torch.Generator, optional
-        What the weights are drawn from; torch's own if there is none.
+        Source of the random weights; torch's own if None.
     device, dtype : optional
-        Of the weights; torch's defaults if not given.
+        Device and dtype of the weights; torch's defaults if not given.
     """
     layer = Linear(n_inputs, n_outputs, device=device, dtype=dtype)
     draw_weights(layer, generator)

@@ -30,9 +30,9 @@ class Rotation(Bijection):
         Number r of learned reflections; 0 leaves the rotation fixed. An odd number would
         make the map a reflection, which is as good.
     generator : torch.Generator, optional
-        What the rotation is drawn from; torch's own if there is none.
+        Source of the random rotation; torch's own if None.
     device, dtype : optional
-        Of the parameters; torch's defaults if not given.
+        Device and dtype of the parameters; torch's defaults if not given.
 
     Notes
     -----

@@ -45,11 +45,11 @@ LETTER = 0.072
 BLUE, GREEN, VERMILION = "#0072B2", "#009E73", "#D55E00"
 PALE_BLUE = "#B5D3E7"
 DARK, GREY, LIGHT, PALE_GREY = "#222222", "#6B6B6B", "#D0D0D0", "#ECECEC"
-# Of text that holds names from the data, which are not formulas, whatever the user's settings.
+# For text with names from the data, which are not formulas, whatever the user's settings.
 VERBATIM: dict[str, Any] = {"parse_math": False, "usetex": False}
-# What stands where there is no number.
+# Text where there is no number.
 UNDEFINED = "undefined"
-# What neither a figure nor a page can show: control characters, ends of lines and paragraphs,
+# Neither a figure nor a page can show these: control characters, ends of lines and paragraphs,
 # what turns the direction of the text around it, halves of surrogate pairs, and no characters.
 _UNSHOWABLE = re.compile(
     "[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
@@ -153,8 +153,8 @@ def _check_axes(given: Any, kind: type) -> None:
 def as_label(name: Any) -> str:
     r"""Return a name as text that any figure or page can show.
 
-    What cannot be shown is written as Python writes it, such as ``\x1b``, so that two names
-    do not become one.
+    Characters that cannot be shown are written as Python writes them, such as ``\x1b``, so that
+    two names do not become one.
     """
     return _UNSHOWABLE.sub(lambda found: ascii(found[0])[1:-1], str(name))
 

@@ -43,7 +43,7 @@ NAMES = {
     "true_positive_rate_parity": "gap of true positive rates",
     "worst_group_accuracy": "worst-group accuracy",
 }
-# Of which more is fairer, also where they are 0 for each candidate.
+# Scores of which more is fairer, also where they are 0 for each candidate.
 SCORES_OF_FAIRNESS = ("worst_group_accuracy", "demographic_parity_ratio")
 # With more candidates than this, only those that matter have error bars.
 MOST_BARS = 20

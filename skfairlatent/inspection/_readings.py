@@ -1,4 +1,4 @@
-"""What is read of people before and after edits, as text: label and sensitive attributes."""
+"""Label and sensitive attributes of people before and after edits, as text."""
 
 __all__ = ["Reading", "make_readings"]
 
@@ -26,13 +26,13 @@ class Reading:
     Parameters
     ----------
     name : str
-        What is read.
+        Name of the label or attribute that is read.
 
     values : sequence of str
         Its values.
 
     probabilities : ndarray of shape (n, 1 + k, n_values)
-        Of these values: first of the original, then of the edits.
+        Probabilities of these values: first of the original, then of the edits.
 
     decided : ndarray of shape (n, 1 + k), int
         Position of the value that is taken to be there; -1 where no probability is defined.
@@ -66,7 +66,7 @@ class Reading:
 
     @property
     def title(self) -> str:
-        """What `shown` is the probability of."""
+        """The values whose probability `shown` is."""
         is_plain = not self.is_binary or tuple(self.values) in YES_NO
         name = self.name if is_plain else f"{self.name} {self.values[1]}"
         return shortened(name, NAME_WIDTH)

@@ -1,4 +1,4 @@
-"""What classifiers that had no part in training say of counterfactuals."""
+"""Judgements of counterfactuals by classifiers that had no part in training."""
 
 from skfairlatent.judging._clip import ClipJudge
 from skfairlatent.judging._compare import compare_judgements

@@ -17,14 +17,14 @@ VOCABULARIES = (("tokenizer.json",), ("vocab.json", "merges.txt"))
 
 @dataclass(frozen=True)
 class ClipParts:
-    """What zero-shot classification needs of CLIP.
+    """The parts of CLIP that zero-shot classification needs.
 
     Parameters
     ----------
     model : CLIPModel
         In evaluation mode, float32, on the CPU.
     tokenizer, processor : object
-        Of texts and of images, as the model was trained with.
+        The tokenizer of texts and the processor of images that the model was trained with.
     """
 
     model: Any
@@ -50,7 +50,7 @@ def load_parts(folder: Path) -> ClipParts:
     _check_files(folder)
     extra_module("PIL.Image", "ClipJudge", "clip")  # transformers resizes with it, unasked
     transformers = extra_module("transformers", "ClipJudge", "clip")
-    # Of those with torchvision behind them, version 5 names the one that does without.
+    # Version 5 names the processor that does without torchvision.
     processor = getattr(transformers, "CLIPImageProcessorPil", None)
     processor = processor or transformers.CLIPImageProcessor
     try:

@@ -274,8 +274,8 @@ def direction_of(
 ) -> npt.NDArray[np.int8]:
     """Return 1 where edits ask for more of a class, -1 for less, 0 where for neither.
 
-    Strengths do not tell: those of smallest edits are lengths, whichever way they go. What was
-    edited does: the model that was explained gives the class more, or less, than before. Of
+    Strengths do not tell: those of smallest edits are lengths, whichever way they go. The edited
+    values do: the model that was explained gives the class more, or less, than before. Among
     several classes an edit is about those two that gain and lose most.
 
     Parameters

@@ -64,7 +64,7 @@ class EditJudgement:
     Parameters
     ----------
     kind : {"label", "sensitive"}
-        What the edits were intended to change.
+        The property that the edits were intended to change.
 
     label, sensitive : Verdict
         Output of each judge: ``name`` (the class), ``before`` and ``after`` (its probability, of

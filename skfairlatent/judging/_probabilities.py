@@ -18,18 +18,18 @@ from skfairlatent.metrics._group_counts import class_positions
 
 # Images that a judge is shown at a time: few enough for what it computes between.
 CHUNK = 512
-# What computing in half precision may add to probabilities.
+# Rounding that half precision may add to probabilities.
 TOLERANCE = 1e-2
 
 
 @dataclass(frozen=True)
 class Answers:
-    """What a judge says of originals and edits.
+    """Probabilities that a judge gives to originals and edits.
 
     Parameters
     ----------
     classes : list
-        What the columns mean.
+        Classes of the columns.
     original : ndarray of shape (n, n_classes)
         Probabilities before.
     edited : ndarray of shape (n, k, n_classes)
@@ -62,11 +62,11 @@ def ask(
     judge : object
         With ``predict_proba``, or a function that returns probabilities.
     original, edited : ndarray, uint8
-        What it is shown.
+        The images that it is shown.
     name : str
-        What to call it in errors.
+        Its name in errors.
     classes : sequence or None
-        What its columns mean if it does not say so by ``classes_``; None for 0, 1, ...
+        Classes of its columns if it has no ``classes_``; None for 0, 1, ...
 
     Raises
     ------
@@ -100,7 +100,7 @@ def index_of(wanted: Any, classes: Sequence[Any], *, parameter: str, owner: str)
     classes : sequence
         Among which.
     parameter, owner : str
-        What the user gave it as, and whose classes they are, for errors.
+        Parameter that it was given as, and owner of the classes, for errors.
     """
     if wanted is None:
         if len(classes) == 2:

@@ -246,7 +246,7 @@ def demographic_parity_ratio(
     Returns
     -------
     float
-        In [0, 1], 1 is best. Of two labels (those in `y_true` or `y_pred`) the second in order
+        In [0, 1], 1 is best. Among two labels (those in `y_true` or `y_pred`) the second in order
         is the selection; of several, the smallest ratio of all is returned. NaN, with an
         ``UndefinedMetricWarning`` saying why, if nobody is selected, if a group has no weight
         or if there is one group only.
@@ -369,7 +369,7 @@ class _RoutedMetric:
 
     @property
     def __name__(self) -> str:
-        """What scikit-learn prints for the scorer."""
+        """Return the text that scikit-learn prints for the scorer."""
         return self.name
 
 
@@ -384,7 +384,7 @@ _SCORERS: dict[str, tuple[Callable[..., float], dict[str, str], bool]] = {
     "true_positive_rate_parity": (true_positive_rate_difference, {}, False),
     "worst_group_accuracy": (worst_group_accuracy_score, {}, True),
 }
-# What a search for each criterion is scored by. The score of its own name is the gap.
+# Scores of a search for each criterion. The score of its own name is the gap.
 CRITERIA: dict[str, tuple[str, ...]] = {
     "equalized_odds": (
         "accuracy",

@@ -63,7 +63,7 @@ class Settings(NamedTuple):
 
 @dataclass(frozen=True)
 class Comparison:
-    """What the sections of an audit are measured on.
+    """The data that the sections of an audit are measured on.
 
     Parameters
     ----------
@@ -141,7 +141,7 @@ def decided_alike(overall: Any, classes: list[str]) -> dict[str, str]:
     found = {}
     for model in MODELS:
         for k, label in enumerate(classes):
-            # Of two classes the table has the rate of the second only.
+            # With two classes the table has the rate of the second only.
             metric = "selection_rate" if is_binary else f"selection_rate of {label}"
             if overall.loc[metric, model] == (0.0 if is_binary and k == 0 else 1.0):
                 found[model] = label

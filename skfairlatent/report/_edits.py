@@ -1,4 +1,4 @@
-"""What decisions become when what tells the group is edited: of everybody, and of a few shown."""
+"""Decisions after edits of what tells the group: for everybody, and for a few who are shown."""
 
 __all__ = [
     "FAR",
@@ -37,7 +37,7 @@ Rows = npt.NDArray[np.intp]
 
 # Edits longer than so many typical distances between two rows make a row unlike any other.
 FAR = 2.0
-# What is said of the edits of an attribute and a model.
+# Columns that describe the edits of an attribute and a model.
 EFFECTS = ["rows", "reached", "length", "far", "changed", "share", "low", "high"]
 EFFECTS += ["decoded_rows", "decoded_changed", "decoded_group_changed"]
 EFFECTS += ["decoded_share", "decoded_low", "decoded_high"]
@@ -51,7 +51,7 @@ class Part(NamedTuple):
 
 
 class Noise:
-    """What a diffusion autoencoder decodes rows from, the same for a row and its edits.
+    """Noise from which a diffusion autoencoder decodes, the same for a row and its edits.
 
     Parameters
     ----------
@@ -98,13 +98,13 @@ class Explained:
     Parameters
     ----------
     noise : Noise
-        Of the rows.
+        Noise of the rows.
 
     side : Side
         The model.
 
     embeddings : ndarray of shape (n, width)
-        Of the rows.
+        Embeddings of the rows.
 
     parts : sequence of Part
         All the rows.
@@ -226,7 +226,7 @@ def affected_table(
         Rows whose edits are also decoded and encoded again, where that can be done.
 
     confidence : float
-        Of the intervals, which are exact ones of a share (Clopper and Pearson).
+        Confidence of the intervals, which are exact ones of a share (Clopper and Pearson).
     """
     found = {}
     for attribute in attributes:

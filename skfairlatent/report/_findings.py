@@ -1,4 +1,4 @@
-"""What an audit found: data, without the report's ways to save and show it."""
+"""The findings of an audit: data, without the report's ways to save and show it."""
 
 __all__ = ["Findings"]
 
@@ -62,7 +62,7 @@ class Findings:
 
     @property
     def limits(self) -> tuple[str, ...]:
-        """What is not promised, what this audit cannot say, and what was warned of."""
+        """The limits of the audit, and the warnings that it met."""
         own = [text for section in self.sections for text in section.limits()]
         return (*GENERAL_LIMITS, *own, *self.warned)
 

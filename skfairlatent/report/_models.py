@@ -55,14 +55,13 @@ class Side:
     Parameters
     ----------
     embeddings : ndarray of shape (n, width)
-        Of the audited rows.
+        Embeddings of the audited rows.
 
     embed : callable
         From rows to embeddings.
 
     classes, predictions, probabilities : ndarray
-        Of shapes (n_classes,), (n,) and (n, n_classes). Of two classes the second is the positive
-        one.
+        With shapes (n_classes,), (n,) and (n, n_classes); the second of two classes is positive.
 
     models : sequence of Pipeline
         Classifiers on embeddings, one for each fold of the rows.
@@ -71,7 +70,7 @@ class Side:
         The classifier for rows that are not among the audited ones.
 
     codec : ImageCodec
-        What turns embeddings into images and back, as far as it is known.
+        Turns embeddings into images and back, as far as it is known.
     """
 
     embeddings: Array

@@ -84,7 +84,7 @@ def model_facts(pipe: Any, fair: Any, encoder: Any) -> ModelFacts:
         Its transformer.
 
     encoder : object or None
-        What makes embeddings of images, or images of embeddings.
+        Makes embeddings of images, or images of embeddings.
     """
     try:
         steps = steps_of(pipe)

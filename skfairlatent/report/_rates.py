@@ -233,7 +233,7 @@ def _differences(decisions: Decisions, grouping: Grouping, confidence: float) ->
 
 
 class _Gaps(NamedTuple):
-    """What compares the groups: in the data, in the draws, and why a value is NaN."""
+    """Comparisons of the groups: in the data, in the draws, and why a value is NaN."""
 
     values: dict[str, float]
     draws: dict[str, Floats]

@@ -18,7 +18,7 @@ from skfairlatent.metrics._group_counts import class_positions
 
 Array = npt.NDArray[Any]
 
-# Of fewer rows a group cannot be learnt from in folds, and edits and probes leave it out.
+# A group of fewer rows cannot be learnt in folds, and edits and probes leave it out.
 FEWEST_ROWS = 10
 
 
@@ -28,7 +28,7 @@ class Grouping(NamedTuple):
     Parameters
     ----------
     name : str
-        What the groups are of.
+        Name of the attribute whose groups they are.
 
     codes : ndarray of shape (n,), int64
         Group of each row.
@@ -58,7 +58,7 @@ class AuditedRows:
     sensitive_features : DataFrame of n rows
         One column an attribute, as text.
     label_name : str
-        What the label is called; no attribute is called so.
+        Name of the label; no attribute has the same.
     """
 
     X: Any

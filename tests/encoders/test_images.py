@@ -490,7 +490,7 @@ class TestBadArrays:
             ((0, 8, 8, 3), "X holds no images"),
             (
                 (8, 8, 3),
-                r"dim 3, of shape \(8, 8, 3\).*images 4. Of one image pass X\[np.newaxis\]",
+                r"dim 3, of shape \(8, 8, 3\).*images 4. For one image pass X\[np.newaxis\]",
             ),
             (
                 (5, 512),

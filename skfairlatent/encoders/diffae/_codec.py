@@ -62,7 +62,7 @@ class Codec:
 
     @property
     def precision(self) -> str:
-        """What the encoder multiplies in: "float32", "float16" or "bfloat16"."""
+        """Precision of the encoder's products: "float32", "float16" or "bfloat16"."""
         names = [name for name, half in HALVES.items() if half == self._half]
         return names[0] if names else "float32"
 
@@ -127,7 +127,7 @@ class Codec:
 
     @cached_property
     def _half(self) -> torch.dtype | None:
-        """What the encoder multiplies in, or None for float32."""
+        """Precision of the encoder's products, or None for float32."""
 
         def codes(half: torch.dtype | None) -> Array:
             with self._inference(half):

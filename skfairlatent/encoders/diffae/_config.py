@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import numpy as np
 
-# Of the group normalisations of all official models; fewer channels have as many groups.
+# Groups in the normalisations of all official models; fewer channels have as many groups.
 GROUPS = 32
 
 # Beyond any sensible network: a file that asks for more is not obeyed.

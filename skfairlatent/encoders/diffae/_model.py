@@ -38,7 +38,7 @@ Array = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Model:
-    """What `DiffAEEncoder` works with.
+    """The networks that `DiffAEEncoder` works with.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ class Model:
         encoder: torch.nn.Module = self.network
         if isinstance(self.network, DiffusionAutoencoder):
             encoder = self.network.encoder
-        # What shapes tell needs no place of its own; the number of heads they do not tell.
+        # The shapes tell all but the number of heads.
         digest = hashlib.sha256(f"{self.config.image_size} {self.config.num_heads}".encode())
         for name, value in sorted(encoder.state_dict().items()):
             digest.update(f"{name} {tuple(value.shape)}".encode())

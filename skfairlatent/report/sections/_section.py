@@ -1,4 +1,4 @@
-"""What a section of the audit page is."""
+"""The interface of a section of the audit page."""
 
 __all__ = ["Section"]
 

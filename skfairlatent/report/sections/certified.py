@@ -1,4 +1,4 @@
-"""What no classifier on the label block can do, where it is cut into cells."""
+"""A bound for every classifier on the label block, where it is cut into cells."""
 
 __all__ = ["Certified"]
 

@@ -14,7 +14,7 @@ from skfairlatent.report._parts import Meanings, Part, estimate
 from skfairlatent.report._provenance import ModelFacts, Setup
 from skfairlatent.report.sections._section import Section
 
-# Of what the model before finds of a class: with less after, the class has been lost.
+# Share of what the model before finds of a class: with less after, the class has been lost.
 LOST_SHARE = 0.25
 
 

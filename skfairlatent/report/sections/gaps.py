@@ -72,7 +72,7 @@ ALIKE = (
     "The two gaps cannot be compared: a model that gives everybody the same decision has no gap, "
     "whatever the groups."
 )
-# What a criterion is about, and is not.
+# The aims of each criterion, and what it does not aim at.
 AIMS = {
     "equalized_odds": "equal error rates given the label (equalised odds). It does not aim at "
     "equal selection rates",
@@ -170,7 +170,7 @@ def verdict(row: pd.Series) -> str:
         return f"The change cannot be measured on these rows. {row['note']}"
     if np.isnan(row["change_low"]):
         return f"Whether the change, {change}, is due to chance cannot be said. {row['note']}"
-    # Of what is printed beside it, and not of what was rounded away.
+    # Rounded as it is printed beside it.
     if round(row["change_low"], 2) <= 0 <= round(row["change_high"], 2):
         return f"The change, {change}, may be due to chance."
     became = "smaller" if row["change"] < 0 else "larger"

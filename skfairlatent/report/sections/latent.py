@@ -1,4 +1,4 @@
-"""What probes read from the latent, and how the transformer was trained and chosen."""
+"""Readings of probes from the latent, and how the transformer was trained and chosen."""
 
 __all__ = ["Latent", "draw_search"]
 

@@ -25,7 +25,7 @@ from skfairlatent.encoders.diffae._networks.winograd import Conv3x3, unbiased
 
 Module = TypeVar("Module", bound=nn.Module)
 
-# What the layers are marked by that start at zero.
+# Mark of the layers that start at zero.
 STARTS_AT_ZERO = "starts_at_zero"
 
 
@@ -99,7 +99,7 @@ class ResBlock(nn.Module):
     Parameters
     ----------
     channels, out_channels : int
-        Of the input (lateral features included) and of the output.
+        Numbers of channels of the input (lateral features included) and of the output.
     embed_channels : int or None
         Width of time embedding and semantic code; None for a block without them.
     dropout : float
@@ -107,7 +107,7 @@ class ResBlock(nn.Module):
     resample : nn.Module or None
         Changes the resolution of both branches before the first convolution.
     groups : int
-        Of the normalisations.
+        Number of groups of the normalisations.
     """
 
     def __init__(
@@ -184,7 +184,7 @@ class Attention(nn.Module):
         A multiple of `num_heads`.
     num_heads : int
     groups : int
-        Of the normalisation.
+        Number of groups of the normalisation.
     """
 
     def __init__(self, channels: int, num_heads: int, groups: int = GROUPS) -> None:

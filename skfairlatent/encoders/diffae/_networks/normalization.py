@@ -48,7 +48,7 @@ def normalized(
     h: Tensor = norm(x)
     if scale is not None and shift is not None:
         h = _modulated(h, scale[..., None, None], shift[..., None, None])
-    # What nothing else needs is overwritten, unless it is differentiated: a new tensor of some
+    # The input is overwritten, unless it is differentiated: a new tensor of some
     # megabytes costs more than the function itself, as memory is handed out page by page.
     return F.silu(h, inplace=not torch.is_grad_enabled()) if silu else h
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from skfairlatent.encoders.diffae._config import DiffAEConfig
 
-# Of the widest features of a piece: with a few of them alive, about what a last-level cache
+# Bytes of the widest features of a piece: with a few of them alive, about what a last-level cache
 # holds. And for tensors beyond 32 MiB the system hands out new pages each time.
 PIECE_BYTES = 16 * 2**20
 FLOAT_BYTES = 4

@@ -15,7 +15,7 @@ from skfairlatent.encoders.diffae._networks import fused
 # of the input.
 TILE = 4
 PATCH = TILE + 2
-# Of the interpolation points 0, +-1/sqrt(2), +-sqrt(2) and infinity. With the usual 0, +-1, +-2
+# From the interpolation points 0, +-1/sqrt(2), +-sqrt(2) and infinity. With the usual 0, +-1, +-2
 # the error is four times larger; with these it is near that of a plain sum in float32.
 ROOT = 2**0.5
 # Below these numbers of weights per tap and of tiles, a plain convolution is faster.
@@ -29,7 +29,7 @@ def unbiased(layer: nn.Module, x: Tensor) -> tuple[Tensor, Tensor | None]:
     """Return ``layer(x)`` and None, or the result without the layer's bias, and the bias.
 
     The second at inference on CUDA, of a convolution: torch adds the bias there by a kernel of its
-    own, in as much time as the convolution takes. What comes next can add it in passing.
+    own, in as much time as the convolution takes. The next operation can add it in passing.
     """
     if not isinstance(layer, nn.Conv2d) or layer.bias is None or not fused.inferring(x):
         return layer(x), None

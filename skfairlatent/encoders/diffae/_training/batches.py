@@ -20,7 +20,7 @@ ReadImages = Callable[[npt.NDArray[np.int64]], npt.NDArray[np.uint8]]
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What a diffusion autoencoder is trained on.
+    """The images that a diffusion autoencoder is trained on.
 
     Parameters
     ----------

@@ -104,7 +104,7 @@ class LinearHead(nn.Module):
     embed_channels : int
         Width of the code.
     seed : int
-        Of the randomised decomposition.
+        Seed of the randomised decomposition.
     generator : torch.Generator
         On the CPU: what the first weights are drawn from.
     """

@@ -52,7 +52,7 @@ class Phase:
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """What defines a training, besides data and first weights.
+    """Settings that define a training, besides data and first weights.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ class TrainingPlan:
     learning_rate : float
         Largest step size of Adam.
     ema_decay : float
-        Of the moving average of the weights, which is what training returns.
+        Decay of the moving average of the weights, which training returns.
     high_noise : bool
         Draw noisy steps more often and weigh them more: the encoder learns most there.
     linear_weight : float

@@ -41,7 +41,7 @@ class DiffusionStep:
     flip : bool
         Mirror every second image.
     generators : Generators
-        Of the training: what noise, steps, mirroring and dropout are drawn from.
+        Sources of the noise, steps, mirroring and dropout of the training.
     label_head : LabelHead or None
         Reads labels from the code.
     label_weight : float

@@ -1,4 +1,4 @@
-"""What a file of weights holds, whatever wrote it and however it names things."""
+"""Content of a file of weights, whatever wrote it and however it names things."""
 
 __all__ = [
     "FACTOR",
@@ -57,7 +57,7 @@ _NOTES = ("epoch", "global_step", "pytorch-lightning_version")
 
 @dataclass(frozen=True)
 class FileContent:
-    """What a file holds. Tensors may be views of it: copy what is to stay.
+    """Content of a file. Tensors may be views of it: copy what is to stay.
 
     Parameters
     ----------
@@ -139,7 +139,7 @@ def read_content(path: str | os.PathLike[str], remedy: str = GIVE_WEIGHTS) -> Fi
     ----------
     path : path-like
     remedy : str
-        What to do if there is no file, for the error.
+        Advice for the error if there is no file.
 
     Raises
     ------

@@ -56,7 +56,7 @@ class Weights:
         float32, by the names of `DiffusionAutoencoder`, or of `SemanticEncoder` if
         `encoder_only`.
     statistics : LatentStatistics or None
-        Of the codes, if the file has them.
+        Statistics of the codes, if the file has them.
     encoder_only : bool
     metadata : dict of str
         Notes of whoever wrote the file.

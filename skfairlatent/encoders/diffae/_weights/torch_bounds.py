@@ -18,7 +18,7 @@ Checksums = frozenset[tuple[int, int]]
 MAX_PICKLE_BYTES = 64 << 20
 MAX_OPERATIONS = 200_000
 _OPERATIONS_OF_SETTINGS, _OPERATIONS_OF_PART = 50_000, 200
-# Of what a pickle holds, with what it names again counted again: hashing walks through all of it.
+# Objects in a pickle, each counted as often as it is named: hashing walks through all of them.
 MAX_VISITS = 20_000_000
 MAX_DEPTH = 500
 # In the older format: a magic number, a version, the machine, the content, and names of storages.
@@ -86,7 +86,7 @@ def check_pickles(
 ) -> None:
     """Walk through the pickles at the beginning of a file, and build nothing.
 
-    What is not a pickle ends the walk: reading it will fail there as well.
+    The walk ends where the content is not a pickle: reading it will fail there as well.
 
     Raises
     ------

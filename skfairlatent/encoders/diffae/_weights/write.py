@@ -41,7 +41,7 @@ def write_weights(
     config : DiffAEConfig, optional
         Needed for a `SemanticEncoder`, which does not know it.
     statistics : LatentStatistics, optional
-        Of the codes.
+        Statistics of the codes.
     dtype : torch.dtype, default=torch.float32
         Or float16, for half the size; weights are read as float32 again.
     encoder_only : bool, default=False
