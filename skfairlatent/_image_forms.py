@@ -197,7 +197,7 @@ def _reject_one(X: Any) -> None:
 
 
 def _reading(X: Any) -> str:
-    """Return ", or" and the code that reads numbers from a file; nothing of what is no path."""
+    """Return ", or" and the code that reads numbers from a file; nothing unless it is a path."""
     if not is_path(X):
         return ""
     if os.path.splitext(X)[1].lower() == ".npy":  # noqa: PTH122

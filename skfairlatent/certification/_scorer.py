@@ -37,7 +37,7 @@ def certified_scorer(constraints: str = "equalized_odds", *, confidence: float =
 
     Notes
     -----
-    The score serves to choose. It is no certificate of what was chosen: the best of several bounds
+    The score serves to choose, and does not certify the choice: the best of several bounds
     on the same rows is too good, and a search fits its choice again on all rows. Certify the
     choice on rows that the search did not see.
 
