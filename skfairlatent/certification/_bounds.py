@@ -7,6 +7,7 @@ __all__ = [
     "Floats",
     "Pairs",
     "bound_over_pairs",
+    "least_gap",
     "pair_differences",
     "pair_sizes",
     "sampling_slack",
@@ -120,14 +121,9 @@ def bound_over_pairs(rates: Floats, counts: Counts, delta: float, worst: Family)
     Bound
         Its `pairs` are, for each label, the pair of groups of the largest gap on the rows.
     """
-    n_labels, n_groups = counts.shape
-    pairs = list(itertools.combinations(range(n_groups), 2))
-    choices = list(itertools.product(pairs, repeat=n_labels))
-    first, second = np.array(pairs).T
-    inverse = _sums(1 / counts[:, first] + 1 / counts[:, second])
-    hoeffding = np.sqrt(-np.log(delta) * inverse / 2) / n_labels
+    n_labels = len(counts)
+    choices, differences, hoeffding = _choices(rates, counts, delta)
     # No classifier has more than the mean of the largest gaps within each label.
-    differences = rates[:, first] - rates[:, second]
     within = [[worst(each[np.newaxis])[0] for each in row] for row in differences]
     most = _sums(np.array(within)) / n_labels
 
@@ -160,6 +156,48 @@ def _sums(values: Floats) -> Floats:
 def _descending(values: Floats) -> list[int]:
     places: list[int] = np.argsort(-values, kind="stable").tolist()
     return places
+
+
+def least_gap(rates: Floats, counts: Counts, delta: float) -> float:
+    """Return what the gap of one classifier, trained on other rows, is at least.
+
+    Parameters
+    ----------
+    rates : ndarray of shape (n_labels, n_groups, n_classes), float64
+        Observed rates of its decisions, a column for each class that it knows.
+    counts : ndarray of shape (n_labels, n_groups), int64
+        Rows of each label and group.
+    delta : float
+        Probability that the gap is smaller, between 0 and 1.
+
+    Notes
+    -----
+    The gap is the largest mean over the labels of a signed difference between two groups in the
+    rate of one class. `delta` is split over all these means, of which any may be chosen then.
+    """
+    n_labels, n_groups, n_classes = rates.shape
+    # Of two classes, the difference of one is minus that of the other.
+    n_columns = 1 if n_classes == 2 else n_classes
+    share = delta / (n_groups * (n_groups - 1) * n_columns) ** n_labels
+    choices, differences, hoeffding = _choices(rates, counts, share)
+    gaps = _sums(np.abs(differences).max(axis=2)) / n_labels
+    best = int((gaps - hoeffding).argmax())
+    slack = sampling_slack(pair_sizes(counts, choices[best]), 1 / n_labels, share)
+    return max(float(gaps[best]) - slack, 0.0)
+
+
+def _choices(rates: Floats, counts: Counts, delta: float) -> tuple[list[Pairs], Floats, Floats]:
+    """Return each choice of a pair for each label, and what it takes to bound them.
+
+    That is the differences of each label and pair, and the slack of each choice by Hoeffding.
+    """
+    n_labels, n_groups = counts.shape
+    pairs = list(itertools.combinations(range(n_groups), 2))
+    choices = list(itertools.product(pairs, repeat=n_labels))
+    first, second = np.array(pairs).T
+    inverse = _sums(1 / counts[:, first] + 1 / counts[:, second])
+    hoeffding = np.sqrt(-np.log(delta) * inverse / 2) / n_labels
+    return choices, rates[:, first] - rates[:, second], hoeffding
 
 
 def pair_differences(rates: Floats, pairs: Pairs) -> Floats:

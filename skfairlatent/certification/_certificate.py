@@ -42,8 +42,9 @@ class Certificate:
         The largest gap on the rows themselves; in [0, 1]. On average it is above the true one.
 
     lower : float or None
-        A gap that one of the classifiers, found on other rows, has at least, with the same
-        probability; None if no `probe_rows` were given.
+        A gap that one of the classifiers, trained on other rows, has at least, with the same
+        probability: the classifier of the Pipeline, or the worst one on `probe_rows`. None if
+        there is neither.
 
     confidence : float
         Between 0 and 1. It is that of `bound` and of `lower`, each on its own.
@@ -184,7 +185,7 @@ class Certificate:
                 f"no classifier that sees only which of {cells} a row is in has a {name} above"
             )
         lower = (
-            "" if self.lower is None else f"; one found on other rows has {self.lower:.3f} or more"
+            "" if not self.lower else f"; one trained on other rows has {self.lower:.3f} or more"
         )
         return f"{confidence}{subject} {self.bound:.3f} {people}{lower}."
 

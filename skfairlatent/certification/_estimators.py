@@ -1,12 +1,13 @@
 """The view that a classifier has of rows: cells alone, or one fitted score."""
 
-__all__ = ["labels_of_fit", "seen_by"]
+__all__ = ["decided_by", "labels_of_fit", "seen_by"]
 
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
+from sklearn.utils import _safe_indexing
 
 from skfairlatent._find_transformer import UntracedError, latent_step, steps_of, transformers_of
 from skfairlatent._names import nameless
@@ -15,7 +16,8 @@ from skfairlatent._validation.equal_labels import with_classes
 from skfairlatent._validation.groups import as_text, encode_columns
 from skfairlatent._wording import some_of
 from skfairlatent.certification._bounds import Family, worst_on_cells, worst_threshold
-from skfairlatent.certification._evaluate import Values
+from skfairlatent.certification._evaluate import Decided, Values
+from skfairlatent.metrics._group_counts import class_positions
 
 Prepare: TypeAlias = Callable[[Any], Any]
 
@@ -84,6 +86,17 @@ def _cells(transformer: Any, prepare: Prepare, rows: Any, *, fresh: bool) -> Val
     return cells
 
 
+def decided_by(estimator: Any, rows: Any, cells: Values) -> Decided | None:
+    """Return what an estimator decides of rows by their cells; None if it does not decide."""
+    classes = getattr(estimator, "classes_", None)
+    if classes is None or isinstance(classes, list) or not hasattr(estimator, "predict"):
+        return None
+    # All rows of a cell are decided alike.
+    _, first, codes = np.unique(cells, return_index=True, return_inverse=True)
+    decisions = class_positions(estimator.predict(_safe_indexing(rows, first)), classes)
+    return Decided(decisions[codes], len(classes))
+
+
 def _scores(
     estimator: Any, found: tuple[Any, Prepare] | None, rows: Any, *, fresh: bool
 ) -> Values:
@@ -110,8 +123,8 @@ def _warn_about_seen_rows(transformer: Any, embeddings: Values) -> None:
     share = 0.0 if seen is None else seen.share_in(embeddings)
     if share > 0:
         warn_user(
-            f"About {share:.0%} of the rows of X were rows of fit: the bound does not hold for "
-            "them. Give rows that no fit, early stopping or search saw."
+            f"About {share:.0%} of the rows of X were rows of fit: no bound holds for them. "
+            "Give rows that no fit, early stopping or search saw."
         )
 
 

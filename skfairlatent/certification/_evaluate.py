@@ -1,9 +1,9 @@
 """A certificate of what classifiers of a family see of rows."""
 
-__all__ = ["Values", "certificate_of"]
+__all__ = ["Decided", "Values", "certificate_of"]
 
 import itertools
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,7 @@ from skfairlatent.certification._bounds import (
     Family,
     Floats,
     bound_over_pairs,
+    least_gap,
     pair_differences,
     pair_sizes,
     sampling_slack,
@@ -28,12 +29,20 @@ from skfairlatent.certification._rows import Strata
 Values: TypeAlias = npt.NDArray[Any]
 
 
+class Decided(NamedTuple):
+    """The class of each row by a classifier of the family that was trained on other rows."""
+
+    codes: npt.NDArray[np.int64]
+    n_classes: int
+
+
 def certificate_of(
     values: list[Values],
     given: list[Any],
     family: Family,
     constraints: str,
     confidence: float,
+    decided: Decided | None = None,
     *,
     name: str = "X",
 ) -> Certificate:
@@ -49,6 +58,8 @@ def certificate_of(
         `worst_on_cells`, or `worst_threshold` on values that are scores.
     constraints, confidence
         As the user gave them.
+    decided : Decided, default=None
+        What bounds the gap from below where there are no rows to probe.
     name : str
         Name of the rows in messages.
     """
@@ -72,7 +83,11 @@ def certificate_of(
     return Certificate(
         bound=found.bound,
         plug_in=found.plug_in,
-        lower=_lower(rates, strata, family, delta) if len(given) > 1 else None,
+        lower=(
+            _lower(rates, strata, family, delta)
+            if len(given) > 1
+            else _lower_of(decided, strata[0], delta)
+        ),
         confidence=confidence,
         constraints=constraints,
         n_cells=len(np.unique(columns[0])) if family is worst_on_cells else None,
@@ -94,6 +109,14 @@ def _by_label(rates: Floats, strata: Strata, family: Family, delta: float) -> pd
         lines.append((label, *names, *counts[0].tolist(), found.plug_in, found.bound))
     columns = ["label", "group", "other group", "rows", "other rows", "plug-in", "bound"]
     return pd.DataFrame(lines, columns=columns)
+
+
+def _lower_of(decided: Decided | None, strata: Strata, delta: float) -> float | None:
+    """Return the gap that decisions have at least; None if there are none of the family."""
+    # The family has as many classes as labels; within one label, two classes are as good as more.
+    if decided is None or decided.n_classes > len(strata.labels) > 1:
+        return None
+    return least_gap(strata.rates(*decided), strata.counts, delta)
 
 
 def _lower(rates: list[Floats], strata: list[Strata], family: Family, delta: float) -> float:

@@ -115,6 +115,15 @@ class Comparison:
         return kept, [] if self.setup.untraced else attributes
 
     @cached_property
+    def seen_share(self) -> float:
+        """The share of the rows that were rows of fit, from 0 to 1, as far as it is known."""
+        # A file of version 0.1 has none.
+        seen = getattr(self.fair, "_seen_rows", None)
+        if seen is None or self.embeddings is None:
+            return 0.0
+        return float(seen.share_in(self.embeddings))
+
+    @cached_property
     def tables(self) -> RateTables:
         """Rates by group and gaps between groups."""
         groupings, sides = self.rows.groupings(), self.sides

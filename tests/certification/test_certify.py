@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from skfairlatent.certification import certify_cells
-from skfairlatent.certification._bounds import sampling_slack, worst_on_cells
+from skfairlatent.certification._bounds import least_gap, sampling_slack, worst_on_cells
 from skfairlatent.metrics import equalized_odds_difference
 
 
@@ -60,6 +60,20 @@ def test__certify_cells__bound_is_missed_no_oftener_than_said(gap):
         cells = np.where(group == "a", rng.choice(2, 600, p=first), rng.choice(2, 600, p=second))
         misses += certify_cells(cells, y, sensitive_features=group).bound < gap
     assert misses <= 10
+
+
+@pytest.mark.parametrize(
+    ("gap", "shape"), [(0.0, (2, 2)), (0.0, (2, 3)), (0.2, (2, 2)), (0.2, (1, 3)), (0.2, (3, 2))]
+)
+def test__least_gap__exceeds_the_true_gap_no_oftener_than_said(gap, shape):
+    rng = np.random.default_rng(2)
+    counts, rate = np.full(shape, 400), np.full(shape, 0.4)
+    rate[:, -1] += gap
+    positive = rng.binomial(counts, rate, size=(400, *shape)) / counts
+    rates = np.stack([1 - positive, positive], axis=-1)
+    found = np.array([least_gap(each, counts, 0.05) for each in rates])
+    assert np.mean(found > gap) <= 0.05
+    assert found.mean() >= gap / 2
 
 
 def test__certify_cells__one_row_of_a_group_in_each_label_says_nothing():

@@ -14,6 +14,7 @@ from skfairlatent import FairLatentTransformer
 from skfairlatent.certification import certify, certify_cells
 from skfairlatent.datasets import make_biased_embeddings
 from skfairlatent.exceptions import FairLatentWarning
+from skfairlatent.metrics import equalized_odds_difference
 
 N_FIT = 1500
 QUICK = {"max_iter": 2, "hidden_features": 8, "random_state": 0, "device": "cpu"}
@@ -55,7 +56,14 @@ def test__certify__pipeline_is_certified_by_what_its_classifier_sees(parts, fair
     pipe = make_pipeline(scale, inner, LogisticRegression().fit(inner.transform(X), y))
     X, y, s = parts[1]
     found = certify(pipe, X, y, sensitive_features=s)
-    assert found.bound == certify(inner, scale.transform(X), y, sensitive_features=s).bound
+    alone = certify(inner, scale.transform(X), y, sensitive_features=s)
+    assert found.bound == alone.bound
+    assert alone.lower is None
+    decided = pipe.predict(X)
+    gap = equalized_odds_difference(y, decided, agg="mean", sensitive_features=s)
+    assert 0 < found.lower < gap <= found.plug_in
+    probed = certify(pipe, X, y, sensitive_features=s, probe_rows=(X, decided, s))
+    assert probed.lower != found.lower
 
 
 def test__certify__score_is_certified_at_every_threshold(parts, uncut):

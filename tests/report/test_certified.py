@@ -1,5 +1,7 @@
 """The section of bounds that no classifier exceeds."""
 
+from copy import copy
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,6 +9,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
 from skfairlatent import FairLatentTransformer
+from skfairlatent._seen_rows import SeenRows
 from skfairlatent.certification import certify
 from skfairlatent.datasets import make_biased_embeddings
 from skfairlatent.report import audit
@@ -44,6 +47,18 @@ def test__certified__bounds_hold_together(report, audited):
     assert bounds.loc["sex", "bound"] == pytest.approx(alone.bound)
     assert bounds.loc["sex", "on_the_rows"] == pytest.approx(alone.plug_in)
     assert bounds.loc["sex", "fewest"] == alone.rows.to_numpy().min()
+    assert 0 <= bounds.loc["sex", "lower"] == pytest.approx(alone.lower)
+
+
+def test__certified__no_lower_bound_from_rows_of_fit(audited, monkeypatch):
+    pipe, X, y, groups = audited
+    fair = copy(pipe[0])
+    fair._seen_rows = SeenRows.of([X])
+    monkeypatch.setattr("skfairlatent.report._audit.SECTIONS", [Certified, ModelAndData])
+    seen = make_pipeline(fair, pipe[1])
+    report = audit(seen, X, y, sensitive_features=groups["sex"], **QUICK)
+    assert report.section(Certified).bounds["lower"].isna().all()
+    assert "There is no lower bound" in report.to_html()
 
 
 def test__certified__groups_without_rows_are_among_the_limits(report):

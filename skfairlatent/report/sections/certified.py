@@ -6,10 +6,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
+import numpy as np
 import pandas as pd
 
 from skfairlatent._names import nameless
-from skfairlatent.certification import certify_cells
+from skfairlatent.certification._bounds import worst_on_cells
+from skfairlatent.certification._estimators import labels_of_fit
+from skfairlatent.certification._evaluate import Decided, certificate_of
+from skfairlatent.metrics._group_counts import class_positions
 from skfairlatent.report._comparison import Comparison
 from skfairlatent.report._parts import Block, Cell, Part, Table, Text, number_cell
 from skfairlatent.report.sections._section import Section
@@ -19,7 +23,8 @@ from skfairlatent.report.sections._section import Section
 class Certified(Section):
     """Bounds on the equalised odds gap of any classifier; `skipped` says why some have none.
 
-    All bounds hold at once with the confidence.
+    All upper bounds hold at once with the confidence, and so do all lower bounds, which are those
+    of the audited model.
     """
 
     name = "certificate"
@@ -36,19 +41,38 @@ class Certified(Section):
         if fair.bins_ is None or not setup.is_blind:
             return None
         cells = fair.bins_.assign(nameless(fair.latent)(comparison.embeddings))
-        groupings = comparison.rows.groupings()
+        after, rows = comparison.sides["after"], comparison.rows
+        codes = class_positions(after.predictions, after.classes)
+        # Of rows of fit, a model may be fairer than of others.
+        decided = None if comparison.seen_share > 0 else Decided(codes, len(after.classes))
+        groupings = rows.groupings()
         confidence = 1 - (1 - setup.confidence) / len(groupings)
         found, skipped = {}, {}
         for each in groupings:
             groups = pd.Series(each.codes).map(dict(enumerate(each.names)))
             try:
-                found[each.name] = certify_cells(
-                    cells, comparison.rows.y, sensitive_features=groups, confidence=confidence
+                y = labels_of_fit(after.classes, rows.y, "equalized_odds")
+                found[each.name] = certificate_of(
+                    [cells],
+                    [(None, y, groups)],
+                    worst_on_cells,
+                    "equalized_odds",
+                    confidence,
+                    decided,
                 )
             except ValueError as error:
                 skipped[each.name] = str(error)
-        rows = [(c.plug_in, c.bound, int(c.rows.to_numpy().min())) for c in found.values()]
-        bounds = pd.DataFrame(rows, index=list(found), columns=["on_the_rows", "bound", "fewest"])
+        columns = ["lower", "on_the_rows", "bound", "fewest"]
+        lines = [
+            (
+                np.nan if each.lower is None else each.lower,
+                each.plug_in,
+                each.bound,
+                int(each.rows.to_numpy().min()),
+            )
+            for each in found.values()
+        ]
+        bounds = pd.DataFrame(lines, index=list(found), columns=columns)
         return cls(len(fair.bins_.centroids), setup.confidence, bounds, skipped)
 
     def parts(self, figures: Mapping[str, Any]) -> Iterator[Part]:
@@ -56,24 +80,45 @@ class Certified(Section):
             f"The model's classifier is told of each person only which of {self.n_cells} cells "
             "they are in. Any other classifier that is told no more than that, whatever it is and "
             "whoever trains it, has an equalised odds gap (the mean over the true labels) of at "
-            f"most the bound below. This is said with a confidence of {self.confidence:.0%}, for "
+            f"most the upper bound. This is said with a confidence of {self.confidence:.0%}, for "
             "all lines together: of a hundred such audits, each of other people, it may be wrong "
             f"in {100 * (1 - self.confidence):.3g}."
         )
+        yield Text(self._from_below())
         rows = [
             [
                 Cell(f"By {name}"),
-                number_cell(row["on_the_rows"]),
+                number_cell(row["lower"]),
                 number_cell(row["bound"]),
+                number_cell(row["on_the_rows"]),
                 Cell(f"{row['fewest']:,.0f}"),
             ]
             for name, row in self.bounds.iterrows()
         ]
-        columns = ["Groups", "Largest gap on these people", "Bound", "Smallest part"]
-        yield Table("Gaps that no classifier exceeds", columns, [Block("", rows)])
+        columns = [
+            "Groups",
+            "Lower bound",
+            "Upper bound",
+            "Largest gap on these people",
+            "Smallest part",
+        ]
+        yield Table("The largest gap of any classifier", columns, [Block("", rows)])
         yield Text(
             "The smallest part is that of the people with one true label in one group who are "
             "fewest: the more they are, the lower the bound can be."
+        )
+
+    def _from_below(self) -> str:
+        if self.bounds["lower"].isna().any():
+            return (
+                "There is no lower bound, because some of the audited people were training data "
+                "of the model."
+            )
+        return (
+            "The audited model is one of these classifiers, and its own gap is at least the lower "
+            "bound: the largest gap that a classifier has lies between the two bounds. The lower "
+            f"bounds, too, are said with a confidence of {self.confidence:.0%} for all lines "
+            "together. A lower bound of 0 says nothing."
         )
 
     def summary(self) -> Iterator[tuple[str, str]]:

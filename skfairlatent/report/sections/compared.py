@@ -33,13 +33,7 @@ class Compared(Section):
 
     @classmethod
     def measure(cls, comparison: Comparison) -> Self:
-        overall = comparison.tables.overall
-        # A file of version 0.1 has none.
-        seen = getattr(comparison.fair, "_seen_rows", None)
-        if seen is None or comparison.embeddings is None:
-            share = 0.0
-        else:
-            share = seen.share_in(comparison.embeddings)
+        overall, share = comparison.tables.overall, comparison.seen_share
         return cls(comparison.setup, comparison.model, overall, comparison.alike, share)
 
     def parts(self, figures: Mapping[str, Any]) -> Iterator[Part]:
