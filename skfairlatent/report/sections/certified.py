@@ -117,8 +117,8 @@ class Certified(Section):
         return (
             "The audited model is one of these classifiers, and its own gap is at least the lower "
             "bound: the largest gap that a classifier has lies between the two bounds. The lower "
-            f"bounds, too, are said with a confidence of {self.confidence:.0%} for all lines "
-            "together. A lower bound of 0 says nothing."
+            f"bounds are said with a confidence of {self.confidence:.0%} for all lines together, "
+            "as the upper ones are, each kind on its own. A lower bound of 0 says nothing."
         )
 
     def summary(self) -> Iterator[tuple[str, str]]:
