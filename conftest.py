@@ -1,4 +1,4 @@
-"""What every test and every documented example runs under: no network, its own random state.
+"""Conditions of every test and every documented example: no network, its own random state.
 
 It lies at the root because the examples in docstrings of the package need it too;
 fixtures for the tests alone are in ``tests/conftest.py``.

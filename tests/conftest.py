@@ -70,7 +70,7 @@ def _slow_and_rounded():
         yield
 
 
-# What a program may have set in torch around a call: one of each kind, for every test runs in all.
+# Settings of torch in a program around a call: one of each kind, for every test runs in all.
 AMBIENT = {
     "no_grad": torch.no_grad,
     "inference_mode": torch.inference_mode,

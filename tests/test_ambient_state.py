@@ -60,7 +60,7 @@ def assert_same(found, expected):
 
 @pytest.fixture(scope="module")
 def learnt(rows):
-    """What fits, and returns what comes of it, and what came of it first; as below."""
+    """Return a function that fits and returns the outcome, and its first outcome; as below."""
     X, y, s = rows
 
     def learn():
@@ -214,7 +214,7 @@ def test__diffae__is_the_same(ambient, used_diffae):
 
 @pytest.fixture(scope="module")
 def trained(images):
-    """What trains a small network and returns what comes of it, and what came of it first."""
+    """Return a function that trains a small network and returns it, and its first outcome."""
     y = np.arange(len(images)) % 2
 
     def train():

@@ -1,4 +1,4 @@
-"""What `constraints` asks for, on a table where the criteria disagree."""
+"""The effect of `constraints`, on a table where the criteria disagree."""
 
 import numpy as np
 import pytest

@@ -391,7 +391,7 @@ def test__far_row__is_named_with_its_column_and_left_out(table_pipe, code, colum
     assert "1 of 400 rows of X (index 807) lies far outside the data of fit, in column" in text
     assert f"in column '{column}' ({code:.6g}; other rows: " in text
     assert found.far_rows.tolist() == [7]
-    # What the text advises, and nothing else, gives the figures and no warning of it.
+    # The advice of the text, and nothing else, gives the figures and no warning of it.
     kept = np.arange(400) != 7
     without, texts = judged(pipe, odd.drop(index=[807]), y[kept], s[kept])
     assert "X.drop(index=[807])" in text

@@ -1,4 +1,4 @@
-"""What the flow does with few rows: it learns from them, and not by heart."""
+"""The flow on few rows: it learns from them, and not by heart."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What a fit puts together: the split, the layout, the number of epochs, the start."""
+"""The parts of a fit: the split, the layout, the number of epochs, the start."""
 
 import copy
 

@@ -28,7 +28,7 @@ Y, S = np.arange(N) % 2, np.arange(N) // 2 % 2
 
 
 class Column:
-    """What ``dataset["image"]`` is: it has a length, indices and iteration, and is not a list."""
+    """Stands for ``dataset["image"]``: it has length, indices and iteration, and is not a list."""
 
     def __init__(self, items):
         self.items = items
@@ -49,7 +49,7 @@ class Scalar:
 
 
 class Arrow:
-    """What a column of pyarrow is: its items are not Python objects."""
+    """Stands for a column of pyarrow: its items are not Python objects."""
 
     def __init__(self, items):
         self.items = list(items)

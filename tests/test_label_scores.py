@@ -206,7 +206,7 @@ def test__cross_fit__takes_the_line_where_a_line_is_the_truth():
     classes = (x @ rng.normal(size=20) + rng.logistic(size=600) > 0).astype(np.int64)
     model, scores = cross_fit(x, classes)
     new = torch.from_numpy(rng.normal(size=(50, 20)))
-    # Of a line, the score halfway between two rows is halfway between their scores.
+    # On a line, the score halfway between two rows is halfway between their scores.
     middle = model.scores((new + new.flip(0)) / 2)
     torch.testing.assert_close(middle, (model.scores(new) + model.scores(new).flip(0)) / 2)
     assert roc_auc_score(classes, scores[:, 0]) > 0.8

@@ -15,7 +15,7 @@ from skfairlatent.flows import ActNorm
 
 # A handful of float32 operations on numbers of order 1.
 ROUNDING = 1e-5
-# What a few hundred steps of Adam leave of a loss that can be 0.
+# Rest of a loss that can be 0 after a few hundred steps of Adam.
 OPTIMISED = 1e-3
 
 COV = torch.tensor([[1.0, 0.5, 0.2], [0.5, 2.0, 0.1], [0.2, 0.1, 3.0]])

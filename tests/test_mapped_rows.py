@@ -13,7 +13,7 @@ from skfairlatent.datasets import make_biased_embeddings
 
 N_ROWS, N_FEATURES = 700, 8
 DATA = make_biased_embeddings(N_ROWS, n_features=N_FEATURES, random_state=0)
-# Of moments in float64, whose sums have another order.
+# Rounding of moments in float64, whose sums have another order.
 ROUNDING = 1e-12
 
 

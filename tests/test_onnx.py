@@ -23,7 +23,7 @@ pytest.importorskip("skl2onnx", reason="needs skl2onnx")
 from skfairlatent.onnx import to_onnx  # noqa: E402
 
 QUICK = {"max_iter": 3, "n_blocks": 2, "hidden_features": 16, "random_state": 0, "device": "cpu"}
-# What float32 and other libraries may add, of latents and probabilities of order 1.
+# Rounding of float32 and other libraries, for latents and probabilities of order 1.
 CLOSE = {np.float32: 1e-5, np.float64: 1e-12}
 GROUPS = "fairlatenttransformer__sensitive_features"
 

@@ -7,10 +7,10 @@ from sklearn.preprocessing import MaxAbsScaler
 
 from skfairlatent._inputs.scaling import Standardizer, as_rows
 
-# Of values standardised to order 1: float32 holds seven digits, of which a mean as large as a
-# thousand spreads takes three.
+# Rounding of values standardised to order 1: float32 holds seven digits, of which a mean as
+# large as a thousand spreads takes three.
 TOLERANCE = {np.float32: 1e-3, np.float64: 1e-9}
-# Of the round trip, relative to the largest value of a feature.
+# Rounding of the round trip, relative to the largest value of a feature.
 ROUND_TRIP = {np.float32: 5e-7, np.float64: 1e-15}
 
 every_dtype = pytest.mark.parametrize("dtype", [np.float32, np.float64])

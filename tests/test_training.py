@@ -473,7 +473,7 @@ class TestResume:
 
 
 class TestFullDisk:
-    """What is written beside a fit never ends it; what is known before is told before."""
+    """Files beside a fit never end it; faults that are known before are told before."""
 
     @pytest.fixture
     def full(self):

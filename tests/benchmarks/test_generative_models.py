@@ -77,7 +77,7 @@ def test__generative_models__writes_tables_and_goes_on_where_it_stopped(
     # The colours are in the first three components, and Young is in no pixel.
     assert (raw.loc["pca", ["Attractive", "Male", "Smiling"]] > 0.9).all()
     assert raw.loc["pca", "Young"] < 0.8 < raw.loc["cnn", "Young"]
-    # What the PCA leaves out is the noise of the pixels: 20 grey levels.
+    # The PCA leaves out the noise of the pixels: 20 grey levels.
     assert raw.loc["pca", "psnr_decoded"] == pytest.approx(20 * np.log10(255 / 20), abs=1)
     assert raw["psnr_decoded"].isna().to_dict() == {"vae": False, "pca": False, "cnn": True}
     runs = pd.read_csv(tmp_path / "out" / "generative_models_runs.csv")
@@ -102,7 +102,7 @@ def test__generative_models__embeds_anew_for_other_settings(module, tiny_data, t
     assert sorted(len(np.load(file)["train"]) for file in files) == [30, 40]
 
 
-# What a judge of twelve epochs sees at all depends on the rounding of the processor.
+# Whether a judge of twelve epochs sees anything depends on the rounding of the processor.
 @pytest.mark.filterwarnings("default")
 def test__counterfactuals__judges_edits_and_writes_tables(
     module,  # noqa: ARG001 - sets the path and the threads

@@ -1,4 +1,4 @@
-"""What a certificate says, shows and plans."""
+"""Certificates: their sentences, pictures and plans."""
 
 import matplotlib.pyplot as plt
 import numpy as np

@@ -1,4 +1,4 @@
-"""What is certified of transformers, pipelines and classifiers."""
+"""Certificates of transformers, pipelines and classifiers."""
 
 import numpy as np
 import pandas as pd

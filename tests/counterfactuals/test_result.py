@@ -154,7 +154,7 @@ def test__steps_after_the_encoder__are_undone_before_decoding(
     explainer = CounterfactualExplainer(model, encoder=encoder).fit(X, y, sensitive_features=s)
     result = explainer.explain_label(X[:4], strengths=[0.0, 1.0]).decode()
     assert _difference(result.images[:, 0], encoder.inverse_transform(codes[:4])) <= 1
-    # What an edit changes of the codes lies in what the steps let through.
+    # An edit changes the codes only in directions that the steps let through.
     change = encoder.transform(result.images[:, 1]) - encoder.transform(result.images[:, 0])
     let_through = steps[0].inverse_transform(steps[0].transform(change + codes.mean(axis=0)))
     off = np.linalg.norm(let_through - codes.mean(axis=0) - change, axis=1)

@@ -60,7 +60,7 @@ def test__label_edit__leaves_what_it_cannot_take_there(
             rows, target_class=target_class, target_probability=target_probability
         )
     assert_unreached_are_as_before(result)
-    # What the warning advises moves them, as far as is asked.
+    # The advice of the warning moves them, as far as is asked.
     moved = explainer.explain_label(X[:30], target_class=target_class, strengths=[1, 2, 5])
     assert (moved.strengths == [1.0, 2.0, 5.0])[moved.reached[:, 0]].all()
 

@@ -20,7 +20,7 @@ from skfairlatent.exceptions import CheckpointError
 diffusers = pytest.importorskip("diffusers")
 
 IMAGES = np.random.default_rng(0).integers(256, size=(40, 16, 16, 3), dtype=np.uint8)
-# Of images, in levels: float32 sums in another order, and rounding to whole levels.
+# Tolerance of images, in levels: float32 sums in another order, and rounding to whole levels.
 LEVELS = 1
 
 

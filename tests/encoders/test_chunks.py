@@ -10,7 +10,7 @@ import torch
 
 from skfairlatent.encoders._chunks import map_chunks
 
-# What torch says on each device, with the details cut.
+# Messages of torch on each device, with the details cut.
 SHORT_OF_MEMORY = [
     torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
     RuntimeError("MPS backend out of memory (MPS allocated: 17.9 GB)"),

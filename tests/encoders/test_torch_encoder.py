@@ -25,7 +25,7 @@ def _images(n=20, size=SIZE):
 
 
 class _View(nn.Module):
-    """What networks do that cannot stand a permuted tensor."""
+    """Stands for networks that cannot take a permuted tensor."""
 
     def forward(self, x):
         return x.view(len(x), -1)

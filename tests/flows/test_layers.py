@@ -1,4 +1,4 @@
-"""What every invertible layer promises: one table of layers, widths and precisions."""
+"""The interface of every invertible layer: one table of layers, widths and precisions."""
 
 import copy
 import pickle

@@ -1,4 +1,4 @@
-"""What the displays share: matplotlib on demand, axes to draw on, names that fit."""
+"""Parts that the displays share: matplotlib on demand, axes to draw on, names that fit."""
 
 import importlib
 import io

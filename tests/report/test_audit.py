@@ -1,4 +1,4 @@
-"""What an audit measures, and what it says of how."""
+"""The measurements of an audit, and what it says of how they were made."""
 
 import copy
 import pickle
@@ -58,7 +58,7 @@ def test__audit__before_is_the_baseline_that_is_given(multiclass):
 
 
 def test__pos_label__names_the_class_that_rates_are_of(binary):
-    """Of the first class as of the second, once the classes have changed places."""
+    """The first class has the rates of the second, once the classes have changed places."""
     names = np.array(["refused", "granted"])
     renamed = copy.deepcopy(binary.pipe["clf"])
     renamed.classes_ = names[::-1]  # of 1 and 0, in alphabetical order
@@ -422,7 +422,7 @@ def test__labels__equal_those_of_the_classifier_whatever_holds_them(binary):
 
 
 def test__baseline_and_rows_without_a_class_of_the_pipeline(multiclass):
-    """What never occurs has no rates, and is drawn as undefined."""
+    """A class that never occurs has no rates, and is drawn as undefined."""
     rows = (multiclass.y != "accept").to_numpy()
     X, y, s = (each[rows] for each in (multiclass.X, multiclass.y, multiclass.s["sex"]))
     for baseline in (None, clone(multiclass.baseline).fit(X, y)):

@@ -1,4 +1,4 @@
-"""What the kernels for CUDA compute, written with torch, under the same names."""
+"""The kernels for CUDA, written with torch, under the same names."""
 
 import torch
 from torch.nn import functional as F

@@ -79,7 +79,7 @@ def test__reconstruction__is_close_with_inverted_noise_and_of_the_code_alone_a_l
     codes = encoder.transform(faces)
     closely = psnr(encoder.reconstruct(faces), faces)
     assert closely > 40
-    # What the official solver needs five times the steps for, it does less well.
+    # The official solver does it less well with five times the steps.
     assert closely > psnr(encoder.set_params(solver="ddim").reconstruct(faces), faces) > 30
     found = encoder.inverse_transform(codes, x_T=np.zeros((1, 64, 64, 3)))
     assert psnr(found, faces) > 20

@@ -44,7 +44,7 @@ def device(request, monkeypatch):
     if kernels is None:
         return torch.device("cuda")
     monkeypatch.setattr(_fused, "_kernels", lambda: kernels)
-    # What the functions need, but for CUDA.
+    # The needs of the functions, but for CUDA.
     monkeypatch.setattr(
         _fused,
         "fusible",

@@ -21,7 +21,7 @@ NOISE_TOLERANCE = 1e-5
 # Decoding magnifies rounding: dividing by the small noise share of the last steps. The official
 # code itself differs by as much between two memory layouts.
 SAMPLING_TOLERANCE = 1e-3
-# Of sums of some hundred products in another order, relative to values of about 1.
+# Rounding of sums of some hundred products in another order, relative to values of about 1.
 ORDER_OF_SUMS = {"rtol": 1e-4, "atol": 1e-5}
 
 

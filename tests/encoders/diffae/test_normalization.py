@@ -6,7 +6,7 @@ from torch import nn
 
 from skfairlatent.encoders.diffae._networks.normalization import GroupNorm
 
-# Of values of order one, in float32; torch takes variances as differences of large numbers.
+# Rounding of values of order 1, in float32; torch takes variances as differences of large numbers.
 ROUNDING, TORCH_ROUNDING = 1e-5, 2e-5
 
 

@@ -57,7 +57,7 @@ class _Pickler(pickle._Pickler):
 
 
 class _Module:
-    """What torch.save takes as its pickle module."""
+    """A pickle module for torch.save."""
 
     Pickler = _Pickler
 

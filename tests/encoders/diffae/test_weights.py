@@ -50,7 +50,7 @@ OFFICIAL_SETTINGS = {
     "model_conf": {"image_size": 32},
     "lr": 1e-4,
 }
-# Of models made by the official code (commit 00c57d3) with the arguments that its
+# Outputs of models made by the official code (commit 00c57d3) with the arguments that its
 # TrainConfig.make_model_conf passes: the number of all parameters, of those of model.encoder, and
 # the SHA-256 digest of the sorted lines "name shape" of the state dict, as computed below.
 OFFICIAL_NETWORKS = {
@@ -329,7 +329,7 @@ def test__read_weights__every_flipped_bit_is_noticed(tmp_path, network):
 def test__read_weights__every_flipped_bit_of_a_checkpoint_is_noticed_or_means_nothing(
     tmp_path, state
 ):
-    """Of a file of torch.save, whose zip has checksums that torch itself does not compare."""
+    """In a file of torch.save, whose zip has checksums that torch itself does not compare."""
     path = tmp_path / "last.ckpt"
     torch.save({"state_dict": state}, path)
     whole = path.read_bytes()
