@@ -108,7 +108,8 @@ class FairLatentTransformer(
     hidden_features : int or "auto", default="auto"
         Width of the two hidden layers in each coupling. ``"auto"`` takes 256 where X has at least
         40 rows for each feature, and less, down to 16, in proportion where it has fewer: a wide
-        network learns few rows by heart.
+        network learns few rows by heart. With n below 3,000 rows, their number counts
+        :math:`\sqrt{n / 3000}` times.
 
     lambda_dg : float, default=0.3
         Weight of the decorrelation of all features of the latent.
@@ -167,7 +168,7 @@ class FairLatentTransformer(
         training, in units of each feature's standard deviation. It keeps the flow from
         memorising rows, whose fairness would not carry over to new ones. With r rows for each
         feature of X, ``"auto"`` takes :math:`\sqrt{40 / r}`, but at least 1, or .3 where
-        `label_scores` are fitted, and at most 3.
+        `label_scores` are fitted, and at most 3; rows count as for `hidden_features`.
 
     max_iter : int or "auto", default="auto"
         Number of epochs. ``"auto"`` takes as many as make 400 steps, and at least 10. An epoch

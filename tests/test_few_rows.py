@@ -48,15 +48,19 @@ def test__auto__is_that_of_many_rows_from_forty_for_each_feature_on():
 
 
 def test__auto_noise__falls_further_beside_scores_of_the_label():
-    noises = [auto_input_noise(n, 10, with_scores=True) for n in (100, 400, 1600, 100_000)]
-    assert noises == pytest.approx([2.0, 1.0, 0.5, 0.3])
+    noises = [auto_input_noise(n, 100, with_scores=True) for n in (4000, 16_000, 100_000)]
+    assert noises == pytest.approx([1.0, 0.5, 0.3])
 
 
 def test__auto__narrows_and_adds_noise_as_rows_get_fewer():
-    sizes = [2000, 1000, 500, 200, 10]
-    assert [auto_hidden_features(n, 100) for n in sizes] == [128, 64, 32, 16, 16]
-    noises = [auto_input_noise(n, 100, with_scores=False) for n in sizes]
-    assert noises == pytest.approx([2**0.5, 2, 8**0.5, 3, 3])
+    sizes = [12_000, 6000, 3000, 750, 10]
+    assert [auto_hidden_features(n, 400) for n in sizes] == [256, 128, 64, 16, 16]
+    noises = [auto_input_noise(n, 400, with_scores=False) for n in sizes]
+    assert noises == pytest.approx([(4 / 3) ** 0.5, (8 / 3) ** 0.5, (16 / 3) ** 0.5, 3, 3])
+    # Of 750 rows, each is seen four times as often as of 3,000: they count half.
+    assert auto_input_noise(750, 40, with_scores=False) == pytest.approx(
+        (2.1333 * 2) ** 0.5, rel=1e-3
+    )
 
 
 @pytest.mark.parametrize("given", [{}, {"hidden_features": 8, "input_noise": 0.5}])

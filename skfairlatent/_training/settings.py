@@ -15,6 +15,8 @@ AUTO_EPOCHS = 10
 # Features for each row up to which little is memorised; above it "auto" takes a narrower
 # network and more noise.
 CROWDED = 0.025
+# With fewer rows, each is seen more often than it takes to memorise it.
+FEW_ROWS = 3000
 # Width of the conditioners where rows abound, and the least.
 WIDEST, NARROWEST = 256, 16
 SMALLEST_NOISE, LARGEST_NOISE = 1.0, 3.0
@@ -67,7 +69,7 @@ class FitSettings:
 
 def auto_hidden_features(n_samples: int, n_features: int) -> int:
     """Return the width of the conditioners: a power of two, smaller where rows are few."""
-    wanted = WIDEST / max(1.0, n_features / n_samples / CROWDED)
+    wanted = WIDEST / max(1.0, _crowding(n_samples, n_features))
     return int(min(max(2 ** round(math.log2(wanted)), NARROWEST), WIDEST))
 
 
@@ -77,4 +79,12 @@ def auto_input_noise(n_samples: int, n_features: int, *, with_scores: bool) -> f
     Beside a score of the label, other columns need not hide the label: they correct the score.
     """
     least = NOISE_OF_SCORES if with_scores else SMALLEST_NOISE
-    return min(max(least, math.sqrt(n_features / n_samples / CROWDED)), LARGEST_NOISE)
+    return min(max(least, math.sqrt(_crowding(n_samples, n_features))), LARGEST_NOISE)
+
+
+def _crowding(n_samples: int, n_features: int) -> float:
+    """Return how easily rows are memorised: above 1 that is to be made harder.
+
+    Features for each row count, and how often each row is seen, as the steps are no fewer.
+    """
+    return n_features / n_samples / CROWDED * max(1.0, math.sqrt(FEW_ROWS / n_samples))
