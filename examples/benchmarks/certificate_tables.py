@@ -18,17 +18,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from _common import Task, data_parser, load_task, rst_table, source_of
+from _tasks import adult, compas
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
-from tables import TABLES
 
 from skfairlatent import FairLatentTransformer
 from skfairlatent._bins import fit_bins
 from skfairlatent.certification import certify_cells
 
 FACES = "Attractive by Male"
+TABLES = {"Adult": adult, "COMPAS": compas}
 LEVELS = (0.05, 0.075, 0.1, 0.15, 0.2, 0.3)
 SHARES = (0.4, 0.7)
 FEWEST = 20
@@ -38,7 +39,7 @@ def load(source, name):
     if name == FACES:
         rows, _ = load_task(source, Task("Attractive", ("Male",), "cnn"))
         return rows.X, rows.y, rows.group
-    X, y, group = TABLES[name](Path(source.data))
+    X, y, group = TABLES[name](Path(source.data, "tabular"))
     return X.to_numpy(np.float32), y.to_numpy(int), group.to_numpy(int)
 
 

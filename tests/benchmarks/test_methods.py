@@ -1,15 +1,12 @@
 """The benchmarks run from end to end on made-up data, and count what they say they count."""
 
-import importlib
+import importlib.util
 from pathlib import Path
 
-import fairlearn.preprocessing
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from sklearn.neural_network import MLPClassifier
-from sklearn.utils.validation import has_fit_parameter
 from threadpoolctl import threadpool_limits
 
 from skfairlatent.metrics import equalized_odds_difference
@@ -20,12 +17,6 @@ FOLDER = Path(__file__).parents[2] / "examples" / "benchmarks"
 TINY = '{"max_iter": 2, "n_blocks": 1, "hidden_features": 8}'
 ATTRIBUTES = ["Attractive", "Blond_Hair", "Male", "Young"]
 N_FEATURES = 6
-
-
-def _import(name):
-    if name == "peers" and not hasattr(fairlearn.preprocessing, "PrototypeRepresentationLearner"):
-        pytest.skip("fairlearn has no PrototypeRepresentationLearner before 0.13")
-    return importlib.import_module(name)
 
 
 @pytest.fixture
@@ -39,7 +30,7 @@ def script(monkeypatch):
     n_threads = torch.get_num_threads()
     torch.set_num_threads(1)
     with threadpool_limits(limits=1):
-        yield _import
+        yield importlib.import_module
     torch.set_num_threads(n_threads)
 
 
@@ -127,46 +118,71 @@ def test__face_embeddings__holds_figures_against_targets(script):
     assert checks.drop(["leak", "wga_change"]).all()
 
 
-def test__distances__compares_every_form(script, tiny_data, tmp_path):
-    module = script("distances")
-
-    # Trained long enough for the form to matter.
-    params = '{"max_iter": 40, "n_blocks": 1, "hidden_features": 8, "learning_rate_init": 0.01}'
-    arguments = ["--lambda-di", "30", "--levels", "0.9", "--params", params]
-    _run(module, tiny_data, tmp_path, *arguments)
-
-    runs = pd.read_csv(tmp_path / "distances_runs.csv")
-    assert list(runs["method"].unique()) == module.FORMS
-    # Each form was really taken: their runs differ.
-    assert runs.loc[runs["classifier"] == "MLP", "accuracy"].nunique() > 1
-    report = (tmp_path / "distances.rst").read_text(encoding="utf-8")
-    assert all(form in report for form in module.FORMS)
+TASK = "attractive-male-cnn"
 
 
-def test__peers__runs_every_method_and_compares_them(script, tiny_data, tmp_path, monkeypatch):
-    module = script("peers")
-    monkeypatch.setattr(module, "PROTOTYPE_ITERATIONS", 2)
-    monkeypatch.setattr(module, "REDUCTION_ITERATIONS", 3)
-    for name, (function, values, every_seed) in module.METHODS.items():
-        monkeypatch.setitem(module.METHODS, name, (function, values[-2:], every_seed))
+def test__run__goes_on_where_it_stopped_and_renders(script, tiny_data, tmp_path, capsys):
+    run, render = script("run"), script("render")
+    out = tmp_path / "runs.csv"
+    given = [TASK, "--data", str(tiny_data), "--out", str(out), "--quick"]
 
-    levels = ["0.1", "0.9"]
-    _run(module, tiny_data, tmp_path, "--lambda-di", "1", "--seeds", "0", "--levels", *levels)
+    run.main([*given, "--methods", "raw", "linear erasure"])
+    assert "2 runs to go" in capsys.readouterr().out
+    run.main([*given, "--methods", "raw", "cell weights", run.OURS])
+    assert "4 runs to go" in capsys.readouterr().out
 
-    table = pd.read_csv(tmp_path / "peers.csv")
-    n_absent = not has_fit_parameter(MLPClassifier(), "sample_weight")  # for the reduction
-    assert len(table) == 2 * len(module.METHODS) - n_absent
-    assert table["0.9"].between(0.3, 1).all()  # every method is at least so fair
-    assert table.loc[table["method"] != module.OURS, "margin"].notna().all()
-    runs = pd.read_csv(tmp_path / "peers_runs.csv")
-    assert set(runs["method"]) == set(module.METHODS)
+    runs = pd.read_csv(out)
+    assert list(runs.columns) == run.COLUMNS
+    assert len(runs) == 3 * (1 + 1 + 2 + 2)  # classifiers; settings of each method
+    assert runs["equalized_odds"].between(0, 1).all()
+    render.main([str(out), "--out", str(tmp_path / "comparison")])
+    summary = (tmp_path / "comparison_summary.txt").read_text(encoding="utf-8")
+    assert summary.count(TASK) == 9  # classifiers and levels
+    assert "linear erasure" in (tmp_path / "comparison_tables.txt").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("constraints", ["equalized_odds", "demographic_parity"])
+def test__methods__all_run(script, tiny_data, constraints):
+    run, methods, tasks = script("run"), script("_methods"), script("_tasks")
+    assert TASK in tasks.TASKS
+    for name, method in methods.METHODS.items():
+        if name.startswith(methods.OURS):
+            continue  # has a test of its own
+        if name == "LEACE" and importlib.util.find_spec("concept_erasure") is None:
+            continue
+        key = dict(
+            zip(
+                run.KEYS, (TASK, constraints, name, method.dials[-1], 0, "valid", 500), strict=True
+            )
+        )
+        rows = run.measure(tiny_data, key)
+        assert len(rows) == len(method.classifiers or run.CLASSIFIERS)
+        assert all(0 < row["accuracy"] <= 1 for row in rows), name
+
+
+def test__splince__keeps_the_covariance_with_the_label_and_loses_that_with_the_group(script):
+    rng = np.random.default_rng(0)
+    y, group = rng.integers(2, size=2000), rng.choice(["a", "b"], 2000)
+    X = rng.normal(size=(2000, 5)) + np.outer(y, [1, 1, 0, 0, 0])
+    X += np.outer(group == "a", [0, 1, 1, 0, 0])
+    rows = script("_common").Rows(X, y, pd.DataFrame({"group": group}), group)
+
+    mapped, _, _ = script("_methods").erase_splince(rows, rows, 1.0, 0, "equalized_odds")
+
+    weights = script("_common").cell_weights(y, group)
+
+    def covariance(Z, codes):
+        return np.cov(np.column_stack([Z, codes]).T, aweights=weights)[-1, :-1]
+
+    np.testing.assert_allclose(covariance(mapped, group == "a"), np.zeros(5), atol=1e-3)
+    np.testing.assert_allclose(covariance(mapped, y), covariance(X, y), atol=1e-2)
 
 
 def test__pareto_front__keeps_what_no_other_point_beats(script):
     eo = [0.3, 0.1, 0.2, 0.1, 0.25, np.nan]
     accuracy = [0.85, 0.70, 0.80, 0.75, 0.78, 0.9]
 
-    front = script("peers").pareto_front(eo, accuracy)
+    front = script("render").pareto_front(eo, accuracy)
 
     np.testing.assert_array_equal(front, [[0.1, 0.2, 0.3], [0.75, 0.80, 0.85]])
 
@@ -176,35 +192,34 @@ def test__pareto_front__keeps_what_no_other_point_beats(script):
 )
 def test__accuracy_at__interpolates_on_the_front_and_not_below_it(script, level, expected):
     eo, accuracy = [0.3, 0.1, 0.2, 0.15], [0.85, 0.75, 0.80, 0.5]
-    found = script("peers").accuracy_at(level, eo, accuracy)
+    found = script("render").accuracy_at(level, eo, accuracy)
     assert found == pytest.approx(expected, nan_ok=True)
 
 
 def test__accuracy_at__is_undefined_without_points(script):
-    assert np.isnan(script("peers").accuracy_at(0.1, [np.nan], [0.9]))
+    assert np.isnan(script("render").accuracy_at(0.1, [np.nan], [0.9]))
 
 
-def test__compare__says_who_is_ahead_at_equal_eo(script):
-    module = script("peers")
+def test__leads__are_over_the_best_rival_that_does_not_see_the_group(script):
+    ours = "FairLatentTransformer"
     runs = [
-        (module.OURS, 1, 0, 0.1, 0.80), (module.OURS, 1, 1, 0.1, 0.78),
-        (module.OURS, 2, 0, 0.2, 0.83), (module.OURS, 2, 1, 0.2, 0.83),
-        ("worse", 1, 0, 0.1, 0.75), ("worse", 2, 0, 0.2, 0.82),
-        ("fairer", 1, 0, 0.01, 0.70), ("unfair", 1, 0, 0.5, 0.90),
+        (ours, 1, 0, 0.1, 0.80), (ours, 1, 1, 0.1, 0.78),
+        (ours, 2, 0, 0.2, 0.83), (ours, 2, 1, 0.2, 0.83),
+        ("raw", 0, 0, 0.5, 0.90), ("raw", 0, 1, 0.5, 0.90),
+        ("LEACE", 1, 0, 0.1, 0.75), ("LEACE", 1, 1, 0.1, 0.75),
+        ("cell weights", 1, 0, 0.1, 0.70), ("cell weights", 1, 1, 0.1, 0.70),
+        ("ThresholdOptimizer", 0, 0, 0.0, 0.89), ("ThresholdOptimizer", 0, 1, 0.0, 0.89),
+        ("SPLINCE", 1, 0, 0.01, 0.70), ("SPLINCE", 1, 1, 0.01, 0.70),
     ]  # fmt: skip
-    frame = pd.DataFrame(runs, columns=["method", "value", "seed", "eo", "accuracy"])
+    frame = pd.DataFrame(runs, columns=["method", "dial", "seed", "gap", "accuracy"])
 
-    table = module.compare(frame.assign(classifier="linear"), [0.05, 0.1, 0.2])
+    found = script("render").leads(frame, "gap", [0.05, 0.1], "accuracy")
 
-    table = table.set_index("method")
-    assert table.loc[module.OURS, 0.1] == pytest.approx(0.79)  # the mean over the seeds
-    assert table.loc["worse", "margin"] == pytest.approx(0.01)
-    assert table["verdict"].to_dict() == {
-        module.OURS: ".",
-        "worse": "ahead",
-        "fairer": "BEHIND: reaches a level that ours does not",
-        "unfair": "reaches none of these levels",
-    }
+    assert np.isnan(found["ours"][0])  # does not get so low
+    assert found["rival"].tolist() == ["SPLINCE", "LEACE"]
+    assert found["ours"][1] == pytest.approx(0.79)  # the mean over the seeds
+    assert found["lead"][1] == pytest.approx(0.04)
+    assert found["error"][1] == pytest.approx(0.01)
 
 
 def test__noise_floor__is_what_sampling_shows_between_equal_groups(script):
@@ -256,22 +271,26 @@ def test__erased_part__equalises_the_group_means_within_label(script):
     X[:, 0] += group == "a"
     X[:, 1] += (group == "c") * y
 
-    erased = X - X @ script("peers").erased_part(X, y, group)
+    erased = X - X @ script("_methods").erased_part(X, y, group)
 
     for label in (0, 1):
         means = [erased[(y == label) & (group == name)].mean(axis=0) for name in "abc"]
         np.testing.assert_allclose(means, [means[0]] * 3, atol=1e-9)
 
 
-def test__lottery_scores__are_those_of_sure_predictions(script):
+def test__scores__of_decisions_by_lot_are_their_expectation(script):
     rng = np.random.default_rng(0)
     y, predicted = rng.integers(2, size=(2, 200))
-    rows = script("_common").Rows(np.empty(0), y, pd.DataFrame(), rng.choice(["a", "b"], 200))
+    group = rng.choice(["a", "b"], 200)
 
-    found = script("peers").lottery_scores(rows, predicted.astype(float))
+    found = script("run").scores(y, group, predicted.astype(float))
 
-    assert found == pytest.approx(script("_common").scores(y, predicted, rows.group))
-    assert script("peers").lottery_scores(rows, np.full(200, 0.3))["eo"] == pytest.approx(0)
+    expected = script("_common").scores(y, predicted, group)
+    names = {"accuracy": "accuracy", "equalized_odds": "eo", "demographic_parity": "dp"}
+    names["worst_cell_accuracy"] = "wga"
+    for name, other in names.items():
+        assert found[name] == pytest.approx(expected[other])
+    assert script("run").scores(y, group, np.full(200, 0.3))["equalized_odds"] == pytest.approx(0)
 
 
 def test__counterfactual_speed__times_each_part(script, tmp_path):

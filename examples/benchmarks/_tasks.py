@@ -1,0 +1,127 @@
+"""The tasks of `run.py`: rows to fit on and rows to score on, standardised."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from _common import Rows, Source, Task, load_task
+from sklearn.preprocessing import StandardScaler
+
+MOST_TO_FIT, MOST_TO_SCORE = 10_000, 12_000
+
+
+class Drawn(NamedTuple):
+    """What to draw rows with, and how many to fit on at most."""
+
+    data: Path
+    seed: int
+    split: str = "valid"
+    max_rows: int = MOST_TO_FIT
+
+
+def load(name, drawn):
+    """Return the rows to fit on and the rows to score on of a task.
+
+    The seed draws both for tables; for faces it draws the rows to fit on from the training split,
+    and those of the other split are scored.
+    """
+    fit, new = TASKS[name](drawn)
+    # fairlearn 0.15 cannot take float32 scores with pandas 3.
+    scaler = StandardScaler().fit(fit.X.astype(np.float64))
+    return tuple(
+        rows._replace(X=scaler.transform(rows.X.astype(np.float64))) for rows in (fit, new)
+    )
+
+
+def faces(label, *sensitive, embeddings="cnn"):
+    def read(drawn):
+        source = Source(str(drawn.data), drawn.split)
+        fit, new = load_task(source, Task(label, sensitive, embeddings))
+        return rows_of(fit, _order(drawn, len(fit.y))[: drawn.max_rows]), new
+
+    return read
+
+
+def table(columns):
+    """Return a task whose rows are drawn from a table: half to fit on, the others to score on."""
+
+    def read(drawn):
+        X, y, group = columns(drawn.data / "tabular")
+        group = np.asarray(group).astype(str)
+        rows = Rows(
+            np.asarray(X, np.float64), np.asarray(y, int), pd.DataFrame({"group": group}), group
+        )
+        order = _order(drawn, len(rows.y))
+        n = min(len(order) // 2, drawn.max_rows)
+        return rows_of(rows, order[:n]), rows_of(rows, order[n : n + MOST_TO_SCORE])
+
+    return read
+
+
+def rows_of(rows, chosen):
+    return Rows(
+        *(np.asarray(part)[chosen] for part in rows[:2]), rows[2].iloc[chosen], rows[3][chosen]
+    )
+
+
+def _order(drawn, n):
+    return np.random.default_rng(drawn.seed).permutation(n)
+
+
+def adult(folder):
+    table = pd.read_csv(folder / "adult-train.csv", na_values="?")
+    y, s = table.pop("income") == ">50K", table.pop("sex") == "Male"
+    return pd.get_dummies(table.drop(columns=["fnlwgt", "education"])), y, s
+
+
+def compas(folder):
+    table = pd.read_csv(folder / "compas-two-years.csv")
+    table = table[table["race"].isin(["African-American", "Caucasian"])]
+    columns = ["sex", "age", "juv_fel_count", "juv_misd_count", "juv_other_count"]
+    X = pd.get_dummies(table[[*columns, "priors_count", "c_charge_degree"]])
+    return X, table["two_year_recid"] == 1, table["race"] == "Caucasian"
+
+
+def health(folder):
+    table = pd.read_csv(folder / "health.csv.zip", nrows=60_000)
+    old = table[["age_65", "age_75", "age_85"]].any(axis=1)
+    dropped = ("MemberID", "YEAR", "trainset", "age_", "Charlson")
+    kept = [name for name in table if not name.startswith(dropped)]
+    return np.log1p(table[kept].fillna(0).clip(lower=0)), table["Charlson>0"] == 1, old
+
+
+def credit(folder):
+    table = pd.read_csv(folder / "UCI_Credit_Card.csv").drop(columns="ID")
+    y, s = table.pop("default-payment-next-month"), table.pop("SEX")
+    money = table.filter(regex="^(LIMIT|BILL|PAY_AMT)")
+    return table.assign(**np.sign(money) * np.log1p(money.abs())), y, s
+
+
+def law(folder):
+    table = pd.read_csv(folder / "law.csv.zip")
+    return table[["LSAT", "UGPA", "ZFYA"]], table["PF_1"], table["Race_White"]
+
+
+def german(folder):
+    table = pd.read_csv(folder / "german.csv").drop(columns="sex-age")
+    y, s = table.pop("credit-label"), table.pop("sex")
+    return table, y == y.max(), s
+
+
+TASKS = {
+    "attractive-male-cnn": faces("Attractive", "Male"),
+    "attractive-young-cnn": faces("Attractive", "Young"),
+    "big_nose-male-cnn": faces("Big_Nose", "Male"),
+    "wavy_hair-male-cnn": faces("Wavy_Hair", "Male"),
+    "blond_hair-male-cnn": faces("Blond_Hair", "Male"),
+    "smiling-male-cnn": faces("Smiling", "Male"),
+    "attractive-malexyoung-cnn": faces("Attractive", "Male", "Young"),
+    "attractive-male-diffae32": faces("Attractive", "Male", embeddings="diffae32"),
+    "adult-sex": table(adult),
+    "compas-race": table(compas),
+    "health-age": table(health),
+    "credit-sex": table(credit),
+    "law-race": table(law),
+    "german-sex": table(german),
+}

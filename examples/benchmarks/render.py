@@ -1,0 +1,202 @@
+"""Tables of the runs of `run.py`: the accuracy of each method at equal gaps.
+
+    python examples/benchmarks/render.py docs/results/runs.csv --out docs/results/comparison
+
+The runs of a setting are averaged over the seeds; of the averages, those that no other beats on
+both accuracy and gap are the frontier of the method, and between two of its points the straight
+line counts: drawing one of the two models by lot for each person gets there. An entry is "n/a"
+where a frontier does not reach the level; beyond its last point its best accuracy stands.
+Frontiers are drawn on the rows scored on, for every method alike.
+
+``OUT_summary.txt`` holds our lead over the best rival that does not see the group, with the
+standard error over the seeds, and ``OUT_tables.txt`` every method.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from _common import rst_table
+from _methods import DEMOGRAPHIC_PARITY, EQUALIZED_ODDS, METHODS, OURS, RAW
+
+GAPS = {EQUALIZED_ODDS: "EO", DEMOGRAPHIC_PARITY: "DP"}
+SUMMARY_LEVELS = [0.03, 0.05, 0.1]
+LEVELS = {EQUALIZED_ODDS: [0.02, 0.03, 0.05, 0.1, 0.15], DEMOGRAPHIC_PARITY: [0.02, 0.05, 0.1]}
+
+
+def pareto_front(gap, accuracy):
+    """Return the points that no other beats on both, by rising gap and so by rising accuracy."""
+    gap, accuracy = np.asarray(gap, float), np.asarray(accuracy, float)
+    known = ~(np.isnan(gap) | np.isnan(accuracy))
+    gap, accuracy = gap[known], accuracy[known]
+    order = np.lexsort((-accuracy, gap))
+    gap, accuracy = gap[order], accuracy[order]
+    best_so_far = np.maximum.accumulate(np.concatenate([[-np.inf], accuracy[:-1]]))
+    better = accuracy > best_so_far
+    return gap[better], accuracy[better]
+
+
+def accuracy_at(level, gap, accuracy):
+    """Return the accuracy of a frontier at a gap; NaN if it does not get so low."""
+    gap, accuracy = pareto_front(gap, accuracy)
+    if not len(gap) or level < gap[0]:
+        return float("nan")
+    return float(np.interp(level, gap, accuracy))
+
+
+def at_levels(runs, gap, levels, metric):
+    """Return the accuracy of each method at each level, shape (n_methods, n_levels).
+
+    What a lottery with the raw model reaches is reached by every method.
+    """
+    points = runs.groupby(["method", "dial"], sort=False, as_index=False)[[gap, metric]].mean()
+    raw = points[points["method"] == RAW]
+    found = {
+        method: [
+            accuracy_at(level, *pd.concat([part, raw])[[gap, metric]].to_numpy().T)
+            for level in levels
+        ]
+        for method, part in points.groupby("method", sort=False)
+    }
+    return pd.DataFrame.from_dict(found, orient="index", columns=levels)
+
+
+def leads(runs, gap, levels, metric):
+    """Return the lead over the best rival at each level, its standard error, and who that is.
+
+    A rival that was run with some of the seeds only is compared on those.
+    """
+    table = at_levels(runs, gap, levels, metric)
+    seeds = {name: set(part["seed"]) for name, part in runs.groupby("method")}
+    by_seed = {seed: at_levels(part, gap, levels, metric) for seed, part in runs.groupby("seed")}
+    rivals = [
+        name
+        for name in table.index
+        if name in METHODS and not _is_ours(name) and not METHODS[name].needs_group
+    ]
+    rows = []
+    for level in levels:
+        found = {}
+        for rival in rivals:
+            common = seeds[OURS] & seeds[rival]
+            shared = at_levels(runs[runs["seed"].isin(common)], gap, [level], metric)
+            if rival in shared.index and not np.isnan(shared.loc[rival, level]):
+                found[rival] = shared.loc[OURS, level] - shared.loc[rival, level], common
+        rival = min(found, key=lambda name: found[name][0]) if found else None
+        if rival is not None and np.isnan(table.loc[OURS, level]):
+            rival = table.loc[list(found), level].idxmax()
+        lead, common = found.get(rival, (np.nan, ()))
+        differences = [
+            by_seed[seed].loc[OURS, level] - by_seed[seed].loc[rival, level] for seed in common
+        ]
+        rows.append(
+            {
+                "level": level,
+                "ours": table.loc[OURS, level],
+                "rival": rival,
+                "lead": lead,
+                "error": standard_error(differences),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def standard_error(values):
+    """Return the standard error of the mean; NaN for fewer than two values."""
+    values = np.array(values, float)
+    values = values[~np.isnan(values)]
+    return values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else float("nan")
+
+
+def _is_ours(name):
+    return name.startswith(OURS)
+
+
+def summary(runs, metric):
+    """Return one row for each task, criterion, classifier and level: ours and the best rival."""
+    return pd.DataFrame(
+        [
+            {
+                "task": task,
+                "classifier": classifier,
+                "raw (gap)": _raw_text(part, metric, constraints),
+                "gap": f"{GAPS[constraints]} {found.level:g}",
+                "ours": found.ours,
+                "best rival": "none" if pd.isna(found.rival) else found.rival,
+                "lead in points": _lead_text(found),
+                "seeds": part.loc[part["method"] == OURS, "seed"].nunique(),
+            }
+            for (task, constraints, classifier), part in _parts(runs)
+            for found in leads(part, constraints, SUMMARY_LEVELS, metric).itertuples()
+        ]
+    )
+
+
+def _raw_text(runs, metric, gap):
+    raw = runs.loc[runs["method"] == RAW, [metric, gap]].mean()
+    return f"{raw[metric]:.3f} ({raw[gap]:.3f})"
+
+
+def _lead_text(found):
+    if np.isnan(found.lead):
+        return "n/a"
+    error = "" if np.isnan(found.error) else f" ± {100 * found.error:.1f}"
+    return f"{100 * found.lead:+.1f}{error}"
+
+
+def tables(runs, metric):
+    """Return every method's accuracies at equal gaps as RST, a table for each part."""
+    texts = []
+    for (task, constraints, classifier), part in _parts(runs):
+        levels = LEVELS[constraints]
+        table = at_levels(part, constraints, levels, metric)
+        points = part.groupby(["method", "dial"], sort=False)[[metric, constraints]].mean()
+        fairest = points.loc[points.groupby("method", sort=False)[constraints].idxmin()]
+        fairest = fairest.reset_index("dial", drop=True).loc[table.index]
+        table.insert(0, "accuracy there", fairest[metric])
+        table.insert(0, f"lowest {GAPS[constraints]}", fairest[constraints])
+        table.columns = [
+            f"{GAPS[constraints]} {name:g}" if isinstance(name, float) else name
+            for name in table.columns
+        ]
+        table.index = [
+            f"{name} (needs the group)" if METHODS[name].needs_group else name
+            for name in table.index
+        ]
+        title = f"{task}, {classifier}, {constraints.replace('_', ' ')}"
+        texts.append(rst_table(title, table.rename_axis("method").reset_index()))
+    return "\n".join(texts)
+
+
+def _parts(runs):
+    """Yield the runs of each task, criterion and classifier for which raw and ours are there."""
+    runs = runs[runs["method"].isin(METHODS)]
+    for key, part in runs.groupby(["task", "constraints", "classifier"], sort=False):
+        if {RAW, OURS} <= set(part["method"]):
+            yield key, part
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("runs", type=Path)
+    parser.add_argument("--metric", choices=["accuracy", "balanced_accuracy"], default="accuracy")
+    parser.add_argument("--out", type=Path, help="beginning of the names of the files to write")
+    options = parser.parse_args(arguments)
+    runs = pd.read_csv(options.runs)
+    parts = {
+        "summary": rst_table("Beside the best other method", summary(runs, options.metric)),
+        "tables": tables(runs, options.metric),
+    }
+    for name, text in parts.items():
+        print(text)
+        if options.out is not None:
+            options.out.with_name(f"{options.out.name}_{name}.txt").write_text(
+                text, encoding="utf-8"
+            )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,214 @@
+"""Run methods on tasks, and keep a row of figures for each run.
+
+    python examples/benchmarks/run.py TASK... --data DATA --out results/runs.csv
+
+Each method is run at each value of its dial and with each seed, in front of, or as, the same
+classifiers on the same rows. Finished runs are kept, so that an interrupted command goes on where
+it stopped, and other tasks and methods can be added to the same file. ``render.py`` makes tables
+of it. ``--quick`` takes 500 rows, one seed and two values of each dial.
+
+Faces are fitted on rows that the seed draws from the training split, and scored on the other
+split; tables are divided by the seed. ``_tasks.py`` says which columns are taken, ``_methods.py``
+what each method does.
+"""
+
+import argparse
+import importlib.util
+import os
+import platform
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from _common import code_fingerprint, fit_weighted
+from _methods import DEMOGRAPHIC_PARITY, EQUALIZED_ODDS, METHODS, OURS, VARIANTS
+from _tasks import TASKS, Drawn, load
+from joblib import Parallel, delayed
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
+from sklearn.neural_network import MLPClassifier
+
+CLASSIFIERS = {
+    "logistic": lambda _seed: LogisticRegression(max_iter=1000),
+    "MLP": lambda seed: MLPClassifier((64,), early_stopping=True, max_iter=50, random_state=seed),
+    "boosting": lambda seed: HistGradientBoostingClassifier(random_state=seed),
+}
+KEYS = ["task", "constraints", "method", "dial", "seed", "split", "max_rows"]
+QUICK_ROWS = 500
+
+
+def scores(y, group, probability):
+    """Score decisions that are 1 with a probability each, by their expectation."""
+    right = np.where(y == 1, probability, 1 - probability)
+    groups = np.unique(group)
+    gaps = [
+        np.ptp([probability[(y == label) & (group == name)].mean() for name in groups])
+        for label in (0, 1)
+    ]
+    rates = [probability[group == name].mean() for name in groups]
+    cells = [right[(y == label) & (group == name)].mean() for label in (0, 1) for name in groups]
+    return {
+        "accuracy": right.mean(),
+        "balanced_accuracy": np.mean([right[y == label].mean() for label in (0, 1)]),
+        "equalized_odds": np.mean(gaps),
+        "equalized_odds_worst": max(gaps),
+        "demographic_parity": np.ptp(rates),
+        "selection_rate_ratio": min(rates) / max(rates) if max(rates) > 0 else 1.0,
+        "worst_group_accuracy": min(right[group == name].mean() for name in groups),
+        "worst_cell_accuracy": min(cells),
+    }
+
+
+def measure(data, key):
+    """Return a row of figures for each classifier."""
+    fit, new = load(
+        key["task"], Drawn(data, *(key[name] for name in ("seed", "split", "max_rows")))
+    )
+    method = METHODS[key["method"]]
+    given = fit, new, key["dial"], key["seed"], key["constraints"]
+    rows = []
+    start = time.perf_counter()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of iterations, which are a budget here
+        ready = None if method.in_training else method.run(*given)
+        seconds = time.perf_counter() - start
+        for name in method.classifiers or CLASSIFIERS:
+            start = time.perf_counter()
+            model = CLASSIFIERS[name](key["seed"])
+            if method.in_training:
+                found = {}
+                probability = np.clip(method.run(model, *given), 0, 1)
+            else:
+                probability, found = decisions(model, ready, fit.y, new.y, key["seed"])
+            spent = seconds + time.perf_counter() - start
+            found |= scores(new.y, new.group, probability) | {"seconds": spent}
+            rows.append({**key, "classifier": name, **found})
+    return rows
+
+
+def decisions(model, ready, y, y_new, seed):
+    """Return decisions of a classifier on a representation, and how sure it is of them."""
+    X, X_new, weights = ready
+    model = fit_weighted(model, X, y, weights, seed)
+    found = model.predict_proba(X_new)
+    losses = {
+        "log_loss": log_loss(y_new, found),
+        "log_loss_of_fit": log_loss(y, model.predict_proba(X)),
+    }
+    return (found[:, 1] > 0.5).astype(float), losses
+
+
+def plan(options):
+    """Return what identifies each run."""
+    return [
+        dict(
+            zip(
+                KEYS,
+                (task, constraints, method, dial, seed, options.split, options.max_rows),
+                strict=True,
+            )
+        )
+        for task in options.tasks
+        for constraints in options.constraints
+        for seed in options.seeds
+        for method in options.methods
+        for dial in _dials(method, options)
+    ]
+
+
+def _dials(method, options):
+    dials = METHODS[method].dials
+    return dials[:: max(1, len(dials) - 1)] if options.quick else dials
+
+
+def build_parser():
+    standard = [name for name in METHODS if name not in VARIANTS]
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("tasks", nargs="+", choices=TASKS, metavar="TASK", help=", ".join(TASKS))
+    parser.add_argument("--data", default=os.environ.get("SKFAIRLATENT_DATA"))
+    parser.add_argument("--out", type=Path, default=Path("benchmark_results", "runs.csv"))
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=standard)
+    parser.add_argument(
+        "--constraints",
+        nargs="+",
+        choices=[EQUALIZED_ODDS, DEMOGRAPHIC_PARITY],
+        default=[EQUALIZED_ODDS],
+    )
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--split", choices=["valid", "test"], default="valid", help="of faces")
+    parser.add_argument("--max-rows", type=int, default=10_000, help="to fit on, at most")
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--quick", action="store_true")
+    return parser
+
+
+def main(arguments=None):
+    parser = build_parser()
+    options = parser.parse_args(arguments)
+    if options.data is None:
+        parser.error("name the folder of the data: --data DATA, or SKFAIRLATENT_DATA")
+    if "LEACE" in options.methods and importlib.util.find_spec("concept_erasure") is None:
+        parser.error(
+            "LEACE needs the package concept-erasure: install it, or name other --methods"
+        )
+    if options.quick:
+        options.seeds, options.max_rows = options.seeds[:1], QUICK_ROWS
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    wanted = missing(plan(options), options.out)
+    print(f"{len(wanted)} runs to go", flush=True)
+    common = {
+        "code": code_fingerprint(),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+    }
+    runs = Parallel(options.jobs, return_as="generator")(
+        delayed(measure)(Path(options.data), key) for key in wanted
+    )
+    for rows in runs:
+        frame = pd.DataFrame(rows).assign(**common)
+        frame.reindex(columns=COLUMNS).to_csv(
+            options.out,
+            mode="a",
+            header=not options.out.exists(),
+            index=False,
+            float_format="%.5f",
+        )
+        print(line(rows), flush=True)
+
+
+COLUMNS = [
+    *KEYS, "classifier", "accuracy", "balanced_accuracy", "equalized_odds",
+    "equalized_odds_worst", "demographic_parity", "selection_rate_ratio", "worst_group_accuracy",
+    "worst_cell_accuracy", "log_loss", "log_loss_of_fit", "seconds", "code", "machine",
+]  # fmt: skip
+
+
+def missing(wanted, path):
+    """Return the runs that the file does not hold; of ours only those of today's code count."""
+    if not path.exists():
+        return wanted
+    known = pd.read_csv(path)
+    ours = known["method"].str.startswith(OURS)
+    known = known[~ours | (known["code"] == code_fingerprint())]
+    done = set(known[KEYS].itertuples(index=False, name=None))
+    return [key for key in wanted if tuple(key.values()) not in done]
+
+
+def line(rows):
+    first = rows[0]
+    figures = ", ".join(
+        f"{row['classifier']} {row['accuracy']:.3f}/{row['equalized_odds']:.3f}" for row in rows
+    )
+    seconds = max(row["seconds"] for row in rows)
+    return (
+        f"{first['task']}, seed {first['seed']}, {first['method']} {first['dial']:g}: "
+        f"{figures} ({seconds:.0f} s)"
+    )
+
+
+if __name__ == "__main__":
+    main()
