@@ -524,7 +524,7 @@ def test__early_stopping__stops_and_records_the_validation_loss(monkeypatch):
 
 def test__warm_start__goes_on_where_the_first_fit_stopped():
     X, y, s = make_rows()
-    parameters = {"max_iter": 10, "learning_rate_init": 0.003}
+    parameters = {"max_iter": 10, "learning_rate_init": 0.003, "input_noise": 1.0}
     model = quick(**parameters).fit(X, y, sensitive_features=s)
     cold = model.history_["loss"]
     model.set_params(warm_start=True).fit(X, y, sensitive_features=s)
