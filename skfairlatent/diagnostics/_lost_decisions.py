@@ -1,6 +1,6 @@
 """Classes that a classifier on the label block no longer finds."""
 
-__all__ = ["lost_decisions"]
+__all__ = ["LOST_SHARE", "lost_decisions"]
 
 import warnings
 from typing import Any
@@ -14,9 +14,9 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from skfairlatent._validation.groups import SensitiveColumn, encode_columns
 from skfairlatent.diagnostics._probe_rows import Floats, scaler
 
-# Share of what is found of a class from all of Z: with less from the label block, it was lost,
+# Share of what is found of a class before mitigation: with less after, the class was lost.
 LOST_SHARE = 0.25
-# if at least so much is found of it from all of Z.
+# Of classes of which less is found from all of Z, nothing is said.
 SMALLEST_RECALL = 0.05
 N_FOLDS = 3
 MOST_ROWS = 3000

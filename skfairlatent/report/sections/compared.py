@@ -9,13 +9,11 @@ from typing import Any, Self
 import pandas as pd
 
 from skfairlatent._wording import joined
+from skfairlatent.diagnostics._lost_decisions import LOST_SHARE
 from skfairlatent.report._comparison import Comparison
 from skfairlatent.report._parts import Meanings, Part, estimate
 from skfairlatent.report._provenance import ModelFacts, Setup
 from skfairlatent.report.sections._section import Section
-
-# Share of what the model before finds of a class: with less after, the class has been lost.
-LOST_SHARE = 0.25
 
 
 @dataclass(frozen=True)
