@@ -6,18 +6,20 @@ __all__ = [
     "find_model",
     "json_of",
     "last_change",
+    "load_checked",
     "quiet",
-    "require_safetensors",
 ]
 
 import importlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+import torch
 
 from skfairlatent.exceptions import CheckpointError
 
@@ -97,14 +99,77 @@ def find_model(
     return Path(found)
 
 
-def require_safetensors(folder: Path, saves: str, name: str = "model") -> None:
-    """Raise CheckpointError if the weights of this name are pickled; `saves` is their class."""
-    if not any(folder.glob(f"{name}*.safetensors")):
+def load_checked(
+    library: Any,
+    class_name: str,
+    folder: Path,
+    *,
+    weights: str = "model",
+    needs: Callable[[Any, str], bool] = lambda _network, _name: True,
+    **options: Any,
+) -> tuple[Any, list[str]]:
+    """Load a network from safetensors, in float32 on the CPU and in evaluation mode.
+
+    Parameters
+    ----------
+    library : module
+        transformers or diffusers.
+    class_name : str
+        Class of the library whose ``from_pretrained`` reads the folder.
+    folder : Path
+        As ``save_pretrained`` of the class writes it.
+    weights : str
+        Name of the file of weights, without its suffix.
+    needs : callable
+        ``needs(network, name)`` says whether a weight that the file lacks is an error; by default
+        it always is.
+    **options
+        Passed to ``from_pretrained``.
+
+    Returns
+    -------
+    network : torch.nn.Module
+    missing : list of str
+        Names of the weights that the file lacks and that are not needed.
+
+    Raises
+    ------
+    CheckpointError
+        If the weights are pickled, damaged, or lack what is needed.
+    """
+    if not any(folder.glob(f"{weights}*.safetensors")):
         raise CheckpointError(
-            f"{folder} has no {name}.safetensors. Pickled weights (.bin) are not read, since they "
-            "can run code. If you trust them, convert them once: "
-            f"{saves}.from_pretrained({str(folder)!r}).save_pretrained({str(folder)!r})."
+            f"{folder} has no {weights}.safetensors. Pickled weights (.bin) are not read, since "
+            "they can run code. If you trust them, convert them once: "
+            f"{class_name}.from_pretrained({str(folder)!r}).save_pretrained({str(folder)!r})."
         )
+    try:
+        with quiet(library):
+            network, report = getattr(library, class_name).from_pretrained(
+                folder,
+                local_files_only=True,
+                use_safetensors=True,
+                output_loading_info=True,
+                # Older versions take torch's default, which may have been set to a half precision.
+                torch_dtype=torch.float32,
+                **options,
+            )
+    except Exception as error:  # what is raised depends on what is wrong, and on the version
+        is_own = "auto_map" in json_of(folder / CONFIG)
+        own = " It brings code of its own, which is never run." if is_own else ""
+        raise CheckpointError(
+            f"{folder} cannot be loaded as {class_name} of {library.__name__} "
+            f"{library.__version__} ({str(error).rstrip('.')}).{own} Copy or download it again, "
+            f"or update {library.__name__}."
+        ) from error
+    missing = sorted(report["missing_keys"])
+    needed = [name for name in missing if needs(network, name)]
+    if needed:
+        raise CheckpointError(
+            f"The weights in {folder} lack {needed[:3]} of {type(network).__name__}, which would "
+            "be random: copy or download the model again."
+        )
+    return network.eval().float(), missing
 
 
 def json_of(path: Path) -> dict[str, Any]:

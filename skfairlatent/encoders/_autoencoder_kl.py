@@ -24,8 +24,7 @@ from skfairlatent._files.hub import (
     find_model,
     json_of,
     last_change,
-    quiet,
-    require_safetensors,
+    load_checked,
 )
 from skfairlatent._files.tensors import digest_of
 from skfairlatent.encoders import _borrowing
@@ -408,27 +407,8 @@ def _load(folder: Path, changed: int) -> nn.Module:  # noqa: ARG001 - part of th
             f"{folder} {found}: pass a folder as AutoencoderKL.save_pretrained of diffusers "
             "writes it, or one with such a folder 'vae' in it."
         )
-    require_safetensors(folder, "AutoencoderKL", WEIGHTS)
     diffusers = extra_module("diffusers", "AutoencoderKLEncoder", "vae")
-    try:
-        with quiet(diffusers):
-            network, report = diffusers.AutoencoderKL.from_pretrained(
-                folder,
-                local_files_only=True,
-                use_safetensors=True,
-                low_cpu_mem_usage=False,
-                output_loading_info=True,
-                torch_dtype=torch.float32,
-            )
-    except Exception as error:  # what is raised depends on what is wrong, and on the version
-        raise CheckpointError(
-            f"{folder} cannot be loaded as an AutoencoderKL ({str(error).rstrip('.')}): copy or "
-            "download it again."
-        ) from error
-    if report["missing_keys"]:
-        raise CheckpointError(
-            f"The weights in {folder} lack {sorted(report['missing_keys'])[:3]}, which would be "
-            "random: copy or download the model again."
-        )
-    loaded: nn.Module = network.eval()
-    return loaded
+    network: nn.Module = load_checked(
+        diffusers, "AutoencoderKL", folder, weights=WEIGHTS, low_cpu_mem_usage=False
+    )[0]
+    return network

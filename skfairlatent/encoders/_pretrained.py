@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from skfairlatent._files.hub import (
@@ -16,8 +15,8 @@ from skfairlatent._files.hub import (
     extra_module,
     json_of,
     last_change,
+    load_checked,
     quiet,
-    require_safetensors,
 )
 from skfairlatent.encoders._borrowing import digest_of
 from skfairlatent.exceptions import CheckpointError
@@ -118,10 +117,9 @@ def _load(
             f"{folder} has no {CONFIG} that says what the model is: pass a folder as "
             "save_pretrained of transformers writes it."
         )
-    require_safetensors(folder, "AutoModel")
     transformers = extra_module("transformers", "TransformersEncoder", "hub")
     with quiet(transformers):
-        model, has_pooler = _model(folder, config, transformers)
+        model, has_pooler = _model(folder, transformers)
         kind = _kind(model, kind, folder, config)
         prepare = _prepare(folder, kind, transformers)
     options: dict[str, Any] = {"input_data_format": "channels_last"}
@@ -139,34 +137,22 @@ def _load(
     return Pretrained(features, prepare, options, f"{use}:{digest_of(features)}")
 
 
-def _model(folder: Path, config: dict[str, Any], transformers: Any) -> tuple[Any, bool]:
+def _model(folder: Path, transformers: Any) -> tuple[Any, bool]:
     """Return the network, and whether its pooling, if it has weights, has those of the file."""
-    try:
-        model, report = transformers.AutoModel.from_pretrained(
-            folder,
-            local_files_only=True,
-            trust_remote_code=False,
-            use_safetensors=True,
-            output_loading_info=True,
-            # Older versions take torch's default, which may have been set to a half precision.
-            torch_dtype=torch.float32,
-        )
-    except Exception as error:  # what is raised depends on what is wrong, and on the version
-        own = " It brings code of its own, which is never run." if "auto_map" in config else ""
-        raise CheckpointError(
-            f"{folder} cannot be loaded as a model of transformers {transformers.__version__} "
-            f"({str(error).rstrip('.')}).{own} Copy or download it again, or update transformers."
-        ) from error
-    missing = sorted(report["missing_keys"])
-    if writes := hasattr(model, "encoder") and hasattr(model, "decoder"):
-        missing = [name for name in missing if not name.startswith("decoder.")]
-    needed = [name for name in missing if "pooler" not in name]
-    if needed:
-        raise CheckpointError(
-            f"The weights in {folder} lack {needed[:3]} of {type(model).__name__}, which would be "
-            "random: copy or download the model again."
-        )
-    return (model.encoder if writes else model).float(), not missing
+    model, missing = load_checked(
+        transformers, "AutoModel", folder, needs=_is_needed, trust_remote_code=False
+    )
+    encoder = model.encoder if _writes(model) else model
+    return encoder, not any("pooler" in name for name in missing)
+
+
+def _is_needed(model: Any, weight: str) -> bool:
+    return "pooler" not in weight and not (_writes(model) and weight.startswith("decoder."))
+
+
+def _writes(model: Any) -> bool:
+    """Return whether a decoder makes texts of what the encoder found, as in T5."""
+    return hasattr(model, "encoder") and hasattr(model, "decoder")
 
 
 def _kind(model: Any, kind: str, folder: Path, config: dict[str, Any]) -> str:

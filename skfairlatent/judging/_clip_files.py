@@ -6,9 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from skfairlatent._files.hub import CONFIG, extra_module, json_of, quiet, require_safetensors
+from skfairlatent._files.hub import CONFIG, extra_module, json_of, load_checked, quiet
 from skfairlatent.exceptions import CheckpointError
 
 PROCESSOR = "preprocessor_config.json"
@@ -53,34 +51,19 @@ def load_parts(folder: Path) -> ClipParts:
     # Version 5 names the processor that does without torchvision.
     processor = getattr(transformers, "CLIPImageProcessorPil", None)
     processor = processor or transformers.CLIPImageProcessor
+    model, _ = load_checked(transformers, "CLIPModel", folder)
     try:
         with quiet(transformers):
-            model, report = transformers.CLIPModel.from_pretrained(
-                folder,
-                local_files_only=True,
-                use_safetensors=True,
-                output_loading_info=True,
-                # Older versions take torch's default, which may have been set to a half precision.
-                torch_dtype=torch.float32,
-            )
-            tokenizer = transformers.CLIPTokenizerFast.from_pretrained(
-                folder, local_files_only=True
-            )
-            parts = ClipParts(
-                model.eval().float(),
-                tokenizer,
+            return ClipParts(
+                model,
+                transformers.CLIPTokenizerFast.from_pretrained(folder, local_files_only=True),
                 processor.from_pretrained(folder, local_files_only=True),
             )
     except Exception as error:  # what a damaged file raises depends on the file and the version
         raise CheckpointError(
-            f"{folder} cannot be loaded as a CLIP model ({error}): copy or download it again."
+            f"The tokenizer or image processor in {folder} cannot be loaded ({error}): copy or "
+            "download them again."
         ) from error
-    if report["missing_keys"]:
-        raise CheckpointError(
-            f"The weights in {folder} lack {sorted(report['missing_keys'])[:3]} of CLIP, which "
-            "would be random: copy or download the model again."
-        )
-    return parts
 
 
 def _check_files(folder: Path) -> None:
@@ -91,7 +74,6 @@ def _check_files(folder: Path) -> None:
             f"The model in {folder} {found}: ClipJudge takes CLIP, as saved by "
             "CLIPModel.save_pretrained, with its tokenizer and its image processor."
         )
-    require_safetensors(folder, "CLIPModel")
     has_words = any(all((folder / name).is_file() for name in names) for names in VOCABULARIES)
     if not has_words or not (folder / PROCESSOR).is_file():
         lacking = PROCESSOR if has_words else "tokenizer.json"

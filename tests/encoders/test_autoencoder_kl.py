@@ -182,7 +182,7 @@ def test__autoencoder_kl__says_which_file_is_lacking(vae, tmp_path):
         unfitted.fit(IMAGES)
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "diffusion_pytorch_model.safetensors").write_bytes(b"damaged")
-    with pytest.raises(CheckpointError, match="cannot be loaded as an AutoencoderKL"):
+    with pytest.raises(CheckpointError, match="cannot be loaded as AutoencoderKL"):
         unfitted.fit(IMAGES)
     (folder / "diffusion_pytorch_model.safetensors").unlink()
     with pytest.raises(CheckpointError, match=r"no diffusion_pytorch_model.safetensors"):
