@@ -17,7 +17,7 @@ from sklearn.utils import check_scalar
 
 from skfairlatent._user_warnings import warn_user
 from skfairlatent._validation.containers import reject_other_order
-from skfairlatent._validation.groups import check_length, cross_columns, reject_ids
+from skfairlatent._validation.groups import check_length, encode_columns, reject_ids
 from skfairlatent._wording import some_of
 from skfairlatent.metrics._metrics import CRITERIA, check_criterion
 
@@ -311,8 +311,8 @@ def _needed_parts(
     A part is a cell or a group; of -1 there need not be any rows.
     """
     check_criterion(constraints)
-    labels, classes = cross_columns(y, "y")
-    codes, groups = cross_columns(sensitive_features)
+    _, labels, classes, _ = encode_columns(y, "y").crossed
+    _, codes, groups, _ = encode_columns(sensitive_features).crossed
     check_length("sensitive_features", len(codes), len(labels), "y")
     reject_other_order(y=y, sensitive_features=sensitive_features)
     for name, values in (("y", classes), ("sensitive_features", groups)):

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from skfairlatent._validation.containers import reject_other_order
-from skfairlatent._validation.groups import cross_columns, encode_columns
+from skfairlatent._validation.groups import encode_columns
 
 
 @pytest.mark.parametrize(
@@ -33,30 +33,30 @@ from skfairlatent._validation.groups import cross_columns, encode_columns
         (np.ma.array([1, 0]), [1, 0], ["0", "1"]),
     ],
 )
-def test__cross_columns__codes_and_names(features, codes, names):
-    found, found_names = cross_columns(features)
-    assert found.dtype == np.int64
-    assert found.tolist() == codes
-    assert found_names == names
+def test__encode_columns__codes_and_names(features, codes, names):
+    crossed = encode_columns(features).crossed
+    assert crossed.codes.dtype == np.int64
+    assert crossed.codes.tolist() == codes
+    assert crossed.values == names
 
 
-def test__cross_columns__commas_never_merge_groups():
-    codes, names = cross_columns(np.array([["a, b", "c"], ["a", "b, c"]]))
+def test__encode_columns__commas_never_merge_groups():
+    _, codes, names, _ = encode_columns(np.array([["a, b", "c"], ["a", "b, c"]])).crossed
     assert codes.tolist() == [1, 0]
     assert len(set(names)) == 2
 
 
-def test__cross_columns__every_combination_its_own_group():
+def test__encode_columns__every_combination_its_own_group():
     columns = np.random.default_rng(0).integers(3, size=(200, 4))
-    codes, names = cross_columns(columns)
+    _, codes, names, _ = encode_columns(columns).crossed
     expected = np.unique(columns, axis=0)
     assert names == [", ".join(map(str, row)) for row in expected]
     assert (expected[codes] == columns).all()
 
 
-def test__cross_columns__repeated_column_names():
+def test__encode_columns__repeated_column_names():
     table = pd.DataFrame([[0, 1], [1, 1]], columns=["a", "a"])
-    assert cross_columns(table)[1] == ["a=0, a=1", "a=1, a=1"]
+    assert encode_columns(table).crossed.values == ["a=0, a=1", "a=1, a=1"]
 
 
 @pytest.mark.parametrize(
@@ -90,13 +90,25 @@ def test__encode_columns__each_attribute_alone():
     assert (young.name, young.values, young.codes.tolist()) == ("Young", ["n", "y"], [1, 0, 0])
 
 
+def test__encode_columns__takes_what_it_returned_and_parts_of_it():
+    table = pd.DataFrame({"age": [9, 10, 10, 30], "sex": ["f", "m", "f", "m"]})
+    columns = encode_columns(table)
+    assert encode_columns(columns) is columns
+    for rows in (np.array([3, 1]), np.array([0, 1, 2])):
+        part, expected = columns.at(rows), encode_columns(table.iloc[rows])
+        pairs = zip([*part, part.crossed], [*expected, expected.crossed], strict=True)
+        for found, column in pairs:
+            assert found._replace(codes=None) == column._replace(codes=None)
+            assert found.codes.tolist() == column.codes.tolist()
+
+
 @pytest.mark.parametrize("missing", [None, np.nan, pd.NA])
-def test__cross_columns__missing_value_is_an_error(missing):
+def test__encode_columns__missing_value_is_an_error(missing):
     table = pd.DataFrame({"Male": [0, 1], "Race": ["a", missing]})
     with pytest.raises(ValueError, match=r"column 'Race'.* 1 missing value.*row 1.*fillna"):
-        cross_columns(table)
+        encode_columns(table)
     with pytest.raises(ValueError, match=r"^sensitive_features has 1 missing"):
-        cross_columns(["a", missing])
+        encode_columns(["a", missing])
 
 
 @pytest.mark.parametrize(
@@ -113,13 +125,13 @@ def test__cross_columns__missing_value_is_an_error(missing):
     ],
     ids=lambda features: type(features).__name__,
 )
-def test__cross_columns__missing_values_become_a_group_as_the_error_says(features):
+def test__encode_columns__missing_values_become_a_group_as_the_error_says(features):
     with pytest.raises(ValueError, match="1 missing value") as caught:
-        cross_columns(features)
+        encode_columns(features)
     advice = re.search(r"of their own, as by (.*)\.$", str(caught.value)).group(1)
     names = {"pandas": pd, "polars": pl, "sensitive_features": features}
     filled = eval(advice, names)  # noqa: S307 - the advice is what is tested
-    codes, groups = cross_columns(filled)
+    _, codes, groups, _ = encode_columns(filled).crossed
     assert "unknown" in groups[codes[1]]
     assert len(set(codes)) == 3
 
@@ -134,9 +146,9 @@ def test__cross_columns__missing_values_become_a_group_as_the_error_says(feature
         ([["a"], ["a", "b"]], "holds lists"),
     ],
 )
-def test__cross_columns__bad_shape_is_an_error(features, message):
+def test__encode_columns__bad_shape_is_an_error(features, message):
     with pytest.raises(ValueError, match=message):
-        cross_columns(features)
+        encode_columns(features)
 
 
 @pytest.mark.parametrize(
@@ -152,39 +164,39 @@ def test__cross_columns__bad_shape_is_an_error(features, message):
         (np.array([(1, "a"), (0, "b")], dtype="i4,U1"), "pandas.DataFrame(given)"),
     ],
 )
-def test__cross_columns__refuses_what_is_not_sliced_by_rows(given, remedy):
+def test__encode_columns__refuses_what_is_not_sliced_by_rows(given, remedy):
     message = f"sensitive_features is of type .*: pass {remedy} instead"
     pattern = re.escape(message.replace("given", "sensitive_features")).replace(r"\.\*", ".*")
     with pytest.raises(TypeError, match=pattern):
-        cross_columns(given)
+        encode_columns(given)
     remedied = eval(remedy, {"pandas": pd, "given": given})  # noqa: S307 - our own words
-    assert len(cross_columns(remedied)[0]) in (1, 2)
+    assert len(encode_columns(remedied).crossed.codes) in (1, 2)
 
 
 @pytest.mark.parametrize("given", [{0, 1}, frozenset("ab"), {"a": 1}.keys()])
-def test__cross_columns__refuses_what_has_no_order(given):
+def test__encode_columns__refuses_what_has_no_order(given):
     with pytest.raises(TypeError, match=r"which has no order|not sliced row by row"):
-        cross_columns(given)
+        encode_columns(given)
 
 
-def test__cross_columns__refuses_masked_values():
+def test__encode_columns__refuses_masked_values():
     given = np.ma.array([0, 1, 1], mask=[False, True, False])
     with pytest.raises(ValueError, match=r"1 masked value.*sensitive_features\.filled\(0\)"):
-        cross_columns(given)
+        encode_columns(given)
     with pytest.raises(ValueError, match="1 masked value"):
-        cross_columns([given[:1], given[1:2]])
+        encode_columns([given[:1], given[1:2]])
     with pytest.raises(ValueError, match="has 1 masked value"):
-        cross_columns([0, np.ma.masked])
+        encode_columns([0, np.ma.masked])
     with pytest.raises(ValueError, match="has 1 missing value"):
-        cross_columns(pd.Series([0, np.ma.masked]))
-    assert cross_columns(given.filled(0))[0].tolist() == [0, 0, 1]
+        encode_columns(pd.Series([0, np.ma.masked]))
+    assert encode_columns(given.filled(0))[0].codes.tolist() == [0, 0, 1]
 
 
-def test__cross_columns__labels_are_called_y():
+def test__encode_columns__labels_are_called_y():
     with pytest.raises(ValueError, match=r"^y holds infinity, at row 1: expected class labels"):
-        cross_columns([0.0, np.inf], "y")
+        encode_columns([0.0, np.inf], "y")
     with pytest.raises(ValueError, match=r"^column 'a' of y has 1 missing value"):
-        cross_columns(pd.DataFrame({"a": [None, "x"]}), "y")
+        encode_columns(pd.DataFrame({"a": [None, "x"]}), "y")
 
 
 def test__reject_other_order__by_labels_of_the_same_rows():
@@ -199,24 +211,24 @@ def test__reject_other_order__by_labels_of_the_same_rows():
     reject_other_order(X=X, y=pd.Series(range(4)), sensitive_features=np.arange(4))
 
 
-def test__cross_columns__takes_arrow():
+def test__encode_columns__takes_arrow():
     pyarrow = pytest.importorskip("pyarrow")
     table = pyarrow.table({"Male": [1, 0], "Age": ["old", "new"]})
-    assert cross_columns(table)[1] == ["Male=0, Age=new", "Male=1, Age=old"]
+    assert encode_columns(table).crossed.values == ["Male=0, Age=new", "Male=1, Age=old"]
 
 
-def test__cross_columns__takes_polars():
+def test__encode_columns__takes_polars():
     polars = pytest.importorskip("polars")
     table = polars.DataFrame({"Male": [1, 0], "Age": ["old", "new"]})
-    assert cross_columns(table)[1] == ["Male=0, Age=new", "Male=1, Age=old"]
-    assert cross_columns(table["Age"])[0].tolist() == [1, 0]
+    assert encode_columns(table).crossed.values == ["Male=0, Age=new", "Male=1, Age=old"]
+    assert encode_columns(table["Age"])[0].codes.tolist() == [1, 0]
 
 
-def test__cross_columns__refuses_real_numbers_and_names():
+def test__encode_columns__refuses_real_numbers_and_names():
     with pytest.raises(ValueError, match=r"holds real numbers such as 20\.5: .* pandas\.cut"):
-        cross_columns([20.5, 31.25, 47.0])
+        encode_columns([20.5, 31.25, 47.0])
     with pytest.raises(TypeError, match=r"'group' is a name: pass the column itself"):
-        cross_columns("group")
+        encode_columns("group")
 
 
 @pytest.mark.parametrize(
@@ -232,7 +244,7 @@ def test__cross_columns__refuses_real_numbers_and_names():
 )
 def test__labels__are_called_so_in_errors(labels, message):
     with pytest.raises(ValueError, match=message) as caught:
-        cross_columns(labels, "y")
+        encode_columns(labels, "y")
     assert "sensitive" not in str(caught.value)
 
 

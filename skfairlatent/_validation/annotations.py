@@ -23,10 +23,10 @@ from skfairlatent._validation.containers import (
     table_columns,
 )
 from skfairlatent._validation.groups import (
-    SensitiveColumn,
+    EncodedColumn,
+    EncodedColumns,
     as_text,
     check_length,
-    cross_columns,
     encode_columns,
     reject_ids,
 )
@@ -53,7 +53,7 @@ class Annotations:
         The sorted classes of each label column.
     label_codes : ndarray of shape (n_samples, n_label_columns), int64
         Position of each row's label among the classes.
-    attributes : list of SensitiveColumn
+    attributes : EncodedColumns
         The sensitive attributes, one by one; empty if none were given.
     groups : list of str
         Names of the crossed groups that occur; one nameless group if none were given.
@@ -67,7 +67,7 @@ class Annotations:
 
     classes: list[npt.NDArray[Any]]
     label_codes: Codes
-    attributes: list[SensitiveColumn]
+    attributes: EncodedColumns
     groups: list[str]
     cell_labels: Codes
     cell_groups: Codes
@@ -88,7 +88,9 @@ class Annotations:
 
     def at(self, rows: Codes) -> "Annotations":
         """Return what is known of some of the rows, shape (k,), int64."""
-        attributes = [each._replace(codes=each.codes[rows]) for each in self.attributes]
+        attributes = EncodedColumns(
+            each._replace(codes=each.codes[rows]) for each in self.attributes
+        )
         codes, cells = self.label_codes[rows], self.cells[rows]
         return replace(self, label_codes=codes, attributes=attributes, cells=cells)
 
@@ -229,13 +231,13 @@ def _encode_labels(column: npt.NDArray[Any], where: str) -> tuple[npt.NDArray[An
 
 def _encode_groups(
     n_samples: int, sensitive_features: Any
-) -> tuple[list[SensitiveColumn], Codes, list[str]]:
+) -> tuple[EncodedColumns, Codes, list[str]]:
     if sensitive_features is None:
         warn_user(
             "sensitive_features was not given: density and label terms are fitted, and nothing "
             "is done about fairness. Pass fit(X, y, sensitive_features=...)."
         )
-        return [], np.zeros(n_samples, dtype=np.int64), [""]
+        return EncodedColumns(), np.zeros(n_samples, dtype=np.int64), [""]
     attributes = encode_columns(sensitive_features)
     check_length("sensitive_features", len(attributes[0].codes), n_samples)
     for attribute in attributes:
@@ -248,11 +250,10 @@ def _encode_groups(
             )
         reject_ids(where, len(attribute.values), n_samples)
         _warn_about_many_groups(attribute)
-    codes, names = cross_columns(sensitive_features)
-    return attributes, codes, names
+    return attributes, attributes.crossed.codes, attributes.crossed.values
 
 
-def _warn_about_many_groups(attribute: SensitiveColumn) -> None:
+def _warn_about_many_groups(attribute: EncodedColumn) -> None:
     n_groups = len(attribute.values)
     if n_groups > _MANY_GROUPS:
         shown = ", ".join(attribute.values[:3])

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from skfairlatent._validation.groups import split_columns
+from skfairlatent._validation.groups import EncodedColumns, split_columns
 
 
 def in_form_of(given: Any, reference: Any, what: str) -> Any:
@@ -22,6 +22,8 @@ def in_form_of(given: Any, reference: Any, what: str) -> Any:
     what : {"y", "sensitive_features"}
         Name of the values in errors.
     """
+    if isinstance(given, EncodedColumns):
+        return given  # was brought into this form before it was encoded
     return with_classes(given, [values for _, values in split_columns(reference, what)], what)
 
 

@@ -1,10 +1,10 @@
 """Sensitive features, one column or several, as groups with codes and names."""
 
 __all__ = [
-    "SensitiveColumn",
+    "EncodedColumn",
+    "EncodedColumns",
     "as_text",
     "check_length",
-    "cross_columns",
     "encode_columns",
     "reject_ids",
     "split_columns",
@@ -12,6 +12,7 @@ __all__ = [
 ]
 
 from collections.abc import Collection
+from functools import cached_property
 from numbers import Number
 from typing import Any, NamedTuple
 
@@ -41,8 +42,8 @@ _IF_CONTINUOUS = {
 }
 
 
-class SensitiveColumn(NamedTuple):
-    """One sensitive attribute, as integers.
+class EncodedColumn(NamedTuple):
+    """One sensitive attribute, or one column of labels, as integers.
 
     Parameters
     ----------
@@ -64,6 +65,56 @@ class SensitiveColumn(NamedTuple):
     codes: npt.NDArray[np.int64]
     values: list[str]
     label: str
+
+    def counts(self) -> dict[str, int]:
+        """Return the rows of each value."""
+        counts = np.bincount(self.codes, minlength=len(self.values))
+        return dict(zip(self.values, counts.tolist(), strict=True))
+
+
+class EncodedColumns(tuple[EncodedColumn, ...]):
+    """Columns that `encode_columns` encoded once; it returns them as they are when given them.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from skfairlatent._validation.groups import encode_columns
+    >>> columns = encode_columns(pd.DataFrame({"Male": [1, 0, 1], "Young": [0, 1, 1]}))
+    >>> columns.crossed.values
+    ['Male=0, Young=1', 'Male=1, Young=0', 'Male=1, Young=1']
+    >>> columns.crossed.codes.tolist(), columns.crossed.label
+    ([1, 0, 2], 'Male x Young')
+    """
+
+    @cached_property
+    def crossed(self) -> EncodedColumn:
+        """All columns crossed into one; a single column as it is.
+
+        Only combinations that occur are values. They are sorted column by column, numbers as
+        numbers, and are called ``"Male=1, Young=0"`` where the columns are named and ``"1, 0"``
+        where they are not. Commas and backslashes inside a value are preceded by a backslash, so
+        that two combinations never share a name.
+        """
+        if len(self) == 1:
+            return self[0]
+        codes = self[0].codes
+        for column in self[1:]:
+            # Compressed after every column, so that the product of many widths cannot overflow.
+            _, codes = np.unique(codes * len(column.values) + column.codes, return_inverse=True)
+        _, first_rows = np.unique(codes, return_index=True)
+        names = [", ".join(_cell_label(column, row) for column in self) for row in first_rows]
+        labels = [column.label for column in self]
+        label = unique_name(" x ".join(labels), labels)
+        return EncodedColumn(None, codes.astype(np.int64), names, label)
+
+    def at(self, rows: npt.NDArray[Any]) -> "EncodedColumns":
+        """Return some of the rows, by a mask or by positions, with the values that occur there."""
+        found = []
+        for column in self:
+            kept, codes = np.unique(column.codes[rows], return_inverse=True)
+            values = [column.values[code] for code in kept]
+            found.append(column._replace(codes=codes.astype(np.int64), values=values))
+        return EncodedColumns(found)
 
 
 def check_length(name: str, given: int, expected: int, other: str = "X") -> None:
@@ -94,78 +145,21 @@ def unique_name(name: str, taken: Collection[str]) -> str:
     return found
 
 
-def cross_columns(
-    sensitive_features: Any, what: str = "sensitive_features"
-) -> tuple[npt.NDArray[np.int64], list[str]]:
-    """Cross the columns of the sensitive features into one group per row.
-
-    Only combinations that occur become groups. They are sorted column by column, numbers as
-    numbers, so that the codes do not depend on the order of the rows.
+def encode_columns(sensitive_features: Any, what: str = "sensitive_features") -> EncodedColumns:
+    """Encode each column of sensitive features, or of labels, on its own.
 
     Parameters
     ----------
     sensitive_features : array-like of shape (n_samples,) or (n_samples, n_attributes)
-        Strings or numbers, as a list, array, Series or DataFrame.
-
-    what : {"sensitive_features", "y"}
-        Name of the values in errors: labels are crossed as well.
-
-    Returns
-    -------
-    codes : ndarray of shape (n_samples,), int64
-        Position of each row's group in `names`.
-
-    names : list of str
-        For one column its plain values; for several ``"Male=1, Young=0"`` where the columns are
-        named and ``"1, 0"`` where they are not. There, commas and backslashes inside a value
-        are preceded by a backslash, so that two groups never share a name.
-
-    Raises
-    ------
-    ValueError
-        If a value is missing, or if there are no rows, no columns or too many dimensions.
-    TypeError
-        For containers that scikit-learn does not slice, as dictionaries and sets.
-
-    Examples
-    --------
-    >>> import pandas as pd
-    >>> from skfairlatent._validation.groups import cross_columns
-    >>> codes, names = cross_columns(pd.DataFrame({"Male": [1, 0, 1], "Young": [0, 1, 1]}))
-    >>> names
-    ['Male=0, Young=1', 'Male=1, Young=0', 'Male=1, Young=1']
-    >>> codes.tolist()
-    [1, 0, 2]
-    """
-    columns = encode_columns(sensitive_features, what)
-    if len(columns) == 1:
-        return columns[0].codes, columns[0].values
-    codes = columns[0].codes
-    for column in columns[1:]:
-        # Compressed after every column, so that the product of many widths cannot overflow.
-        _, codes = np.unique(codes * len(column.values) + column.codes, return_inverse=True)
-    _, first_rows = np.unique(codes, return_index=True)
-    names = [", ".join(_cell_label(column, row) for column in columns) for row in first_rows]
-    return codes.astype(np.int64), names
-
-
-def encode_columns(
-    sensitive_features: Any, what: str = "sensitive_features"
-) -> list[SensitiveColumn]:
-    """Encode each sensitive attribute on its own.
-
-    Parameters
-    ----------
-    sensitive_features : array-like of shape (n_samples,) or (n_samples, n_attributes)
-        Strings or numbers, as a list, array, Series or DataFrame.
+        Strings or numbers, as a list, array, Series or DataFrame; or columns encoded before.
 
     what : {"sensitive_features", "y"}
         Name of the values in errors.
 
     Returns
     -------
-    list of SensitiveColumn
-        One for each attribute, in the order given.
+    EncodedColumns
+        One column for each attribute, in the order given.
 
     Raises
     ------
@@ -174,6 +168,8 @@ def encode_columns(
     TypeError
         For containers that scikit-learn does not slice, as dictionaries and sets.
     """
+    if isinstance(sensitive_features, EncodedColumns):
+        return sensitive_features
     columns = split_columns(sensitive_features, what)
     n_rows = len(columns[0][1]) if columns else 0
     if n_rows == 0:
@@ -183,7 +179,7 @@ def encode_columns(
         )
     labels = _labels([name for name, _ in columns])
     alone = len(columns) == 1
-    return [
+    return EncodedColumns(
         _encode(
             column,
             label,
@@ -192,7 +188,7 @@ def encode_columns(
             sensitive_features,
         )
         for index, (column, label) in enumerate(zip(columns, labels, strict=True))
-    ]
+    )
 
 
 def _labels(names: list[str | None]) -> list[str]:
@@ -238,7 +234,7 @@ def _column_name(name: Any) -> str | None:
 
 def _encode(
     column: tuple[str | None, npt.NDArray[Any]], label: str, where: str, what: str, given: Any
-) -> SensitiveColumn:
+) -> EncodedColumn:
     name, values = column
     reject_nested(where, values, f"give every row the same number of {_PART[what]}s")
     missing = missing_rows(values)
@@ -256,7 +252,7 @@ def _encode(
             raise ValueError(
                 f"{where} holds real numbers such as {uniques[0]:.4g}: {_IF_CONTINUOUS[what]}."
             )
-    return SensitiveColumn(name, codes, [as_text(value) for value in uniques], label)
+    return EncodedColumn(name, codes, [as_text(value) for value in uniques], label)
 
 
 def _as_group(name: str, given: Any) -> str:
@@ -302,6 +298,6 @@ def as_text(value: Any) -> str:
     return str(int(value)) if is_whole else str(value)
 
 
-def _cell_label(column: SensitiveColumn, row: int) -> str:
+def _cell_label(column: EncodedColumn, row: int) -> str:
     value = column.values[column.codes[row]].replace("\\", "\\\\").replace(",", "\\,")
     return value if column.name is None else f"{column.name}={value}"

@@ -9,7 +9,12 @@ import numpy as np
 import pandas as pd
 
 from skfairlatent._validation.containers import reject_container
-from skfairlatent._validation.groups import MANY_VALUES, check_length, cross_columns
+from skfairlatent._validation.groups import (
+    MANY_VALUES,
+    EncodedColumn,
+    check_length,
+    encode_columns,
+)
 from skfairlatent._wording import some_of
 from skfairlatent.certification._bounds import Counts, Floats
 
@@ -67,16 +72,16 @@ class Strata:
         name : str
             Name of the rows in messages: X or cells.
         """
-        labels, label_names = cross_columns(y, "y")
-        groups, group_names = cross_columns(sensitive_features)
-        check_length(f"{where}y", len(labels), n_rows, where + name)
-        check_length(f"{where}sensitive_features", len(groups), n_rows, where + name)
-        labels, label_names = _compared(labels, label_names, constraints, where)
+        given = encode_columns(y, "y").crossed
+        groups = encode_columns(sensitive_features).crossed
+        check_length(f"{where}y", len(given.codes), n_rows, where + name)
+        check_length(f"{where}sensitive_features", len(groups.codes), n_rows, where + name)
+        labels, label_names = _compared(given, constraints, where)
         rows = np.flatnonzero(labels >= 0)
-        shape = len(label_names), len(group_names)
-        codes = labels[rows] * shape[1] + groups[rows]
+        shape = len(label_names), len(groups.values)
+        codes = labels[rows] * shape[1] + groups.codes[rows]
         counts = np.bincount(codes, minlength=shape[0] * shape[1]).reshape(shape)
-        strata = cls(rows, codes, label_names, group_names, counts)
+        strata = cls(rows, codes, label_names, groups.values, counts)
         strata.check(where, name)
         return strata
 
@@ -120,10 +125,9 @@ class Strata:
         return np.asarray(table.reshape(*self.counts.shape, n_columns) / self.counts[..., None])
 
 
-def _compared(
-    labels: Counts, names: list[str], constraints: str, where: str
-) -> tuple[Counts, list[str]]:
+def _compared(given: EncodedColumn, constraints: str, where: str) -> tuple[Counts, list[str]]:
     """Return the labels within which a constraint compares the groups; -1 where it does not."""
+    labels, names = given.codes, given.values
     if constraints == "demographic_parity":
         return np.zeros_like(labels), ["all"]
     if constraints == "true_positive_rate_parity":

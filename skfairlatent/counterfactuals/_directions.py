@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from skfairlatent._validation.groups import (
-    SensitiveColumn,
+    EncodedColumn,
     as_text,
     check_length,
     encode_columns,
@@ -90,7 +90,7 @@ def find_attributes(
     return found
 
 
-def _means(Z: Floats, y: npt.NDArray[Any] | None, column: SensitiveColumn) -> Floats:
+def _means(Z: Floats, y: npt.NDArray[Any] | None, column: EncodedColumn) -> Floats:
     """Return the mean of each value, free of how labels and values go together."""
     n_values = len(column.values)
     labels = np.zeros(len(Z), dtype=np.intp) if y is None else np.unique(y, return_inverse=True)[1]

@@ -17,7 +17,12 @@ from skfairlatent._device import own_random_state
 from skfairlatent._find_transformer import latent_step
 from skfairlatent._user_warnings import warn_user
 from skfairlatent._validation.containers import reject_container, reject_other_order
-from skfairlatent._validation.groups import check_length, encode_columns
+from skfairlatent._validation.groups import (
+    EncodedColumn,
+    EncodedColumns,
+    check_length,
+    encode_columns,
+)
 from skfairlatent._wording import joined
 from skfairlatent.diagnostics._advice import collapse_warnings, leakage_warnings, plateau_warnings
 from skfairlatent.diagnostics._foreign_rows import (
@@ -26,7 +31,13 @@ from skfairlatent.diagnostics._foreign_rows import (
     far_rows,
 )
 from skfairlatent.diagnostics._lost_decisions import lost_decisions
-from skfairlatent.diagnostics._probe_rows import Floats, HeldOut, check_held_out, scaler
+from skfairlatent.diagnostics._probe_rows import (
+    Floats,
+    HeldOut,
+    check_held_out,
+    encode_held_out,
+    scaler,
+)
 from skfairlatent.diagnostics._probes import (
     ProbeSettings,
     probe_scores,
@@ -231,18 +242,20 @@ def diagnose(
     """
     check_held_out(held_out)
     _check_margin(leakage_margin)
-    _check_labels("y", y)
-    if isinstance(held_out, tuple):
-        _check_labels("held_out[1]", held_out[1])
-        n_given, n_expected = (len(encode_columns(each, "y")) for each in (held_out[1], y))
-        if n_given != n_expected:
-            raise ValueError(
-                f"held_out[1] has {n_given} label columns, and y has {n_expected}: give the same."
-            )
     reject_container("X", X)
     reject_other_order(X=X, y=y, sensitive_features=sensitive_features)
+    labels, groups = encode_columns(y, "y"), encode_columns(sensitive_features)
+    _check_labels("y", labels)
+    if isinstance(held_out, tuple):
+        held_out = encode_held_out(held_out, y, sensitive_features)
+        _check_labels("held_out[1]", held_out[1])
+        if len(held_out[1]) != len(labels):
+            raise ValueError(
+                f"held_out[1] has {len(held_out[1])} label columns, and y has {len(labels)}: "
+                "give the same."
+            )
     transformer, prepare = latent_step(transformer)
-    judged = _judged_rows(transformer, prepare, (X, y, sensitive_features), _NAMES)
+    judged = _judged_rows(transformer, prepare, (X, labels, groups), _NAMES)
     rows, test, foreign = _cut(transformer, judged.rows), held_out, judged.advice
     if isinstance(held_out, tuple):
         judged_test = _judged_rows(transformer, prepare, held_out, _HELD_OUT_NAMES)
@@ -289,29 +302,29 @@ def _judged_rows(
     names: tuple[str, str, str],
 ) -> _Judged:
     """Return the latents of rows, without those that lie far from all rows of fit."""
-    X, y, sensitive = rows
+    X, labels, groups = rows
     prepared = prepare(X)
     Z = _latent(transformer, prepared)
-    _check_lengths(names, (Z, y, sensitive))
+    check_length(names[1], len(labels[0].codes), len(Z), names[0])
+    check_length(names[2], len(groups[0].codes), len(Z), names[0])
     far = far_rows(Z)
     positions = np.flatnonzero(far)
     if not len(positions):
-        return _Judged((Z, y, sensitive), prepared, positions, ())
+        return _Judged((Z, labels, groups), prepared, positions, ())
     if 2 * len(positions) >= len(far):
         text = describe_foreign_data(transformer, X, prepare, len(positions) / len(far))
         if not np.isfinite(Z).all():
             raise ValueError(text)
-        return _Judged((Z, y, sensitive), prepared, positions, (text,))
-    left_out = _keeps_every_group(y, sensitive, ~far)
+        return _Judged((Z, labels, groups), prepared, positions, (text,))
+    left_out = _keeps_every_value([*labels, *groups], ~far)
     text = describe_far_rows(X, far, names[0], left_out=left_out)
     if left_out:
         kept = np.flatnonzero(~far)
-        Z, y, sensitive, prepared = (
-            _safe_indexing(each, kept) for each in (Z, y, sensitive, prepared)
-        )
+        Z, prepared = Z[kept], _safe_indexing(prepared, kept)
+        labels, groups = labels.at(kept), groups.at(kept)
     elif not np.isfinite(Z).all():
         raise ValueError(text)
-    return _Judged((Z, y, sensitive), prepared, positions, (text,))
+    return _Judged((Z, labels, groups), prepared, positions, (text,))
 
 
 def _cut(transformer: FittedLatent, rows: HeldOut) -> HeldOut:
@@ -319,8 +332,7 @@ def _cut(transformer: FittedLatent, rows: HeldOut) -> HeldOut:
     return as_transformed(transformer, rows[0]), rows[1], rows[2]
 
 
-def _keeps_every_group(y: Any, sensitive_features: Any, kept: npt.NDArray[np.bool_]) -> bool:
-    columns = encode_columns(y, "y") + encode_columns(sensitive_features)
+def _keeps_every_value(columns: list[EncodedColumn], kept: npt.NDArray[np.bool_]) -> bool:
     return all(len(np.unique(each.codes[kept])) == len(each.values) for each in columns)
 
 
@@ -334,14 +346,6 @@ def _latent(transformer: FittedLatent, X: Any) -> Floats:
     return Z
 
 
-def _check_lengths(names: tuple[str, str, str], rows: HeldOut) -> None:
-    """Refuse labels or groups that are not one for each row, under the user's names for them."""
-    expected = len(rows[0])
-    labels = encode_columns(rows[1], "y")
-    check_length(names[1], len(labels[0].codes), expected, names[0])
-    check_length(names[2], len(encode_columns(rows[2])[0].codes), expected, names[0])
-
-
 def _check_margin(leakage_margin: Any) -> None:
     if not (isinstance(leakage_margin, Real) and 0.0 <= float(leakage_margin) <= 1.0):
         raise ValueError(
@@ -350,9 +354,9 @@ def _check_margin(leakage_margin: Any) -> None:
         )
 
 
-def _check_labels(name: str, y: Any) -> None:
+def _check_labels(name: str, labels: EncodedColumns) -> None:
     """Refuse labels of which one column has one class: nothing can be read then."""
-    for column in encode_columns(y, "y"):
+    for column in labels:
         if len(column.values) < 2:
             where = name if column.name is None else f"column {column.name!r} of {name}"
             raise ValueError(
@@ -398,20 +402,18 @@ def _measure(
     return found, skipped
 
 
-def _compared(rows: HeldOut, y: Any, constraints: str) -> HeldOut:
+def _compared(rows: HeldOut, y: EncodedColumns, constraints: str) -> HeldOut:
     """Return the rows among which a criterion compares the groups, with labels to compare within.
 
     The positive label is the second of those in `y`.
     """
-    Z, labels, sensitive = rows
+    Z, labels, groups = rows
     if constraints == "demographic_parity":
-        return Z, np.zeros(len(Z), dtype=np.int64), sensitive
+        return Z, np.zeros(len(Z), dtype=np.int64), groups
     if constraints == "true_positive_rate_parity":
-        positive = encode_columns(y, "y")[0].values[1]
-        column = encode_columns(labels, "y")[0]
-        kept = np.flatnonzero(np.asarray(column.values)[column.codes] == positive)
-        labels, sensitive = (_safe_indexing(each, kept) for each in (labels, sensitive))
-        return Z[kept], labels, sensitive
+        positive = y[0].values[1]
+        kept = np.flatnonzero(np.asarray(labels[0].values)[labels[0].codes] == positive)
+        return Z[kept], labels.at(kept), groups.at(kept)
     return rows
 
 
@@ -447,20 +449,20 @@ def _describe(parts: dict[str, Floats]) -> pd.DataFrame:
 def _label_readability(rows: HeldOut, held_out: float | HeldOut, seed: int) -> pd.DataFrame:
     """Read each label from Z_Y by the probes of the group, over all the samples at once."""
     settings = ProbeSettings(("linear", "boosting"), random_state=seed)
-    targets = _label_columns(rows[1])
-    test_targets = _label_columns(held_out[1]) if isinstance(held_out, tuple) else None
     tables = []
-    for name, target in targets.items():
+    for index, target in enumerate(_as_features(rows[1])):
         test = held_out
-        if isinstance(held_out, tuple) and test_targets is not None:
-            test_target = test_targets[name]
-            test = held_out[0], np.zeros(len(test_target)), test_target
-        table, _ = probe_scores(rows[0], np.zeros(len(target)), target, test, settings)
+        if isinstance(held_out, tuple):
+            test = held_out[0], np.zeros(len(held_out[0])), _as_features(held_out[1])[index]
+        table, _ = probe_scores(rows[0], np.zeros(len(rows[0])), target, test, settings)
         tables.append(table.drop(columns="label 0"))
     return pd.concat(tables).rename_axis(index={"sensitive_feature": "label"})
 
 
-def _label_columns(y: Any) -> dict[str, pd.Series]:
-    table = pd.DataFrame(y) if hasattr(y, "columns") else pd.DataFrame(np.asarray(y))
-    names = ["label"] if table.shape[1] == 1 else [f"label_{i}" for i in range(table.shape[1])]
-    return {name: table.iloc[:, i].rename(name) for i, name in enumerate(names)}
+def _as_features(labels: EncodedColumns) -> list[EncodedColumns]:
+    """Return each column of the labels by itself, with the name that the table gives it."""
+    names = ["label"] if len(labels) == 1 else [f"label_{i}" for i in range(len(labels))]
+    return [
+        EncodedColumns([column._replace(name=name, label=name)])
+        for name, column in zip(names, labels, strict=True)
+    ]

@@ -11,7 +11,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
-from skfairlatent._validation.groups import SensitiveColumn, encode_columns
+from skfairlatent._validation.groups import EncodedColumn, encode_columns
 from skfairlatent.diagnostics._probe_rows import Floats, scaler
 
 # Share of what is found of a class before mitigation: with less after, the class was lost.
@@ -50,7 +50,7 @@ def lost_decisions(Z: Floats, label: slice, y: Any) -> list[str]:
 
 
 def _lost(
-    Z: Floats, label: slice, codes: npt.NDArray[np.int64], column: SensitiveColumn
+    Z: Floats, label: slice, codes: npt.NDArray[np.int64], column: EncodedColumn
 ) -> list[str]:
     counts = np.bincount(codes, minlength=len(column.values))
     if counts.min() < N_FOLDS:

@@ -2,12 +2,12 @@
 
 __all__ = [
     "Codes",
-    "Coding",
     "Floats",
     "HeldOut",
     "Mask",
     "ProbeData",
     "check_held_out",
+    "encode_held_out",
     "gather_rows",
     "scaler",
     "within_range",
@@ -24,11 +24,10 @@ from sklearn.utils import check_array
 from skfairlatent._validation.containers import reject_container, reject_other_order
 from skfairlatent._validation.equal_labels import in_form_of
 from skfairlatent._validation.groups import (
+    EncodedColumn,
     check_length,
-    cross_columns,
     encode_columns,
     reject_ids,
-    unique_name,
 )
 
 Floats: TypeAlias = npt.NDArray[np.floating[Any]]
@@ -37,20 +36,12 @@ Mask: TypeAlias = npt.NDArray[np.bool_]
 HeldOut: TypeAlias = tuple[Any, Any, Any]  # Z (or X), y, sensitive_features
 
 
-class Coding(NamedTuple):
-    """A column as integers: its name, each row's code, and the text of each code."""
-
-    name: str
-    codes: Codes
-    values: list[str]
-
-
 class ProbeData(NamedTuple):
     """Rows to train on and rows to score on, stacked, and told apart by `is_test`."""
 
     Z: Floats
-    labels: Coding
-    features: list[Coding]
+    labels: EncodedColumn
+    features: list[EncodedColumn]
     is_test: Mask
 
 
@@ -80,11 +71,9 @@ def gather_rows(
     if not isinstance(held_out, tuple):
         is_test = _draw_held_out(labels.codes, features[0].codes, held_out, rng)
         return ProbeData(Z, labels, features, is_test)
-    test_y, test_groups = (
-        in_form_of(held_out[1], y, "y"),
-        in_form_of(held_out[2], sensitive_features, "sensitive_features"),
+    test_Z, test_labels, test_features = _encode(
+        held_out[0], *encode_held_out(held_out, y, sensitive_features)[1:]
     )
-    test_Z, test_labels, test_features = _encode(held_out[0], test_y, test_groups)
     if test_Z.shape[1] != Z.shape[1] or len(test_features) != len(features):
         raise ValueError(
             f"held_out has {test_Z.shape[1]} components, but Z has {Z.shape[1]}, or another "
@@ -99,17 +88,30 @@ def gather_rows(
     )
 
 
+def encode_held_out(held_out: HeldOut, y: Any, sensitive_features: Any) -> HeldOut:
+    """Return rows with labels and groups encoded, each as an equal one of the reference is."""
+    X, test_y, test_groups = held_out
+    reject_other_order(X=X, y=test_y, sensitive_features=test_groups)
+    return (
+        X,
+        encode_columns(in_form_of(test_y, y, "y"), "y"),
+        encode_columns(in_form_of(test_groups, sensitive_features, "sensitive_features")),
+    )
+
+
 def scaler() -> StandardScaler:
     """Return a scaler of our own, whose output is an array whatever the user's configuration."""
     return StandardScaler().set_output(transform="default")
 
 
-def _encode(Z: Any, y: Any, sensitive_features: Any) -> tuple[Floats, Coding, list[Coding]]:
+def _encode(
+    Z: Any, y: Any, sensitive_features: Any
+) -> tuple[Floats, EncodedColumn, list[EncodedColumn]]:
     """Return Z checked, the crossed label, and the sensitive features: crossed, then each."""
     reject_container("Z", Z)
     given, Z = Z, within_range(check_array(Z, dtype=[np.float32, np.float64], input_name="Z"))
     reject_other_order(Z=given, y=y, sensitive_features=sensitive_features)
-    labels = Coding("label", *cross_columns(y, "y"))
+    labels = encode_columns(y, "y").crossed
     columns = encode_columns(sensitive_features)
     check_length("y", len(labels.codes), len(Z), "Z")
     check_length("sensitive_features", len(columns[0].codes), len(Z), "Z")
@@ -120,13 +122,9 @@ def _encode(Z: Any, y: Any, sensitive_features: Any) -> tuple[Floats, Coding, li
                 "expected two or more to tell apart; leave it out."
             )
         reject_ids(f"sensitive feature {column.label!r}", len(column.values), len(Z))
-    each = [Coding(column.label, column.codes, column.values) for column in columns]
-    if len(each) > 1:
-        names = [column.name for column in each]
-        crossed = unique_name(" x ".join(names), names)
-        each.insert(0, Coding(crossed, *cross_columns(sensitive_features)))
     reject_ids("y", len(labels.values), len(Z))
-    return Z, labels, each
+    several = [columns.crossed] if len(columns) > 1 else []
+    return Z, labels, [*several, *columns]
 
 
 def within_range(Z: Floats) -> Floats:
@@ -135,12 +133,12 @@ def within_range(Z: Floats) -> Floats:
     return Z if 1e-30 < largest < 1e100 or largest == 0.0 else Z / largest
 
 
-def _stack(first: Coding, second: Coding) -> Coding:
+def _stack(first: EncodedColumn, second: EncodedColumn) -> EncodedColumn:
     """Put two columns on one list of values: those of the first, then what is new."""
     values = first.values + [value for value in second.values if value not in first.values]
     position = {value: code for code, value in enumerate(values)}
     recoded = np.array([position[value] for value in second.values])[second.codes]
-    return Coding(first.name, np.concatenate([first.codes, recoded]), values)
+    return first._replace(codes=np.concatenate([first.codes, recoded]), values=values)
 
 
 def _draw_held_out(labels: Codes, groups: Codes, share: float, rng: np.random.RandomState) -> Mask:

@@ -18,10 +18,10 @@ from sklearn.utils.validation import has_fit_parameter
 
 from skfairlatent._device import own_random_state
 from skfairlatent._user_warnings import warn_user
+from skfairlatent._validation.groups import EncodedColumn
 from skfairlatent._wording import some_of
 from skfairlatent.diagnostics._probe_rows import (
     Codes,
-    Coding,
     Floats,
     HeldOut,
     ProbeData,
@@ -178,13 +178,13 @@ def probe_scores(
     for feature in data.features:
         scores = _scores_by_label(data, feature, settings, skipped)
         for position, probe in enumerate(settings.probes):
-            rows[feature.name, probe] = _row(scores[:, position], data.labels, feature)
+            rows[feature.label, probe] = _row(scores[:, position], data.labels, feature)
     table = pd.DataFrame.from_dict(rows, orient="index")
     table.index = pd.MultiIndex.from_tuples(list(rows), names=["sensitive_feature", "probe"])
     return table, skipped
 
 
-def _row(scores: Floats, labels: Coding, feature: Coding) -> dict[str, float]:
+def _row(scores: Floats, labels: EncodedColumn, feature: EncodedColumn) -> dict[str, float]:
     """Average the scores, of shape (n_labels, 2), that one probe reached for one feature."""
     accuracies, variances = scores[~np.isnan(scores[:, 0])].T
     n_scored = len(accuracies)
@@ -199,7 +199,7 @@ def _row(scores: Floats, labels: Coding, feature: Coding) -> dict[str, float]:
 
 def _scores_by_label(
     data: ProbeData,
-    feature: Coding,
+    feature: EncodedColumn,
     settings: ProbeSettings,
     skipped: list[str],
 ) -> Floats:
@@ -216,7 +216,7 @@ def _scores_by_label(
         if len(small):
             worst = small[0]
             skipped.append(
-                f"label {label!r}, {feature.name} {feature.values[worst]!r} "
+                f"label {label!r}, {feature.label} {feature.values[worst]!r} "
                 f"({n_train[worst]} to train on, {n_test[worst]} to score)"
             )
             continue

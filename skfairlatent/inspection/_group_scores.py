@@ -10,7 +10,7 @@ import numpy.typing as npt
 from sklearn.utils.validation import column_or_1d
 
 from skfairlatent._validation.containers import reject_container, reject_other_order
-from skfairlatent._validation.groups import check_length, cross_columns
+from skfairlatent._validation.groups import check_length, encode_columns
 from skfairlatent.inspection._drawing import (
     BLUE,
     GREY,
@@ -132,7 +132,8 @@ class GroupScoresDisplay:
         y_true = column_or_1d(y_true)
         self.scores = column_or_1d(scores, dtype=np.float64)
         self.selected = column_or_1d(selected).astype(bool)
-        self.group_codes, self.group_names = cross_columns(groups)
+        crossed = encode_columns(groups).crossed
+        self.group_codes, self.group_names = crossed.codes, crossed.values
         given = {"scores": self.scores, "selected": self.selected, "groups": self.group_codes}
         for name, values in given.items():
             check_length(name, len(values), len(y_true), "y_true")
@@ -208,11 +209,13 @@ class GroupScoresDisplay:
             )
         n_rows = len(scores)  # X may be anything that the estimator takes
         check_length("y", len(column_or_1d(y)), n_rows)
-        check_length("sensitive_features", _n_rows(sensitive_features), n_rows)
+        encoded = encode_columns(sensitive_features)
+        check_length("sensitive_features", len(encoded.crossed.codes), n_rows)
+        reject_other_order(y_true=y, sensitive_features=sensitive_features)
         return cls.from_predictions(
             y,
             scores,
-            sensitive_features=sensitive_features,
+            sensitive_features=encoded,
             threshold=default if threshold is None else threshold,
             classes=classes,
             score_name=name,
@@ -276,15 +279,15 @@ class GroupScoresDisplay:
         classes = np.unique(labels) if classes is None else np.asarray(classes)
         scores = np.asarray(scores, dtype=np.float64)
         _check_scores(scores, labels, classes)
-        n_groups = _n_rows(sensitive_features)
-        check_length("sensitive_features", n_groups, len(labels), "y_true")
+        encoded = encode_columns(sensitive_features)
+        check_length("sensitive_features", len(encoded.crossed.codes), len(labels), "y_true")
         if len(classes) > 2:
             codes = class_positions(labels, classes)
             display = cls(
                 labels,
                 scores[np.arange(len(labels)), codes],
                 scores.argmax(axis=1) == codes,
-                sensitive_features,
+                encoded,
                 rates=["recall"] * len(classes),
                 score_name=f"{score_name} of the true label",
             )
@@ -295,7 +298,7 @@ class GroupScoresDisplay:
             labels,
             scores,
             scores >= threshold,
-            sensitive_features,
+            encoded,
             threshold=threshold,
             rates=[rates[code] for code in class_positions(np.unique(labels), classes)],
             score_name=f"{score_name} of label {classes[-1]}",
@@ -385,10 +388,6 @@ class GroupScoresDisplay:
             return rate
         gap = f"{rate}, gap {np.ptp(self.shares[label][is_large]):.2f}"
         return gap if is_large.all() else f"{gap} where n ≥ {FEWEST_ROWS}"
-
-
-def _n_rows(sensitive_features: Any) -> int:
-    return len(cross_columns(sensitive_features)[0])
 
 
 def _check_scores(scores: Array, labels: Array, classes: Array) -> None:

@@ -19,7 +19,7 @@ from skfairlatent._validation.containers import (
     reject_other_order,
 )
 from skfairlatent._validation.equal_labels import as_python
-from skfairlatent._validation.groups import as_numbers_or_text, cross_columns
+from skfairlatent._validation.groups import as_numbers_or_text, encode_columns
 from skfairlatent._wording import some_of
 
 _MAX_LABELS_SHOWN = 5
@@ -198,8 +198,8 @@ def count_by_group(
     """
     reject_other_order(y_true=y_true, y_pred=y_pred, sensitive_features=sensitive_features)
     true, pred = _as_labels(y_true, "y_true"), _as_labels(y_pred, "y_pred")
-    codes, groups = cross_columns(sensitive_features)
-    lengths = {"y_true": len(true), "y_pred": len(pred), "sensitive_features": len(codes)}
+    groups = encode_columns(sensitive_features).crossed
+    lengths = {"y_true": len(true), "y_pred": len(pred), "sensitive_features": len(groups.codes)}
     weights = np.ones(len(true))
     if sample_weight is not None:
         weights = _as_weights(sample_weight)
@@ -214,15 +214,15 @@ def count_by_group(
             "expected the same labels in both."
         )
     labels, label_codes = np.unique(np.concatenate([true, pred]), return_inverse=True)
-    if len(labels) ** 2 * len(groups) > _MAX_TABLE:
+    if len(labels) ** 2 * len(groups.values) > _MAX_TABLE:
         raise ValueError(
             f"y_true and y_pred hold {len(labels)} different labels, and sensitive_features "
-            f"{len(groups)} groups: too many to count. Is one of them an identifier of the rows? "
-            "Pass class labels and groups, with many rows each."
+            f"{len(groups.values)} groups: too many to count. Is one of them an identifier of the "
+            "rows? Pass class labels and groups, with many rows each."
         )
-    table = np.zeros((len(labels), len(labels), len(groups)))
-    np.add.at(table, (label_codes[: len(true)], label_codes[len(true) :], codes), weights)
-    return GroupCounts(table, [str(label) for label in labels], groups)
+    table = np.zeros((len(labels), len(labels), len(groups.values)))
+    np.add.at(table, (label_codes[: len(true)], label_codes[len(true) :], groups.codes), weights)
+    return GroupCounts(table, [str(label) for label in labels], groups.values)
 
 
 def _as_labels(values: ArrayLike, name: str) -> npt.NDArray[Any]:

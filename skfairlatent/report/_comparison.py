@@ -109,10 +109,10 @@ class Comparison:
     model: ModelFacts
     rng: Any
 
-    def learnable(self) -> tuple[Any, list[str]]:
-        """Return the rows and attributes of edits."""
-        kept, attributes = self.rows.learnable()
-        return kept, [] if self.setup.untraced else attributes
+    @property
+    def edited(self) -> list[str]:
+        """The attributes that edits are about."""
+        return [] if self.setup.untraced else [each.label for each in self.rows.learnable()[1]]
 
     @cached_property
     def seen_share(self) -> float:

@@ -184,13 +184,13 @@ def explain_folds(
     rows: AuditedRows, side: Side, noise: Noise, folds: Array, target_probability: float
 ) -> Explained:
     """Explain each row of a group of some size by what was learnt of those in other folds."""
-    kept, attributes = rows.learnable()
-    y, groups = rows.y, rows.sensitive_features[attributes]
+    kept, groups = rows.learnable()
     parts = []
     for fold, model in enumerate(side.models):
         explainer = CounterfactualExplainer(model, encoder=side.codec)
         others = kept & (folds != fold)
-        explainer.fit(side.embeddings[others], y[others], sensitive_features=groups[others])
+        taught = groups.at((folds != fold)[kept])
+        explainer.fit(side.embeddings[others], rows.y[others], sensitive_features=taught)
         parts.append(Part(np.flatnonzero(kept & (folds == fold)), explainer))
     return Explained(noise, side, side.embeddings, parts, target_probability)
 
@@ -201,8 +201,7 @@ def explain_others(
     """Explain rows that are not among those audited, those of `noise`, by what these taught."""
     explainer = CounterfactualExplainer(side.model, encoder=side.codec)
     teach = nameless(explainer.fit)  # but not `embed`: of what the user gives, names are checked
-    kept, attributes = rows.learnable()
-    groups = rows.sensitive_features.loc[kept, attributes]
+    kept, groups = rows.learnable()
     teach(side.embeddings[kept], rows.y[kept], sensitive_features=groups)
     embeddings = side.embed(noise.X)
     parts = [Part(np.arange(len(embeddings)), explainer)]

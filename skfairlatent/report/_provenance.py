@@ -114,7 +114,7 @@ def data_facts(rows: AuditedRows) -> DataFacts:
     return DataFacts(
         n_rows=len(rows.y),
         labels={as_label(label): int(count) for label, count in labels.items()},
-        groups={each.name: each.counts() for each in rows.groupings()},
+        groups={each.label: each.counts() for each in rows.groupings()},
         too_small=rows.too_small(),
     )
 

@@ -16,8 +16,8 @@ from fairlearn.metrics import false_positive_rate, selection_rate, true_positive
 from sklearn.metrics import accuracy_score
 
 from skfairlatent._bootstrap import interval_of
+from skfairlatent._validation.groups import EncodedColumn
 from skfairlatent.metrics._group_counts import GroupCounts
-from skfairlatent.report._rows import Grouping
 
 Codes = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -57,7 +57,7 @@ class Decisions:
     first_rows: npt.NDArray[np.intp]
     labels: list[str]
 
-    def tables(self, model: str, grouping: Grouping) -> Floats:
+    def tables(self, model: str, grouping: EncodedColumn) -> Floats:
         """Return confusion matrices, shape (1 + n_bootstrap, n_labels, n_labels, n_groups).
 
         Parameters
@@ -65,12 +65,12 @@ class Decisions:
         model : {"before", "after"}
             The model whose decisions are counted.
 
-        grouping : Grouping
+        grouping : EncodedColumn
             The groups.
         """
         predicted = self.before if model == "before" else self.after
         groups = grouping.codes[self.first_rows]
-        shape = (len(self.labels), len(self.labels), len(grouping.names))
+        shape = (len(self.labels), len(self.labels), len(grouping.values))
         place = np.ravel_multi_index((self.y, predicted, groups), shape)
         member = np.zeros((len(groups), np.prod(shape)))
         member[np.arange(len(groups)), place] = 1.0
@@ -121,7 +121,9 @@ def resample(
     )
 
 
-def rate_tables(decisions: Decisions, groupings: list[Grouping], confidence: float) -> RateTables:
+def rate_tables(
+    decisions: Decisions, groupings: list[EncodedColumn], confidence: float
+) -> RateTables:
     """Return the overall rates, those by group, and the differences between groups.
 
     Parameters
@@ -129,13 +131,13 @@ def rate_tables(decisions: Decisions, groupings: list[Grouping], confidence: flo
     decisions : Decisions
         Counts of the data and of the bootstrap draws.
 
-    groupings : list of Grouping
+    groupings : list of EncodedColumn
         Each attribute, and if there are several also all of them crossed.
 
     confidence : float
         Level of the intervals.
     """
-    everybody = Grouping("everybody", np.zeros_like(groupings[0].codes), ["everybody"])
+    everybody = EncodedColumn(None, np.zeros_like(groupings[0].codes), ["everybody"], "everybody")
     return RateTables(
         _by_group(decisions, everybody, confidence).droplevel([0, 1]),
         pd.concat([_by_group(decisions, each, confidence) for each in groupings]),
@@ -143,20 +145,20 @@ def rate_tables(decisions: Decisions, groupings: list[Grouping], confidence: flo
     )
 
 
-def _by_group(decisions: Decisions, grouping: Grouping, confidence: float) -> pd.DataFrame:
+def _by_group(decisions: Decisions, grouping: EncodedColumn, confidence: float) -> pd.DataFrame:
     labels, metrics = decisions.labels, _metrics(decisions.labels)
     rows: dict[Any, list[float]]
-    rows = {(grouping.name, g, m): [] for g in grouping.names for m in ("count", *metrics)}
+    rows = {(grouping.label, g, m): [] for g in grouping.values for m in ("count", *metrics)}
     for model in MODELS:
         tables = decisions.tables(model, grouping)
-        values = GroupCounts(tables[0], labels, grouping.names).frame(metrics).by_group
+        values = GroupCounts(tables[0], labels, grouping.values).frame(metrics).by_group
         draws = _rate_draws(tables[1:], labels)
-        for g, group in enumerate(grouping.names):
+        for g, group in enumerate(grouping.values):
             # Known, not estimated.
-            rows[grouping.name, group, "count"] += [tables[0, ..., g].sum(), np.nan, np.nan]
+            rows[grouping.label, group, "count"] += [tables[0, ..., g].sum(), np.nan, np.nan]
             for metric in metrics:
                 found = _estimate(values.loc[g, metric], draws[metric][:, g], confidence)
-                rows[grouping.name, group, metric] += found
+                rows[grouping.label, group, metric] += found
     return _frame(rows, COLUMNS, ["sensitive_feature", "group", "metric"])
 
 
@@ -208,7 +210,7 @@ def _rate_draws(tables: Floats, labels: list[str]) -> dict[str, Floats]:
     return rates
 
 
-def _differences(decisions: Decisions, grouping: Grouping, confidence: float) -> pd.DataFrame:
+def _differences(decisions: Decisions, grouping: EncodedColumn, confidence: float) -> pd.DataFrame:
     tables = {model: decisions.tables(model, grouping) for model in MODELS}
     found = {model: _compare_groups(tables[model], decisions.labels, grouping) for model in MODELS}
     rows = {}
@@ -228,7 +230,7 @@ def _differences(decisions: Decisions, grouping: Grouping, confidence: float) ->
         notes = [f"Undefined: {'; '.join(sorted(reasons))}."] if reasons else []
         if any(np.isfinite(value) and np.isnan(low) for value, low, _ in estimates):
             notes.append(_no_interval(metric, tables["before"][0]))
-        rows[grouping.name, metric] = [*(x for each in estimates for x in each), " ".join(notes)]
+        rows[grouping.label, metric] = [*(x for each in estimates for x in each), " ".join(notes)]
     return _frame(rows, [*COLUMNS, *CHANGE], ["sensitive_feature", "metric"])
 
 
@@ -240,14 +242,14 @@ class _Gaps(NamedTuple):
     reason: str | None
 
 
-def _compare_groups(tables: Floats, labels: list[str], grouping: Grouping) -> _Gaps:
+def _compare_groups(tables: Floats, labels: list[str], grouping: EncodedColumn) -> _Gaps:
     """Measure the gaps as `skfairlatent.metrics` does.
 
     A label that is neither true of a row nor predicted for one has no rates to compare.
     """
     occurs = np.flatnonzero(tables[0].sum(axis=(1, 2)) + tables[0].sum(axis=(0, 2)))
     tables = tables[:, occurs][:, :, occurs]
-    counts = GroupCounts(tables[0], [labels[k] for k in occurs], grouping.names)
+    counts = GroupCounts(tables[0], [labels[k] for k in occurs], grouping.values)
     reason = counts.empty_cells()
     values = {
         "equalized_odds_difference": np.nan if reason else counts.equalized_odds_gaps().max(),

@@ -1,18 +1,23 @@
 """The audited rows, checked before anything is computed from them."""
 
-__all__ = ["FEWEST_ROWS", "AuditedRows", "Grouping", "check_rows"]
+__all__ = ["FEWEST_ROWS", "AuditedRows", "check_rows"]
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 from sklearn.utils.validation import column_or_1d
 
 from skfairlatent._image_forms import holds_images
 from skfairlatent._validation.containers import missing_rows, reject_container, reject_other_order
-from skfairlatent._validation.groups import cross_columns, encode_columns, unique_name
+from skfairlatent._validation.groups import (
+    EncodedColumn,
+    EncodedColumns,
+    encode_columns,
+    unique_name,
+)
 from skfairlatent.inspection._drawing import as_label
 from skfairlatent.metrics._group_counts import class_positions
 
@@ -20,30 +25,6 @@ Array = npt.NDArray[Any]
 
 # A group of fewer rows cannot be learnt in folds, and edits and probes leave it out.
 FEWEST_ROWS = 10
-
-
-class Grouping(NamedTuple):
-    """A sensitive attribute, or several crossed.
-
-    Parameters
-    ----------
-    name : str
-        Name of the attribute whose groups they are.
-
-    codes : ndarray of shape (n,), int64
-        Group of each row.
-
-    names : list of str
-        The groups.
-    """
-
-    name: str
-    codes: npt.NDArray[np.int64]
-    names: list[str]
-
-    def counts(self) -> dict[str, int]:
-        """Return the rows of each group."""
-        return dict(zip(self.names, np.bincount(self.codes).tolist(), strict=True))
 
 
 @dataclass(frozen=True)
@@ -55,57 +36,51 @@ class AuditedRows:
     X : array-like of shape (n, n_features), or images
     y : ndarray of shape (n,)
         As the classifier has them among its classes.
-    sensitive_features : DataFrame of n rows
-        One column an attribute, as text.
+    groups : EncodedColumns
+        One column for each attribute, with texts that figures and pages can show.
     label_name : str
         Name of the label; no attribute has the same.
     """
 
     X: Any
     y: Array
-    sensitive_features: pd.DataFrame
+    groups: EncodedColumns
     label_name: str
 
     @property
     def attributes(self) -> list[str]:
         """Names of the sensitive attributes."""
-        return list(self.sensitive_features)
+        return [each.label for each in self.groups]
 
-    def learnable(self) -> tuple[npt.NDArray[np.bool_], list[str]]:
-        """Return which rows are of groups of some size only, and by which attributes.
+    def learnable(self) -> tuple[npt.NDArray[np.bool_], EncodedColumns]:
+        """Return which rows are of groups of some size only, and these rows' groups.
 
-        An attribute without two groups of 10 rows is none of these, and its groups do not count.
+        An attribute without two groups of 10 rows is left out, and its groups do not count.
         """
-        kept, names = np.ones(len(self.y), dtype=bool), self.attributes
+        kept, columns = np.ones(len(self.y), dtype=bool), self.groups
         while True:
-            table = self.sensitive_features.loc[kept, names]
-            sizes = {name: table[name].value_counts() for name in names}
-            names = [name for name in names if (sizes[name] >= FEWEST_ROWS).sum() >= 2]
-            small = np.zeros(len(table), dtype=bool)
-            for name in names:
-                small |= table[name].map(sizes[name]).to_numpy() < FEWEST_ROWS
+            sizes = [np.bincount(each.codes[kept], minlength=len(each.values)) for each in columns]
+            pairs = list(zip(columns, sizes, strict=True))
+            enough = [pair for pair in pairs if (pair[1] >= FEWEST_ROWS).sum() >= 2]
+            columns = EncodedColumns(each for each, _ in enough)
+            small = np.zeros(len(self.y), dtype=bool)
+            for each, size in enough:
+                small |= kept & (size < FEWEST_ROWS)[each.codes]
             if not small.any():
-                return kept, names
-            kept[np.flatnonzero(kept)[small]] = False
+                return kept, columns.at(kept)
+            kept &= ~small
 
     def too_small(self) -> dict[str, dict[str, int]]:
         """Return the groups of fewer than 10 rows with their rows, by attribute."""
-        counts = {each.name: each.counts() for each in self.groupings()[: len(self.attributes)]}
         return {
-            name: few
-            for name, each in counts.items()
-            if (few := {group: n for group, n in each.items() if n < FEWEST_ROWS})
+            each.label: few
+            for each in self.groups
+            if (few := {group: n for group, n in each.counts().items() if n < FEWEST_ROWS})
         }
 
-    def groupings(self) -> list[Grouping]:
+    def groupings(self) -> list[EncodedColumn]:
         """Return each attribute, and if there are several, lastly all of them crossed."""
-        columns = encode_columns(self.sensitive_features)
-        found = [Grouping(str(each.name), each.codes, each.values) for each in columns]
-        if len(found) > 1:
-            # As `skfairlatent.diagnostics` calls them.
-            name = unique_name(" x ".join(self.attributes), self.attributes)
-            found.append(Grouping(name, *cross_columns(self.sensitive_features)))
-        return found
+        return [*self.groups, *([self.groups.crossed] if len(self.groups) > 1 else [])]
 
 
 def check_rows(X: Any, y: Any, sensitive_features: Any, classes: Array) -> AuditedRows:
@@ -131,8 +106,8 @@ def check_rows(X: Any, y: Any, sensitive_features: Any, classes: Array) -> Audit
             "rows from X, y and sensitive_features."
         )
     positions = class_positions(labels, classes)
-    table = _as_table(sensitive_features)
-    lengths = {"X": len(X), "y": len(labels), "sensitive_features": len(table)}
+    groups = _showable(encode_columns(sensitive_features))
+    lengths = {"X": len(X), "y": len(labels), "sensitive_features": len(groups[0].codes)}
     if len(set(lengths.values())) > 1:
         given = ", ".join(f"{name} {length}" for name, length in lengths.items())
         raise ValueError(f"Lengths differ: {given}. Give one label and one group for each row.")
@@ -148,26 +123,32 @@ def check_rows(X: Any, y: Any, sensitive_features: Any, classes: Array) -> Audit
             f"y holds the label {labels[0]} only, so that no error rate can be compared: give "
             "rows of other labels too."
         )
-    _check_groups(table)
+    _check_groups(groups)
     name = getattr(y, "name", None)
     name = as_label(name) if isinstance(name, str) and name else "label"
-    return AuditedRows(X, labels, table, unique_name(name, list(table)))
+    return AuditedRows(X, labels, groups, unique_name(name, [each.label for each in groups]))
 
 
-def _as_table(sensitive_features: Any) -> pd.DataFrame:
-    columns = encode_columns(sensitive_features)
-    table: dict[str, Array] = {}
+def _showable(columns: EncodedColumns) -> EncodedColumns:
+    """Return columns with names and values that any figure and page can show."""
+    labels = _distinct(each.label for each in columns)
+    return EncodedColumns(
+        each._replace(name=label, label=label, values=_distinct(each.values))
+        for label, each in zip(labels, columns, strict=True)
+    )
+
+
+def _distinct(names: Iterable[str]) -> list[str]:
+    found: list[str] = []
+    for name in names:
+        found.append(unique_name(as_label(name), found))
+    return found
+
+
+def _check_groups(columns: EncodedColumns) -> None:
     for each in columns:
-        values = np.array([as_label(value) for value in each.values], dtype=object)
-        table[unique_name(as_label(each.label), table)] = values[each.codes]
-    return pd.DataFrame(table)
-
-
-def _check_groups(table: pd.DataFrame) -> None:
-    for name, column in table.items():
-        counts = column.value_counts()
-        if len(counts) < 2:
+        if len(each.values) < 2:
             raise ValueError(
-                f"sensitive feature {name!r} has one group only, {counts.index[0]!r}: there is "
-                "nothing to compare. Leave it out, or give rows of other groups too."
+                f"sensitive feature {each.label!r} has one group only, {each.values[0]!r}: there "
+                "is nothing to compare. Leave it out, or give rows of other groups too."
             )

@@ -14,8 +14,9 @@ from fairlearn.metrics import (
 from sklearn.metrics import accuracy_score
 
 from skfairlatent import metrics
+from skfairlatent._validation.groups import EncodedColumn
 from skfairlatent.report._rates import rate_tables, resample
-from skfairlatent.report._rows import Grouping, check_rows
+from skfairlatent.report._rows import check_rows
 from skfairlatent.report.sections.gaps import verdict
 
 EXACT = 1e-12
@@ -42,7 +43,7 @@ def tables_of(y, before, after, group, n_labels, n_bootstrap=50):
         n_bootstrap,
         np.random.RandomState(0),
     )
-    return rate_tables(decisions, [Grouping("s", group, names)], 0.95)
+    return rate_tables(decisions, [EncodedColumn(None, group, names, "s")], 0.95)
 
 
 def test__rate_tables__agree_with_metric_frame_on_two_classes():
@@ -183,5 +184,5 @@ def test__check_rows__keeps_attributes_of_one_name_and_the_label_apart():
     s.columns = ["a", "a", "a x a_2"]
     rows = check_rows(np.zeros((80, 2)), y, s, np.array([0, 1]))
     assert rows.attributes == ["a", "a_2", "a x a_2"]
-    names = [grouping.name for grouping in rows.groupings()]
+    names = [grouping.label for grouping in rows.groupings()]
     assert len({*names, rows.label_name}) == 5

@@ -26,7 +26,7 @@ class Certificate(Section):
     @classmethod
     def measure(cls, comparison):
         rows = comparison.rows
-        return cls(len(rows.y), {each.name: 0.25 for each in rows.groupings()})
+        return cls(len(rows.y), {each.label: 0.25 for each in rows.groupings()})
 
     def draw(self, comparison):
         with plain_style() as plt:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from skfairlatent._names import nameless
+from skfairlatent._validation.groups import EncodedColumns
 from skfairlatent.certification._bounds import worst_on_cells
 from skfairlatent.certification._estimators import labels_of_fit
 from skfairlatent.certification._evaluate import Decided, certificate_of
@@ -49,19 +50,18 @@ class Certified(Section):
         confidence = 1 - (1 - setup.confidence) / len(groupings)
         found, skipped = {}, {}
         for each in groupings:
-            groups = pd.Series(each.codes).map(dict(enumerate(each.names)))
             try:
                 y = labels_of_fit(after.classes, rows.y, "equalized_odds")
-                found[each.name] = certificate_of(
+                found[each.label] = certificate_of(
                     [cells],
-                    [(None, y, groups)],
+                    [(None, y, EncodedColumns([each]))],
                     worst_on_cells,
                     "equalized_odds",
                     confidence,
                     decided,
                 )
             except ValueError as error:
-                skipped[each.name] = str(error)
+                skipped[each.label] = str(error)
         columns = ["lower", "on_the_rows", "bound", "fewest"]
         lines = [
             (

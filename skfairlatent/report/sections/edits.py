@@ -204,7 +204,7 @@ def _edit(
     comparison: Comparison,
 ) -> tuple[pd.DataFrame, dict[str, dict[str, Counterfactuals]]]:
     rows, sides, settings = comparison.rows, comparison.sides, comparison.settings
-    _, attributes = comparison.learnable()
+    attributes = comparison.edited
     if not attributes:
         return affected_table({}, attributes, np.empty(0, dtype=np.intp), 0.0), {}
     noise, goal = Noise(rows.X, settings.noise), settings.target_probability

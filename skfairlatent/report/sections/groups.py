@@ -9,6 +9,7 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
+from skfairlatent._validation.groups import EncodedColumn, EncodedColumns
 from skfairlatent._wording import some_of
 from skfairlatent.inspection import GroupScoresDisplay
 from skfairlatent.inspection._drawing import figure_or
@@ -28,7 +29,6 @@ from skfairlatent.report._parts import (
     estimate_cell,
 )
 from skfairlatent.report._rates import MODELS
-from skfairlatent.report._rows import Grouping
 from skfairlatent.report.sections._section import Section
 
 # Name and meaning.
@@ -70,10 +70,10 @@ class Groups(Section):
     def draw(self, comparison: Comparison) -> dict[str, Any]:
         if len(self.classes) > MOST_LABELS:
             return {}
-        y, groupings = comparison.rows.y, comparison.rows.groupings()
+        y, groups = comparison.rows.y, comparison.rows.groups
         return {
-            _figure_name(each.name, model): _draw_scores(each, y, side)
-            for each in groupings[: len(comparison.setup.attributes)]
+            _figure_name(each.label, model): _draw_scores(each, y, side)
+            for each in groups
             for model, side in comparison.sides.items()
         }
 
@@ -163,7 +163,7 @@ def _rate(row: pd.Series, model: str) -> Cell:
     return cell._replace(note="no such people") if np.isnan(row[model]) else cell
 
 
-def _draw_scores(grouping: Grouping, y: Any, side: Side) -> Any:
+def _draw_scores(grouping: EncodedColumn, y: Any, side: Side) -> Any:
     """Draw the distribution of scores in each group, one panel a label."""
     with plain_style() as plt:
         display = _scores_display(grouping, y, side)
@@ -174,9 +174,9 @@ def _draw_scores(grouping: Grouping, y: Any, side: Side) -> Any:
         return finished(plt, figure)
 
 
-def _scores_display(grouping: Grouping, y: Any, side: Side) -> GroupScoresDisplay:
+def _scores_display(grouping: EncodedColumn, y: Any, side: Side) -> GroupScoresDisplay:
     """Return the display; decisions are counted, whether or not a threshold makes them."""
-    groups = pd.Series(np.array(grouping.names, dtype=object)[grouping.codes])
+    groups = EncodedColumns([grouping])
     classes = side.classes
     if len(classes) > 2:
         own = side.probabilities[np.arange(len(y)), class_positions(y, classes)]

@@ -128,8 +128,8 @@ def draw_search(search: Any) -> dict[str, Any]:
 
 def _diagnose(comparison: Comparison) -> LatentDiagnostics | None:
     rows, embeddings = comparison.rows, comparison.embeddings
-    kept, attributes = rows.learnable()
-    if embeddings is None or not attributes or len(np.unique(rows.y[kept])) < 2:
+    kept, groups = rows.learnable()
+    if embeddings is None or not groups or len(np.unique(rows.y[kept])) < 2:
         return None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FairLatentWarning)  # what is found is in the result
@@ -137,7 +137,7 @@ def _diagnose(comparison: Comparison) -> LatentDiagnostics | None:
             comparison.fair,
             embeddings[kept],
             rows.y[kept],
-            sensitive_features=rows.sensitive_features.loc[kept, attributes],
+            sensitive_features=groups,
             random_state=comparison.rng,
         )
 
