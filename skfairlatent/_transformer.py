@@ -33,6 +33,7 @@ from skfairlatent._files.tensors import digest_of
 from skfairlatent._files.writing import require_folder
 from skfairlatent._image_forms import holds_images, is_column
 from skfairlatent._inference import largest_round_trip_error, map_rows
+from skfairlatent._inputs.by_parts import ByParts
 from skfairlatent._inputs.flow_inputs import FlowInputs
 from skfairlatent._inputs.label_scores import LabelScores, fit_label_scores, wants_label_scores
 from skfairlatent._inputs.mapped_rows import MappedRows, is_large_map, pieces_of, sample_of
@@ -71,7 +72,7 @@ Array = npt.NDArray[Any]
 
 
 class FairLatentTransformer(
-    CallbackSupport, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
+    ByParts, CallbackSupport, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
 ):
     r"""Rearrange a latent into a label part and a sensitive part by an invertible network.
 

@@ -386,7 +386,7 @@ class FairLatentTransformerCV(FairLatentTransformer):
         self._label_width(annotations, embeddings.shape[1])
         embedder.encoder_fingerprint_ = encoder_fingerprint(self.encoder, used=images)
         if (names := getattr(embedder, "feature_names_in_", None)) is not None:
-            embeddings = pd.DataFrame(embeddings, columns=names)
+            embeddings = pd.DataFrame(embeddings, columns=names, copy=False)
         codes = np.c_[annotations.label_codes, annotations.attribute_codes]
         y, sensitive_features = indexable(y, sensitive_features)
         return annotations, Rows(embeddings, y, sensitive_features, codes)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import torch
 from sklearn.utils import assert_all_finite
 from torch import Tensor
@@ -78,7 +79,10 @@ class MappedRows:
 
 
 def is_large_map(X: Any) -> bool:
-    """Tell whether X is an array in a file that is too large to be held in memory."""
+    """Tell whether X is an array in a file, or a table of it, that is too large to be held."""
+    if isinstance(X, pd.DataFrame):  # of one type, whose rows are then parts of one array
+        row = X.iloc[:1].to_numpy() if X.dtypes.nunique() == 1 else None
+        X = None if row is None or _map_of(row) is None else X.to_numpy()
     if not isinstance(X, np.ndarray) or X.ndim != 2 or X.dtype.kind not in "fiu":
         return False
     # In half precision and as integers it would become larger.
