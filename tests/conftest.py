@@ -4,12 +4,9 @@ import contextlib
 import json
 import os
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
-
-from skfairlatent._training.cuda_graphs import Replayed
 
 # Triton asks for it on import: without a GPU its interpreter runs the kernels.
 if not torch.cuda.is_available():
@@ -26,19 +23,6 @@ def data_dir() -> Path:
     if not path.is_dir():
         pytest.skip(f"SKFAIRLATENT_DATA={given!r} is not a folder")
     return path
-
-
-@pytest.fixture
-def graphs(monkeypatch) -> list[Replayed]:
-    """Stand for CUDA's graphs: record nothing, do the work when replaying; list what records."""
-    recorded = []
-
-    def record(replayed):
-        replayed._graph = SimpleNamespace(replay=replayed._compute)
-        recorded.append(replayed)
-
-    monkeypatch.setattr(Replayed, "_record", record)
-    return recorded
 
 
 @pytest.fixture

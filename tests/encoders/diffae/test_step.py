@@ -3,7 +3,6 @@
 import copy
 import dataclasses
 import math
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,9 +16,6 @@ from skfairlatent.encoders.diffae._training.batches import Batches, TrainingData
 from skfairlatent.encoders.diffae._training.label_head import LabelHead, LinearHead
 from skfairlatent.encoders.diffae._training.step import DiffusionStep, images_of
 
-CUDA = torch.device("cuda")
-# The same steps with the step size in float32 instead of float64.
-GRAPH_TOLERANCE = 1e-4
 # A GPU may choose other kernels for a graph, and half precision has three digits.
 KERNEL_TOLERANCE = 0.02
 
@@ -44,14 +40,6 @@ def make_step(tiny_config, pixels):
         return DiffusionStep(network.to(device), head.to(device), **settings)
 
     return make
-
-
-def as_on_cuda(step):
-    """Let a step on the CPU go the way of CUDA."""
-    step._replayed = Replayed(step._compute, CUDA)
-    group = step.optimizer.param_groups[0]
-    group["lr"] = torch.tensor(group["lr"])
-    return step
 
 
 def train(step, pixels, phases):
@@ -87,49 +75,6 @@ def test__step__clips_gradients(make_step, pixels):
     train(step, pixels, [1])
     norm = torch.cat([p.grad.flatten() for p in step.parameters if p.grad is not None]).norm()
     assert float(norm) <= MAX_GRADIENT_NORM * 1.001
-
-
-def test__step__recorded_trains_as_eager_steps_do(make_step, pixels, graphs, monkeypatch):
-    # A processor may multiply in half precision, and what stands for a GPU here cannot.
-    monkeypatch.setattr(
-        "skfairlatent.encoders.diffae._training.step.autocast_dtype", lambda _: None
-    )
-    phases = [0] * 6 + [2] * 6 + [1] * 6
-    expected = train(make_step(), pixels, phases)
-    step = as_on_cuda(make_step())
-    # A phase makes a recorder of its own, which asks the device of the network.
-    step.device = SimpleNamespace(type="cuda")
-    found = torch.tensor([])
-    for number, shrink in enumerate(phases):
-        step.generators.seed(number)
-        found = torch.cat((found, step(pixels, shrink).clone()[None]))
-    torch.testing.assert_close(found, expected, rtol=GRAPH_TOLERANCE, atol=GRAPH_TOLERANCE)
-    assert len(graphs) == 3
-
-
-def test__step__recorded_reads_the_rate_of_each_call(make_step, pixels, graphs):
-    step = as_on_cuda(make_step())
-    train(step, pixels, [1] * (N_EAGER_CALLS + 1))
-    assert graphs
-    step.set_learning_rate(0.0)
-    before = [p.detach().clone() for p in step.parameters]
-    train(step, pixels, [1])
-    assert all(torch.equal(p, q) for p, q in zip(step.parameters, before, strict=True))
-
-
-@pytest.mark.usefixtures("graphs")
-def test__step__restored_on_cuda_is_recorded_anew(make_step, pixels):
-    whole, step = make_step(), as_on_cuda(make_step())
-    train(whole, pixels, [1] * 6)
-    train(step, pixels, [1] * 6)
-    rate = step.optimizer.param_groups[0]["lr"]
-    step.load_state_dict(copy.deepcopy(whole.state_dict()))
-    assert not step._replayed.is_recorded
-    assert step.optimizer.param_groups[0]["lr"] is rate
-    after = train(whole, pixels, [1] * 6)
-    torch.testing.assert_close(
-        train(step, pixels, [1] * 6), after, rtol=GRAPH_TOLERANCE, atol=GRAPH_TOLERANCE
-    )
 
 
 class TestResident:
@@ -168,3 +113,18 @@ def test__step__on_a_gpu_trains_as_eager_steps_do(make_step, pixels, monkeypatch
     monkeypatch.setattr(Replayed, "_record", lambda _: None)
     expected = train(make_step("cuda"), pixels, phases)
     torch.testing.assert_close(found, expected, rtol=KERNEL_TOLERANCE, atol=KERNEL_TOLERANCE)
+
+
+@pytest.mark.gpu
+def test__step__on_a_gpu_restored_from_a_cpu_goes_on_at_the_rate_of_each_call(make_step, pixels):
+    saved, step = make_step(), make_step("cuda")
+    train(saved, pixels, [1] * 3)
+    train(step, pixels, [1] * (N_EAGER_CALLS + 1))
+    step.load_state_dict(copy.deepcopy(saved.state_dict()))
+    assert not step._replayed.is_recorded
+    train(step, pixels, [1] * (N_EAGER_CALLS + 1))
+    assert step._replayed.is_recorded
+    step.set_learning_rate(0.0)
+    before = [p.detach().clone() for p in step.parameters]
+    train(step, pixels, [1])
+    assert all(torch.equal(p, q) for p, q in zip(step.parameters, before, strict=True))
