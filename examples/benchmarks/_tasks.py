@@ -9,6 +9,8 @@ from _common import Rows, Source, Task, load_task
 from sklearn.preprocessing import StandardScaler
 
 MOST_TO_FIT, MOST_TO_SCORE = 10_000, 12_000
+# Faces of the training split that are not fitted on.
+REST = "rest"
 
 
 class Drawn(NamedTuple):
@@ -23,8 +25,8 @@ class Drawn(NamedTuple):
 def load(name, drawn):
     """Return the rows to fit on and the rows to score on of a task.
 
-    The seed draws both for tables; for faces it draws the rows to fit on from the training split,
-    and those of the other split are scored.
+    The seed draws both for tables. For faces it draws the rows to fit on from the training split;
+    those of another split are scored, or with ``split="rest"`` others of the training split.
     """
     fit, new = TASKS[name](drawn)
     # fairlearn 0.15 cannot take float32 scores with pandas 3.
@@ -36,9 +38,12 @@ def load(name, drawn):
 
 def faces(label, *sensitive, embeddings="cnn"):
     def read(drawn):
-        source = Source(str(drawn.data), drawn.split)
-        fit, new = load_task(source, Task(label, sensitive, embeddings))
-        return rows_of(fit, _order(drawn, len(fit.y))[: drawn.max_rows]), new
+        scored = "valid" if drawn.split == REST else drawn.split
+        fit, new = load_task(Source(str(drawn.data), scored), Task(label, sensitive, embeddings))
+        order, n = _order(drawn, len(fit.y)), drawn.max_rows
+        if drawn.split == REST:
+            new = rows_of(fit, order[n : n + MOST_TO_SCORE])
+        return rows_of(fit, order[:n]), new
 
     return read
 

