@@ -110,7 +110,7 @@ class FairLatentTransformer(
         Width of the two hidden layers in each coupling. ``"auto"`` takes 256 where X has at least
         40 rows for each feature, and less, down to 16, in proportion where it has fewer: a wide
         network learns few rows by heart. With n below 3,000 rows, their number counts
-        :math:`\sqrt{n / 3000}` times.
+        :math:`\sqrt{n / 3000}` times; where `label_scores` are fitted, a sixth.
 
     lambda_dg : float, default=0.3
         Weight of the decorrelation of all features of the latent.
@@ -831,10 +831,11 @@ class FairLatentTransformer(
 
     def _settings(self, width: int, n_samples: int, n_features: int) -> FitSettings:
         hidden, noise, scores = self.hidden_features, self.input_noise, self.label_scores_
+        given = scores is not None
         if hidden == "auto":
-            hidden = auto_hidden_features(n_samples, n_features)
+            hidden = auto_hidden_features(n_samples, n_features, with_scores=given)
         if noise == "auto":
-            noise = auto_input_noise(n_samples, n_features, with_scores=scores is not None)
+            noise = auto_input_noise(n_samples, n_features, with_scores=given)
         return FitSettings(
             n_label_components=width,
             n_blocks=self.n_blocks,
@@ -854,9 +855,7 @@ class FairLatentTransformer(
             checkpoint_dir=self.checkpoint_dir,
             seed=self._seed(),
             seed_is_new=self.random_state is None,
-            scores=()
-            if (scores := self.label_scores_) is None
-            else tuple(scores.replaced.tolist()),
+            scores=() if scores is None else tuple(scores.replaced.tolist()),
         )
 
     def _seed(self) -> int:

@@ -42,7 +42,8 @@ def test__fit__probabilities_hold_for_new_rows_where_rows_are_few():
 
 
 def test__auto__is_that_of_many_rows_from_forty_for_each_feature_on():
-    assert auto_hidden_features(4000, 100) == auto_hidden_features(100_000, 512) == 256
+    assert auto_hidden_features(4000, 100, with_scores=False) == 256
+    assert auto_hidden_features(100_000, 512, with_scores=False) == 256
     assert auto_input_noise(4000, 100, with_scores=False) == 1.0
     assert auto_input_noise(100_000, 512, with_scores=False) == 1.0
 
@@ -52,9 +53,16 @@ def test__auto_noise__falls_further_beside_scores_of_the_label():
     assert noises == pytest.approx([1.0, 0.5, 0.3])
 
 
+def test__auto_width__counts_a_sixth_of_the_rows_beside_scores_of_the_label():
+    sizes = [24_000, 12_000, 6000, 3000]
+    widths = [auto_hidden_features(n, 100, with_scores=True) for n in sizes]
+    assert widths == [256, 128, 64, 32]
+
+
 def test__auto__narrows_and_adds_noise_as_rows_get_fewer():
     sizes = [12_000, 6000, 3000, 750, 10]
-    assert [auto_hidden_features(n, 400) for n in sizes] == [256, 128, 64, 16, 16]
+    widths = [auto_hidden_features(n, 400, with_scores=False) for n in sizes]
+    assert widths == [256, 128, 64, 16, 16]
     noises = [auto_input_noise(n, 400, with_scores=False) for n in sizes]
     assert noises == pytest.approx([(4 / 3) ** 0.5, (8 / 3) ** 0.5, (16 / 3) ** 0.5, 3, 3])
     # Of 750 rows, each is seen four times as often as of 3,000: they count half.

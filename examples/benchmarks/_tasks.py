@@ -1,5 +1,6 @@
 """The tasks of `run.py`: rows to fit on and rows to score on, standardised."""
 
+import functools
 from pathlib import Path
 from typing import NamedTuple
 
@@ -7,6 +8,9 @@ import numpy as np
 import pandas as pd
 from _common import Rows, Source, Task, load_task
 from sklearn.preprocessing import StandardScaler
+
+from skfairlatent.datasets import load_image_folder
+from skfairlatent.encoders import DiffAEEncoder
 
 MOST_TO_FIT, MOST_TO_SCORE = 10_000, 12_000
 # Faces of the training split that are not fitted on.
@@ -46,6 +50,53 @@ def faces(label, *sensitive, embeddings="cnn"):
         return rows_of(fit, order[:n]), new
 
     return read
+
+
+def codes(folder, label, sensitive, imbalance=None):
+    """Return a task on codes of the shipped encoder, of the images of a folder in the data.
+
+    All rows that are not fitted on are scored. With `imbalance`, rows are drawn as Park et al.
+    (CVPR 2022) do: of the rows to fit on, `imbalance` times as many of a label are of one group as
+    of the other, and the other way round for the other label; of those to score, every (label,
+    group) cell has equally many.
+    """
+
+    def read(drawn):
+        Z, frame = _encoded(drawn.data / folder)
+        group = np.asarray(sensitive(frame)).astype(str)
+        y = np.asarray(label(frame)).astype(int)
+        rows = Rows(Z, y, pd.DataFrame({"group": group}), group)
+        order = _order(drawn, len(y))
+        if imbalance is None:
+            return rows_of(rows, order[: drawn.max_rows]), rows_of(rows, order[drawn.max_rows :])
+        cells = [order[(y[order] == v) & (group[order] == g)] for v, g in _cells(y, group)]
+        often = np.array([1, 0, 0, 1], bool)
+        smallest = min(len(cell) for cell in cells)
+        n_scored = smallest // 4
+        n_rare = min(
+            drawn.max_rows // (2 + 2 * imbalance),
+            min(
+                (len(cell) - n_scored) // (imbalance if many else 1)
+                for cell, many in zip(cells, often, strict=True)
+            ),
+        )
+        counts = np.where(often, n_rare * imbalance, n_rare)
+        fit = np.concatenate([cell[:n] for cell, n in zip(cells, counts, strict=True)])
+        new = np.concatenate([cell[len(cell) - n_scored :] for cell in cells])
+        return rows_of(rows, fit), rows_of(rows, new)
+
+    return read
+
+
+def _cells(y, group):
+    return [(label, name) for label in np.unique(y) for name in np.unique(group)]
+
+
+@functools.lru_cache(maxsize=1)
+def _encoded(folder):
+    images = load_image_folder(folder)
+    encoder = DiffAEEncoder("faces64", cache_dir=Path("benchmark_results", "codes"))
+    return encoder.fit_transform(images.images), images.frame
 
 
 def table(columns):
@@ -123,6 +174,21 @@ TASKS = {
     "smiling-male-cnn": faces("Smiling", "Male"),
     "attractive-malexyoung-cnn": faces("Attractive", "Male", "Young"),
     "attractive-male-diffae32": faces("Attractive", "Male", embeddings="diffae32"),
+    "age30-gender-utkface": codes(
+        "utkface64", lambda frame: frame["age"] > 30, lambda frame: frame["gender"]
+    ),
+    "gender-ethnicity-utkface": codes(
+        "utkface64", lambda frame: frame["gender"], lambda frame: frame["ethnicity"]
+    ),
+    **{
+        f"gender-white-utkface-{times}": codes(
+            "utkface64", lambda frame: frame["gender"], lambda frame: frame["ethnicity"] == 0, times
+        )
+        for times in (2, 3, 4)
+    },
+    "attractive-male-faces64": codes(
+        "celeba64", lambda frame: frame["Attractive"], lambda frame: frame["Male"]
+    ),
     "adult-sex": table(adult),
     "compas-race": table(compas),
     "health-age": table(health),

@@ -15,6 +15,8 @@ AUTO_EPOCHS = 10
 # Features for each row up to which little is memorised; above it "auto" takes a narrower
 # network and more noise.
 CROWDED = 0.025
+# Beside scores of the label, rows count as so many times fewer for the width.
+SCORES_CROWD = 6
 # With fewer rows, each is seen more often than it takes to memorise it.
 FEW_ROWS = 3000
 # Width of the conditioners where rows abound, and the least.
@@ -67,9 +69,14 @@ class FitSettings:
         return noise
 
 
-def auto_hidden_features(n_samples: int, n_features: int) -> int:
-    """Return the width of the conditioners: a power of two, smaller where rows are few."""
-    wanted = WIDEST / max(1.0, _crowding(n_samples, n_features))
+def auto_hidden_features(n_samples: int, n_features: int, *, with_scores: bool) -> int:
+    """Return the width of the conditioners: a power of two, smaller where rows are few.
+
+    Beside a score of the label, which holds most of what X tells of it, a wide network mostly
+    memorises.
+    """
+    times = SCORES_CROWD if with_scores else 1
+    wanted = WIDEST / max(1.0, times * _crowding(n_samples, n_features))
     return int(min(max(2 ** round(math.log2(wanted)), NARROWEST), WIDEST))
 
 
