@@ -55,10 +55,8 @@ def faces(label, *sensitive, embeddings="cnn"):
 def codes(folder, label, sensitive, imbalance=None):
     """Return a task on codes of the shipped encoder, of the images of a folder in the data.
 
-    All rows that are not fitted on are scored. With `imbalance`, rows are drawn as Park et al.
-    (CVPR 2022) do: of the rows to fit on, `imbalance` times as many of a label are of one group as
-    of the other, and the other way round for the other label; of those to score, every (label,
-    group) cell has equally many.
+    The rows to fit on are drawn by the seed and all others are scored, or, with `imbalance`,
+    those that `unbalanced` draws.
     """
 
     def read(drawn):
@@ -68,28 +66,33 @@ def codes(folder, label, sensitive, imbalance=None):
         rows = Rows(Z, y, pd.DataFrame({"group": group}), group)
         order = _order(drawn, len(y))
         if imbalance is None:
-            return rows_of(rows, order[: drawn.max_rows]), rows_of(rows, order[drawn.max_rows :])
-        cells = [order[(y[order] == v) & (group[order] == g)] for v, g in _cells(y, group)]
-        often = np.array([1, 0, 0, 1], bool)
-        smallest = min(len(cell) for cell in cells)
-        n_scored = smallest // 4
-        n_rare = min(
-            drawn.max_rows // (2 + 2 * imbalance),
-            min(
-                (len(cell) - n_scored) // (imbalance if many else 1)
-                for cell, many in zip(cells, often, strict=True)
-            ),
-        )
-        counts = np.where(often, n_rare * imbalance, n_rare)
-        fit = np.concatenate([cell[:n] for cell, n in zip(cells, counts, strict=True)])
-        new = np.concatenate([cell[len(cell) - n_scored :] for cell in cells])
-        return rows_of(rows, fit), rows_of(rows, new)
+            chosen = order[: drawn.max_rows], order[drawn.max_rows :]
+        else:
+            chosen = unbalanced(y[order], group[order], imbalance, drawn.max_rows)
+            chosen = order[chosen[0]], order[chosen[1]]
+        return rows_of(rows, chosen[0]), rows_of(rows, chosen[1])
 
     return read
 
 
-def _cells(y, group):
-    return [(label, name) for label in np.unique(y) for name in np.unique(group)]
+def unbalanced(y, group, imbalance, max_rows):
+    """Choose unbalanced rows to fit on and balanced ones to score, as Park et al. (CVPR 2022).
+
+    For two labels and two groups: `imbalance` times as many rows with a label are of one group as
+    of the other, and the other way round for the other label. Of the rows to score, every
+    (label, group) cell has equally many.
+    """
+    cells = [
+        np.flatnonzero((y == value) & (group == name))
+        for value in np.unique(y)
+        for name in np.unique(group)
+    ]
+    n_scored = min(map(len, cells)) // 4
+    times = [imbalance, 1, 1, imbalance]
+    left = [(len(cell) - n_scored) // many for cell, many in zip(cells, times, strict=True)]
+    n_rare = min(max_rows // sum(times), *left)
+    fit = [cell[: n_rare * many] for cell, many in zip(cells, times, strict=True)]
+    return np.concatenate(fit), np.concatenate([cell[-n_scored:] for cell in cells])
 
 
 @functools.lru_cache(maxsize=1)
@@ -182,7 +185,10 @@ TASKS = {
     ),
     **{
         f"gender-white-utkface-{times}": codes(
-            "utkface64", lambda frame: frame["gender"], lambda frame: frame["ethnicity"] == 0, times
+            "utkface64",
+            lambda frame: frame["gender"],
+            lambda frame: frame["ethnicity"] == 0,
+            times,
         )
         for times in (2, 3, 4)
     },

