@@ -121,6 +121,13 @@ class TestByHand:
         together = float(DISTANCES[name](torch.cat((far, near)), two_by_two(2)))
         assert together == pytest.approx(sum(apart) / 2, rel=ROUNDING)
 
+    def test__energy__of_one_component_has_an_exact_gradient(self):
+        """Differences of near rows count by their sign alone, however small they are."""
+        z = two_groups(width=1)
+        _, gradient = value_and_gradient("energy", z, two_by_two(N_ROWS))
+        _, exact = value_and_gradient("energy", z.double(), two_by_two(N_ROWS))
+        torch.testing.assert_close(gradient.double(), exact, rtol=ROUNDING, atol=1e-7)
+
 
 class TestMeaning:
     @every_distribution_distance

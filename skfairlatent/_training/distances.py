@@ -127,8 +127,8 @@ def energy(z: Tensor, layout: CellLayout, _generator: torch.Generator | None = N
         return z.new_zeros(())
     rows = layout.by_cell(z)
     n_rows = layout.rows_per_cell
-    between = torch.cdist(rows[first], rows[second]).mean(dim=(1, 2))
-    within = torch.cdist(rows, rows).sum(dim=(1, 2)) / (n_rows * (n_rows - 1))
+    between = _distances(rows[first], rows[second]).mean(dim=(1, 2))
+    within = _distances(rows, rows).sum(dim=(1, 2)) / (n_rows * (n_rows - 1))
     mean_within = 0.5 * (within[first] + within[second])
     return (2.0 * (between - mean_within) / (mean_within.detach() + _EPSILON)).mean()
 
@@ -164,6 +164,15 @@ def sliced_wasserstein(
         spread = quantiles.var(dim=1).mean().detach() + _EPSILON
         terms.append((quantiles - quantiles.mean(dim=0)).square().mean() / spread)
     return torch.stack(terms).mean() if terms else z.new_zeros(())
+
+
+def _distances(x: Tensor, y: Tensor) -> Tensor:
+    """Return the Euclidean distances of the rows of `x` and `y`, shape (n_cells, n, n)."""
+    if x.shape[2] == 1:
+        # torch.cdist multiplies matrices, and loses the sign of small differences, which is all
+        # of the gradient of numbers.
+        return (x - y.transpose(1, 2)).abs()
+    return torch.cdist(x, y)
 
 
 def _masked_log_mean_exp(values: Tensor, mask: Tensor) -> Tensor:
