@@ -61,6 +61,7 @@ from skfairlatent._validation.features import (
     reject_sparse,
     warn_about_many_columns,
 )
+from skfairlatent.distributed import agreed
 from skfairlatent.flows import Glow
 
 # Rows on which the round-trip error is measured after fit.
@@ -859,7 +860,7 @@ class FairLatentTransformer(
         )
 
     def _seed(self) -> int:
-        return int(own_random_state(self.random_state).randint(2**31 - 1))
+        return agreed(int(own_random_state(self.random_state).randint(2**31 - 1)))
 
     def _set_annotations(self, annotations: Annotations) -> None:
         classes = annotations.classes

@@ -17,6 +17,7 @@ from torch import Tensor
 from skfairlatent._files.tensors import pack, read_tensors, verify
 from skfairlatent._files.writing import replace_file, require_folder
 from skfairlatent._user_warnings import warn_user
+from skfairlatent.distributed import agreed, is_first
 from skfairlatent.exceptions import CheckpointError
 
 FORMAT = "skfairlatent-checkpoint-2"
@@ -30,7 +31,8 @@ class Checkpoint:
     """The file ``training-<fingerprint>.safetensors`` in a directory, held during a fit.
 
     Fits with other data or parameters have other files, so that many can share a directory. Of
-    two equal fits at the same time, the second takes a file with a number of its own.
+    two equal fits at the same time, the second takes a file with a number of its own. Where
+    several processes share a fit, the first has the file.
 
     Parameters
     ----------
@@ -48,6 +50,12 @@ class Checkpoint:
         self._works = True
 
     def __enter__(self) -> Self:
+        if is_first():
+            self._hold()
+            self._mention_old_file()
+        return self
+
+    def _hold(self) -> None:
         for number in itertools.count():
             self.path = self._numbered(number)
             self._lock = filelock.FileLock(self.path.with_suffix(".lock"), timeout=0)
@@ -60,8 +68,6 @@ class Checkpoint:
                 # the same file in turn.
                 self._lock = None
             break
-        self._mention_old_file()
-        return self
 
     def __exit__(self, *error: object) -> None:
         if self._lock is not None:
@@ -78,6 +84,8 @@ class Checkpoint:
         FairLatentWarning
             The first time that it cannot be written, as on a full disk: that ends no fit.
         """
+        if not is_first():
+            return
         tensors: dict[str, Tensor] = {}
         header = {
             "format": FORMAT,
@@ -95,6 +103,9 @@ class Checkpoint:
         CheckpointError
             If the file is damaged, is something else, or belongs to another fit.
         """
+        return agreed(self._read() if is_first() else None)
+
+    def _read(self) -> dict[str, Any] | None:
         if not self.path.exists():
             return None
         remedy = "delete it to start anew"
@@ -128,8 +139,9 @@ class Checkpoint:
 
     def remove(self) -> None:
         """Delete the file: the fit is finished."""
-        with self._failing_softly("deleted"):
-            self.path.unlink(missing_ok=True)
+        if is_first():
+            with self._failing_softly("deleted"):
+                self.path.unlink(missing_ok=True)
 
     @contextlib.contextmanager
     def _failing_softly(self, done: str) -> Iterator[None]:

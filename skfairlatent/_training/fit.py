@@ -27,6 +27,7 @@ from skfairlatent._training.plan import BatchPlan
 from skfairlatent._training.settings import FitSettings
 from skfairlatent._training.step import TrainingStep
 from skfairlatent._validation.annotations import Annotations
+from skfairlatent.distributed import agreed, require_agreement
 from skfairlatent.flows import Glow
 
 # ActNorm's scales are started from at most so many rows.
@@ -69,6 +70,7 @@ def fit_flow(
     -------
     FitResult
     """
+    require_agreement(lambda: _description(x, annotations, settings))
     with _checkpoint(x, annotations, settings, start) as checkpoint:
         if checkpoint is not None and settings.seed_is_new:
             settings = replace(settings, seed=_seed_of(checkpoint, settings.seed))
@@ -98,6 +100,7 @@ def _train(
     training, held_out = _split(annotations.cells, settings)
     plan = BatchPlan.of(annotations, training, settings.batch_size, settings.constraints)
     flow = _first_flow(x, settings, generators.on_cpu) if start is None else copy.deepcopy(start)
+    flow = agreed(flow)
     objective = _objective(plan, annotations, training, x.shape[1], settings, generators)
     flow, objective = flow.to(device), objective.to(device)
     data, sampler = _drawn(x, training, plan, device)
@@ -114,7 +117,7 @@ def _train(
         objective.learn_heads([step.latent(rows) for rows in batches])
     validation = None if held_out is None else _drawn(x, held_out, plan, device)
     history = Trainer(step, sampler, validation, settings, checkpoint, tasks).run()
-    return FitResult(flow.to("cpu"), history)
+    return agreed(FitResult(flow.to("cpu"), history))
 
 
 def _drawn(
@@ -202,14 +205,26 @@ def _checkpoint(
 ) -> AbstractContextManager[Checkpoint | None]:
     if settings.checkpoint_dir is None:
         return contextlib.nullcontext()
-    codes = {
-        name: torch.from_numpy(getattr(annotations, name))
-        for name in ("cells", "label_codes", "attribute_codes")
-    }
     weights = {} if start is None else start.state_dict()
     known, _ = sample_of(x, annotations)
-    fingerprint = digest_of(_what_defines(settings), {"x": known, **codes, **weights})
+    fingerprint = digest_of(
+        _what_defines(settings), {"x": known, **_codes(annotations), **weights}
+    )
     return Checkpoint(settings.checkpoint_dir, fingerprint[:32])
+
+
+def _description(
+    x: Tensor | MappedRows, annotations: Annotations, settings: FitSettings
+) -> tuple[str, Tensor]:
+    """Return what tells a fit from others, and some of its rows."""
+    defining = _what_defines(settings) + str((x.shape, settings.checkpoint_dir is None))
+    some = torch.arange(0, len(x), max(1, len(x) // 16))
+    return digest_of(defining, _codes(annotations)), x[some]
+
+
+def _codes(annotations: Annotations) -> dict[str, Tensor]:
+    names = "cells", "label_codes", "attribute_codes"
+    return {name: torch.from_numpy(getattr(annotations, name)) for name in names}
 
 
 def _what_defines(settings: FitSettings) -> str:

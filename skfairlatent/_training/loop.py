@@ -17,6 +17,7 @@ from skfairlatent._training.checkpoint import Checkpoint
 from skfairlatent._training.objective import TERMS
 from skfairlatent._training.settings import FitSettings
 from skfairlatent._training.step import TrainingStep
+from skfairlatent.distributed import agreed, is_first
 from skfairlatent.exceptions import TrainingDivergedError
 
 # Share of the steps over which the step size rises to its full value.
@@ -82,12 +83,12 @@ class Trainer:
             total=self.n_epochs,
             desc="FairLatentTransformer",
             unit="epoch",
-            disable=not self.settings.verbose,
+            disable=not (self.settings.verbose and is_first()),
         )
         self.tasks.begin(self.n_epochs - self.state.epoch)
         with epochs:
             for epoch in epochs:
-                if self._stopped_early() or self.tasks.stopped:
+                if agreed(self._stopped_early() or self.tasks.stopped):
                     break
                 with self.tasks.epoch(self.step.flow):
                     self._run_epoch(epoch)
@@ -146,7 +147,7 @@ class Trainer:
         terms = total / len(batches)
         loss = float(self.step.objective.total(terms)) if finite else math.nan
         named = {f"loss_{name}": float(value) for name, value in zip(TERMS, terms, strict=True)}
-        return {"loss": loss, **named, "learning_rate": rate}
+        return agreed({"loss": loss, **named, "learning_rate": rate})
 
     def _validate(self) -> dict[str, float]:
         if self.validation is None:

@@ -2,12 +2,17 @@
 
 __all__ = ["MAX_GRADIENT_NORM", "RecordableAdam"]
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 MAX_GRADIENT_NORM = 1.0
+
+
+def _as_they_are(_: list[nn.Parameter]) -> None:
+    """Leave the gradients of the parameters as they are."""
 
 
 class RecordableAdam(torch.optim.Adam):
@@ -45,11 +50,14 @@ class RecordableAdam(torch.optim.Adam):
         else:
             group["lr"] = value
 
-    def minimize(self, loss: Tensor) -> None:
-        """Take one step down the gradient of a loss."""
+    def minimize(
+        self, loss: Tensor, complete: Callable[[list[nn.Parameter]], None] = _as_they_are
+    ) -> None:
+        """Take one step down the gradient of a loss, after `complete` has been called with it."""
         # Gradients stay allocated: a graph writes to the addresses that it was recorded with.
         self.zero_grad(set_to_none=not isinstance(self.param_groups[0]["lr"], Tensor))
         loss.backward()
+        complete(self._clipped)
         nn.utils.clip_grad_norm_(self._clipped, MAX_GRADIENT_NORM)
         self.step()
 

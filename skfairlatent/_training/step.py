@@ -11,6 +11,7 @@ from skfairlatent._device import Generators, autocast_dtype
 from skfairlatent._training.cuda_graphs import Replayed
 from skfairlatent._training.objective import TERMS, Objective
 from skfairlatent._training.optimizer import RecordableAdam
+from skfairlatent.distributed import average_gradients, shared
 from skfairlatent.flows import Glow
 
 
@@ -45,6 +46,7 @@ class TrainingStep:
         generators: Generators,
     ) -> None:
         self.flow, self.objective, self.data = flow, objective, data
+        self._map = shared(flow.fused)
         self.generators = generators
         self.input_noise = torch.as_tensor(input_noise, dtype=data.dtype, device=data.device)
         self._is_noisy = bool(self.input_noise.any())
@@ -73,12 +75,12 @@ class TrainingStep:
     def latent(self, rows: Tensor) -> Tensor:
         """Return the latent of training rows, without noise."""
         with torch.no_grad():
-            return self.flow.fused(self.data[rows])[0]
+            return self._map(self.data[rows])[0]
 
     def terms(self, rows: Tensor, data: Tensor) -> Tensor:
         """Return the loss terms of rows of `data` without noise and without training."""
         with torch.no_grad():
-            return self._stacked(*self.flow.fused(data[rows]))
+            return self._stacked(*self._map(data[rows]))
 
     def restore_optimizer(self, saved: dict[str, Any]) -> None:
         """Take over the moments of a saved optimizer, which may have run on another device."""
@@ -106,7 +108,7 @@ class TrainingStep:
         with torch.autocast(
             x.device.type, dtype=half, enabled=half is not None, cache_enabled=False
         ):
-            z, log_det = self.flow.fused(x)
+            z, log_det = self._map(x)
         terms = self._stacked(z, log_det)
-        self.optimizer.minimize(self.objective.total(terms))
+        self.optimizer.minimize(self.objective.total(terms), average_gradients)
         self._terms.copy_(terms.detach())
