@@ -9,8 +9,8 @@ import skfairlatent
 PAGE = Path(__file__).parents[1] / "docs" / "api.rst"
 MODULES = (
     "certification",
-    "counterfactuals", "datasets", "diagnostics", "encoders", "exceptions", "flows", "hub",
-    "inspection", "judging", "metrics", "onnx", "report", "selection",
+    "counterfactuals", "datasets", "diagnostics", "distributed", "encoders", "exceptions", "flows",
+    "hub", "inspection", "judging", "metrics", "onnx", "report", "selection",
 )  # fmt: skip
 
 
