@@ -10,6 +10,7 @@ READING_ORDER = (
     "plot_audit.py",
     "plot_encoders.py",
     "plot_counterfactuals.py",
+    "skrub_tables.py",
     "celeba_embeddings.py",
     "celeba_images.py",
     "audit_adult.py",
