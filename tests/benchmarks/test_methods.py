@@ -302,3 +302,13 @@ def test__counterfactual_speed__times_each_part(script, tmp_path):
     rows = {line.split("  ")[0]: line.split()[-3:] for line in text.splitlines() if "  " in line}
     assert float(rows["label, smallest flip"][0]) == 1.0  # all rows are reached
     assert float(rows["images: in the decoder"][-1]) > 0.5
+
+
+def test__unbalanced__fits_on_uneven_cells_and_scores_even_ones_of_other_rows(script):
+    rng = np.random.default_rng(0)
+    y, group = rng.integers(2, size=4000), rng.choice(["a", "b"], 4000)
+    fit, new = script("_tasks").unbalanced(y, group, 3, 1600)
+    assert pd.crosstab(y[fit], group[fit]).to_numpy().tolist() == [[600, 200], [200, 600]]
+    scored = pd.crosstab(y[new], group[new]).to_numpy()
+    assert scored.min() == scored.max() > 200
+    assert not set(fit) & set(new)
