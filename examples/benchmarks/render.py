@@ -9,7 +9,9 @@ where a frontier does not reach the level; beyond its last point its best accura
 Frontiers are drawn on the rows scored on, for every method alike.
 
 ``OUT_summary.txt`` holds our lead over the best rival that does not see the group, with the
-standard error over the seeds, and ``OUT_tables.txt`` every method.
+standard error over the seeds, ``OUT_balanced.txt`` that in balanced accuracy, of classifiers that
+were fitted with equal weights of the classes, ``OUT_dial.txt`` what each value of ``lambda_di``
+gives, and ``OUT_methods.txt`` every method.
 """
 
 import argparse
@@ -19,9 +21,10 @@ import numpy as np
 import pandas as pd
 from _common import rst_table
 from _methods import DEMOGRAPHIC_PARITY, EQUALIZED_ODDS, METHODS, OURS, RAW
+from run import BALANCED
 
 GAPS = {EQUALIZED_ODDS: "EO", DEMOGRAPHIC_PARITY: "DP"}
-SUMMARY_LEVELS = [0.03, 0.05, 0.1]
+SUMMARY_LEVELS = {EQUALIZED_ODDS: [0.03, 0.05, 0.1], DEMOGRAPHIC_PARITY: [0.02, 0.05, 0.1]}
 LEVELS = {EQUALIZED_ODDS: [0.02, 0.03, 0.05, 0.1, 0.15], DEMOGRAPHIC_PARITY: [0.02, 0.05, 0.1]}
 
 
@@ -113,36 +116,62 @@ def _is_ours(name):
     return name.startswith(OURS)
 
 
-def summary(runs, metric):
-    """Return one row for each task, criterion, classifier and level: ours and the best rival."""
-    return pd.DataFrame(
-        [
-            {
-                "task": task,
-                "classifier": classifier,
-                "raw (gap)": _raw_text(part, metric, constraints),
-                "gap": f"{GAPS[constraints]} {found.level:g}",
-                "ours": found.ours,
-                "best rival": "none" if pd.isna(found.rival) else found.rival,
-                "lead in points": _lead_text(found),
-                "seeds": part.loc[part["method"] == OURS, "seed"].nunique(),
-            }
-            for (task, constraints, classifier), part in _parts(runs)
-            for found in leads(part, constraints, SUMMARY_LEVELS, metric).itertuples()
-        ]
+def summaries(runs, metric):
+    """Return our lead over the best rival as RST, a table for each criterion."""
+    return "\n".join(
+        rst_table(
+            f"{_words(metric)} at equal gaps, {_words(constraints).lower()}",
+            pd.DataFrame([_summary_row(*part, metric) for part in _parts(same)]),
+        )
+        for constraints, same in runs.groupby("constraints", sort=False)
     )
 
 
-def _raw_text(runs, metric, gap):
-    raw = runs.loc[runs["method"] == RAW, [metric, gap]].mean()
-    return f"{raw[metric]:.3f} ({raw[gap]:.3f})"
+def _summary_row(key, runs, metric):
+    task, constraints, classifier = key
+    found = leads(runs, constraints, SUMMARY_LEVELS[constraints], metric)
+    raw = runs.loc[runs["method"] == RAW, [metric, constraints]].mean()
+    return {
+        "task": task,
+        "seeds": runs.loc[runs["method"] == OURS, "seed"].nunique(),
+        "classifier": classifier,
+        "raw (gap)": f"{raw[metric]:.3f} ({raw[constraints]:.3f})",
+        **{
+            f"{GAPS[constraints]} {each.level:g}: ours, lead": _lead_text(each)
+            for each in found.itertuples()
+        },
+    }
 
 
 def _lead_text(found):
+    if np.isnan(found.ours):
+        return "not reached" if pd.isna(found.rival) else f"not reached; {found.rival} is"
     if np.isnan(found.lead):
-        return "n/a"
+        return f"{found.ours:.3f}, alone"
     error = "" if np.isnan(found.error) else f" ± {100 * found.error:.1f}"
-    return f"{100 * found.lead:+.1f}{error}"
+    return f"{found.ours:.3f}, {100 * found.lead:+.1f}{error}"
+
+
+def dial(runs):
+    """Return the gap and the accuracy of a logistic regression at each ``lambda_di``, as RST."""
+    runs = runs[(runs["classifier"] == "logistic") & runs["method"].isin([RAW, OURS])]
+    texts = []
+    for constraints, same in runs.groupby("constraints", sort=False):
+        rows = []
+        for task, part in same.groupby("task", sort=False):
+            means = part.groupby(["method", "dial"])[[constraints, "accuracy"]].mean()
+            cells = {
+                "raw" if method == RAW else f"{value:g}": f"{gap:.3f} / {accuracy:.3f}"
+                for (method, value), gap, accuracy in means.itertuples()
+            }
+            rows.append({"task": task, "raw": cells.pop("raw", "n/a"), **cells})
+        title = f"{_words(constraints)} and accuracy by lambda_di"
+        texts.append(rst_table(title, pd.DataFrame(rows).fillna("n/a")))
+    return "\n".join(texts)
+
+
+def _words(name):
+    return name.replace("_", " ").capitalize()
 
 
 def tables(runs, metric):
@@ -164,7 +193,7 @@ def tables(runs, metric):
             f"{name} (needs the group)" if METHODS[name].needs_group else name
             for name in table.index
         ]
-        title = f"{task}, {classifier}, {constraints.replace('_', ' ')}"
+        title = f"{task}, {classifier}, {_words(constraints).lower()}"
         texts.append(rst_table(title, table.rename_axis("method").reset_index()))
     return "\n".join(texts)
 
@@ -182,13 +211,16 @@ def main(arguments=None):
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("runs", type=Path)
-    parser.add_argument("--metric", choices=["accuracy", "balanced_accuracy"], default="accuracy")
     parser.add_argument("--out", type=Path, help="beginning of the names of the files to write")
     options = parser.parse_args(arguments)
     runs = pd.read_csv(options.runs)
+    balanced = runs["classifier"].str.startswith(BALANCED)
+    plain = runs[~balanced]
     parts = {
-        "summary": rst_table("Beside the best other method", summary(runs, options.metric)),
-        "tables": tables(runs, options.metric),
+        "summary": summaries(plain, "accuracy"),
+        "balanced": summaries(runs[balanced], "balanced_accuracy"),
+        "dial": dial(plain),
+        "methods": tables(plain, "accuracy"),
     }
     for name, text in parts.items():
         print(text)

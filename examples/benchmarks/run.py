@@ -39,6 +39,9 @@ CLASSIFIERS = {
     "MLP": lambda seed: MLPClassifier((64,), early_stopping=True, max_iter=50, random_state=seed),
     "boosting": lambda seed: HistGradientBoostingClassifier(random_state=seed),
 }
+# Fitted with equal weights of the classes, as those do who care for balanced accuracy.
+BALANCED = "balanced "
+CLASSIFIERS |= {BALANCED + name: CLASSIFIERS[name] for name in ("logistic", "boosting")}
 KEYS = ["task", "constraints", "method", "dial", "seed", "split", "max_rows"]
 QUICK_ROWS = 500
 
@@ -89,11 +92,20 @@ def measure(data, key):
                 found = {}
                 probability = np.clip(method.run(model, *given), 0, 1)
             else:
-                probability, found = decisions(model, ready, fit.y, new.y, key["seed"])
+                given_rows = balance(ready, fit.y) if name.startswith(BALANCED) else ready
+                probability, found = decisions(model, given_rows, fit.y, new.y, key["seed"])
             spent = seconds + time.perf_counter() - start
             found |= scores(new.y, new.group, probability) | {"seconds": spent}
             rows.append({**key, "classifier": name, **found})
     return rows
+
+
+def balance(ready, y):
+    """Give every class the same weight in all."""
+    X, X_new, weights = ready
+    weights = np.ones(len(y)) if weights is None else weights
+    of_class = np.bincount(y, weights)
+    return X, X_new, weights / of_class[y] * len(y) / len(of_class)
 
 
 def decisions(model, ready, y, y_new, seed):

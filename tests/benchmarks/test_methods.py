@@ -133,12 +133,14 @@ def test__run__goes_on_where_it_stopped_and_renders(script, tiny_data, tmp_path,
 
     runs = pd.read_csv(out)
     assert list(runs.columns) == run.COLUMNS
-    assert len(runs) == 3 * (1 + 1 + 2 + 2)  # classifiers; settings of each method
+    assert len(runs) == 5 * (1 + 1 + 2 + 2)  # classifiers; settings of each method
     assert runs["equalized_odds"].between(0, 1).all()
     render.main([str(out), "--out", str(tmp_path / "comparison")])
     summary = (tmp_path / "comparison_summary.txt").read_text(encoding="utf-8")
-    assert summary.count(TASK) == 9  # classifiers and levels
-    assert "linear erasure" in (tmp_path / "comparison_tables.txt").read_text(encoding="utf-8")
+    assert summary.count(TASK) == 3  # classifiers
+    assert "balanced boosting" in (tmp_path / "comparison_balanced.txt").read_text("utf-8")
+    assert "linear erasure" in (tmp_path / "comparison_methods.txt").read_text(encoding="utf-8")
+    assert "30" in (tmp_path / "comparison_dial.txt").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("constraints", ["equalized_odds", "demographic_parity"])
@@ -302,6 +304,14 @@ def test__counterfactual_speed__times_each_part(script, tmp_path):
     rows = {line.split("  ")[0]: line.split()[-3:] for line in text.splitlines() if "  " in line}
     assert float(rows["label, smallest flip"][0]) == 1.0  # all rows are reached
     assert float(rows["images: in the decoder"][-1]) > 0.5
+
+
+def test__balance__weighs_classes_alike_whatever_the_weights(script):
+    y = np.array([0, 0, 0, 1])
+    for weights in (None, np.array([1.0, 2.0, 3.0, 4.0])):
+        _, _, found = script("run").balance((None, None, weights), y)
+        assert np.bincount(y, found) == pytest.approx([2, 2])
+    assert found[1] == pytest.approx(2 * found[0])
 
 
 def test__unbalanced__fits_on_uneven_cells_and_scores_even_ones_of_other_rows(script):
