@@ -31,10 +31,6 @@ def resolve_device(device: str | torch.device) -> torch.device:
     device : str or torch.device
         ``"auto"`` takes CUDA if there is one, then MPS, then the CPU.
 
-    Returns
-    -------
-    torch.device
-
     Raises
     ------
     ValueError
@@ -84,7 +80,6 @@ class Generators:
 
     Parameters
     ----------
-    seed : int
     device : torch.device
         Where the fit computes.
 

@@ -40,7 +40,6 @@ def replace_file(
     ----------
     path : path-like
         ``~`` is the home folder.
-    content : bytes
     what : str
         Description of the content, for errors.
     durable : bool, default=True

@@ -14,13 +14,7 @@ from skfairlatent._inputs.scaling import Standardizer
 
 @dataclass(frozen=True)
 class FlowInputs:
-    """Standardised embeddings, with scores of the label in the place of features if there are any.
-
-    Parameters
-    ----------
-    standardizer : Standardizer
-    label_scores : LabelScores or None
-    """
+    """Standardised embeddings, in which scores of the label replace features if there are any."""
 
     standardizer: Standardizer
     label_scores: LabelScores | None = None

@@ -91,7 +91,6 @@ class Recorded:
     ----------
     function : callable
         From tensors to a tensor, of the same shape for inputs of the same shapes.
-    device : torch.device
     """
 
     def __init__(self, function: Callable[..., Tensor], device: torch.device) -> None:

@@ -1,7 +1,8 @@
 r"""Forms of the group-distance loss L_di, each a pure function of the label block.
 
-All take a cell-balanced batch of the label block, its layout, and the generator to draw random
-numbers from, if any. They are smallest when, within every label, the groups are distributed
+Each takes a cell-balanced batch of the label block `z`, shape (layout.batch_size, k), the labels
+and groups of its rows as a `CellLayout`, and the generator to draw random numbers from, torch's
+own if None; it returns a scalar. They are smallest when, within every label, the groups are distributed
 alike. Cells with fewer than two rows in the data take no part; without any pair of comparable
 cells the loss is 0.
 """
@@ -33,17 +34,6 @@ def contrastive(
 
     Means instead of sums keep the size free of the batch. Rows without a positive or without a
     negative are left out.
-
-    Parameters
-    ----------
-    z : Tensor of shape (layout.batch_size, k)
-        Label block.
-    layout : CellLayout
-        Labels and groups of the rows.
-
-    Returns
-    -------
-    Tensor of shape ()
     """
     usable = layout.comparable.repeat_interleave(layout.rows_per_cell)
     label = layout.labels.repeat_interleave(layout.rows_per_cell)
@@ -68,17 +58,6 @@ def moment(z: Tensor, layout: CellLayout, _generator: torch.Generator | None = N
 
     .. math:: L_{di} = \overline{ \frac{\|\mu_g - \bar\mu\|^2}{k v}
         + \frac{\|\Sigma_g - \bar\Sigma\|_F^2}{k v^2} }
-
-    Parameters
-    ----------
-    z : Tensor of shape (layout.batch_size, k)
-        Label block.
-    layout : CellLayout
-        Labels and groups of the rows.
-
-    Returns
-    -------
-    Tensor of shape ()
     """
     width = z.shape[1]
     rows = layout.by_cell(z)
@@ -106,17 +85,6 @@ def energy(z: Tensor, layout: CellLayout, _generator: torch.Generator | None = N
     2013). The estimate leaves out the distance of a row to itself, which makes it unbiased: it
     may fall below 0 on a batch.
 
-    Parameters
-    ----------
-    z : Tensor of shape (layout.batch_size, k)
-        Label block.
-    layout : CellLayout
-        Labels and groups of the rows.
-
-    Returns
-    -------
-    Tensor of shape ()
-
     References
     ----------
     G. J. Székely and M. L. Rizzo, "Energy statistics: A class of statistics based on distances",
@@ -141,19 +109,6 @@ def sliced_wasserstein(
     Along each of 32 random unit directions the sorted rows of every group are compared with the
     mean of the sorted rows over the label's groups, which is their barycentre, in units of
     the mean variance within the groups (Bonneel et al. 2015, doi:10.1007/s10851-014-0506-3).
-
-    Parameters
-    ----------
-    z : Tensor of shape (layout.batch_size, k)
-        Label block.
-    layout : CellLayout
-        Labels and groups of the rows.
-    generator : torch.Generator, optional
-        Source of the random directions; torch's own if None.
-
-    Returns
-    -------
-    Tensor of shape ()
     """
     shape = z.shape[1], _N_PROJECTIONS
     directions = torch.randn(shape, generator=generator, device=z.device, dtype=z.dtype)

@@ -59,16 +59,10 @@ def fit_flow(
         Standardised embeddings, and scores of the label.
     annotations : Annotations
         Labels, groups and cells of the rows.
-    settings : FitSettings
-    device : torch.device
     start : Glow or None
         A flow to go on from, as with ``warm_start``; it is left as it is.
     tasks : FitTasks
         Who is told of each epoch.
-
-    Returns
-    -------
-    FitResult
     """
     require_agreement(lambda: _description(x, annotations, settings))
     with _checkpoint(x, annotations, settings, start) as checkpoint:

@@ -51,7 +51,6 @@ class Trainer:
         Draws the training batches.
     validation : tuple of (Tensor, CellSampler) or None
         Rows held out, and how to draw batches of them.
-    settings : FitSettings
     checkpoint : Checkpoint or None
         Where to keep the state between epochs.
     tasks : FitTasks

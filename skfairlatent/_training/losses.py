@@ -4,6 +4,10 @@ The method's five terms (Joo et al. 2025) with the normalisation that this packa
 term's size depends on the width of the latent or on the size of the batch. Formulas that
 the paper leaves open are this package's reading of it. The forms of the group-distance term
 are in :mod:`skfairlatent._training.distances`.
+
+Each returns a scalar. `cov` is the covariance of the latent over a batch, shape (d, d), whose
+first `n_label_components` features are the label block; `z` is the latent, shape (n, d), and
+`log_det`, shape (n,), the log-determinant of the map that made it.
 """
 
 __all__ = ["density_loss", "equal_variance_loss", "redundancy_loss"]
@@ -33,17 +37,6 @@ def redundancy_loss(cov: Tensor, n_label_components: int) -> Tensor:
     Every part is the squared Frobenius norm divided by its number of entries, so that the narrow
     label block weighs as much as the wide sensitive block. 0 if and only if all features of
     the latent are uncorrelated.
-
-    Parameters
-    ----------
-    cov : Tensor of shape (d, d)
-        Covariance of the latent over a batch.
-    n_label_components : int
-        Width of the label block, the first features.
-
-    Returns
-    -------
-    Tensor of shape ()
     """
     label, sensitive = slice(None, n_label_components), slice(n_label_components, None)
     return (
@@ -61,17 +54,6 @@ def equal_variance_loss(cov: Tensor, n_label_components: int) -> Tensor:
 
     At a fixed trace and with zero off-diagonal, equal variances maximise the determinant, hence
     the entropy of a Gaussian block. 0 if and only if the variances are equal in each block.
-
-    Parameters
-    ----------
-    cov : Tensor of shape (d, d)
-        Covariance of the latent over a batch.
-    n_label_components : int
-        Width of the label block, the first features.
-
-    Returns
-    -------
-    Tensor of shape ()
     """
     variance = cov.diagonal()
     label, sensitive = variance[:n_label_components], variance[n_label_components:]
@@ -85,17 +67,6 @@ def density_loss(z: Tensor, log_det: Tensor) -> Tensor:
 
     .. math:: L_g = \frac{1}{n d} \sum_i \Big( \tfrac{1}{2} \|z_i\|^2
         + \tfrac{d}{2} \log 2 \pi - \log |\det J_i| \Big)
-
-    Parameters
-    ----------
-    z : Tensor of shape (n, d)
-        Latent.
-    log_det : Tensor of shape (n,)
-        Log-determinant of the map that made it.
-
-    Returns
-    -------
-    Tensor of shape ()
     """
     return 0.5 * z.square().mean() + _HALF_LOG_TWO_PI - log_det.mean() / z.shape[1]
 

@@ -20,7 +20,6 @@ class RecordableAdam(torch.optim.Adam):
 
     Parameters
     ----------
-    parameters : list of Parameter
     learning_rate : float
         Step size before any schedule.
     device : torch.device

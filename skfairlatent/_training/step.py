@@ -23,8 +23,6 @@ class TrainingStep:
 
     Parameters
     ----------
-    flow : Glow
-    objective : Objective
     data : Tensor of shape (n_samples, d), float32
         Standardised rows, on the device of the flow.
     learning_rate : float

@@ -107,10 +107,6 @@ def encode_annotations(X: Any, y: Any, sensitive_features: Any) -> Annotations:
     sensitive_features : array-like of shape (n_samples,) or (n_samples, n_attributes), or None
         Sensitive attributes.
 
-    Returns
-    -------
-    Annotations
-
     Raises
     ------
     ValueError

@@ -164,8 +164,6 @@ def require_numbers(
 
     Parameters
     ----------
-    table : DataFrame
-    column : str
     source : str
         Where the table came from, for messages.
     allowed : tuple of two floats, or list of int

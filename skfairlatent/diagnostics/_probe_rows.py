@@ -61,10 +61,6 @@ def gather_rows(
 
     rng : numpy.random.RandomState
         Draws the held-out rows if `held_out` is a share.
-
-    Returns
-    -------
-    ProbeData
     """
     check_held_out(held_out)
     Z, labels, features = _encode(Z, y, sensitive_features)

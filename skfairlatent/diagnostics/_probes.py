@@ -132,10 +132,6 @@ def undefined_message(skipped: list[str]) -> str:
     ----------
     skipped : list of str
         As `probe_scores` returns it, not empty.
-
-    Returns
-    -------
-    str
     """
     named = "; ".join(some_of(skipped))
     return (

@@ -64,7 +64,6 @@ class Pretrained:
 
     Parameters
     ----------
-    features : Features
     prepare : object
         The image processor or the tokenizer.
     options : dict

@@ -29,7 +29,6 @@ def make_linear(
 
     Parameters
     ----------
-    n_inputs, n_outputs : int
     generator : torch.Generator, optional
         Source of the random weights; torch's own if None.
     device, dtype : optional

@@ -37,8 +37,6 @@ class Codec:
     ----------
     network : DiffusionAutoencoder or SemanticEncoder
         On the CPU; elsewhere a copy is placed.
-    image_size : int
-    device : torch.device
     precision : {"auto", "float32", "float16", "bfloat16"}
         "auto" takes float16 on CUDA, and bfloat16 on processors that multiply it natively: for
         codes if it moves none by more than 1 %, measured on fixed smooth noise, and for images

@@ -45,8 +45,6 @@ class Model:
     network : DiffusionAutoencoder or SemanticEncoder
         On the CPU, in float32, ready for use; the latter if the weights are those of the
         encoder only.
-    config : DiffAEConfig
-    statistics : LatentStatistics or None
     is_ours : bool
         Whether the weights were written or trained by this package; else by the official code.
     """

@@ -182,7 +182,6 @@ class Attention(nn.Module):
     ----------
     channels : int
         A multiple of `num_heads`.
-    num_heads : int
     groups : int
         Number of groups of the normalisation.
     """

@@ -52,11 +52,9 @@ def normalized(
 
     Parameters
     ----------
-    norm : GroupNorm
     x : Tensor of shape (n, c, h, w)
         With channels last in memory.
     scale, shift : Tensor of shape (n, c), or None
-    silu : bool
     offset : Tensor of shape (c,), or None
         Not differentiated.
     """

@@ -25,12 +25,7 @@ MAX_PERIOD = 10_000
 
 
 class SemanticEncoder(nn.Module):
-    """Images of shape (n, 3, size, size) in [-1, 1] to semantic codes (n, embed_channels).
-
-    Parameters
-    ----------
-    config : DiffAEConfig
-    """
+    """Images of shape (n, 3, size, size) in [-1, 1] to semantic codes (n, embed_channels)."""
 
     def __init__(self, config: DiffAEConfig) -> None:
         super().__init__()
@@ -103,10 +98,6 @@ class DiffusionAutoencoder(nn.Module):
     """The conditional U-Net, which predicts noise, and inside it the semantic encoder.
 
     The names of all tensors are those of the official code.
-
-    Parameters
-    ----------
-    config : DiffAEConfig
 
     References
     ----------

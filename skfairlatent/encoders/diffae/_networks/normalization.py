@@ -31,7 +31,6 @@ def normalized(
 
     Parameters
     ----------
-    norm : GroupNorm
     x : Tensor of shape (n, c, h, w)
     scale, shift : Tensor of shape (n, c), or None
         None for no modulation.

@@ -20,7 +20,6 @@ def bytes_per_image(config: DiffAEConfig, mults: tuple[int, ...]) -> int:
 
     Parameters
     ----------
-    config : DiffAEConfig
     mults : tuple of int
         Multipliers of the channels at each level of the network.
     """

@@ -278,8 +278,6 @@ def coefficients(
     x : Tensor of shape (n, pixels, channels)
     weight, bias : Tensor of shape (channels,)
     scale, shift : Tensor of shape (n, channels), float32, contiguous, or None
-    groups : int
-    eps : float
     offset : Tensor of shape (channels,) or None
 
     Returns

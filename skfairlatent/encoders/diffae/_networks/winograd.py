@@ -37,12 +37,7 @@ def unbiased(layer: nn.Module, x: Tensor) -> tuple[Tensor, Tensor | None]:
 
 
 class ImageConv(nn.Conv2d):
-    """The first layer: a 3 x 3 convolution of an image, with padding.
-
-    Parameters
-    ----------
-    out_channels : int
-    """
+    """The first layer: a 3 x 3 convolution of an image, with padding."""
 
     def __init__(self, out_channels: int) -> None:
         super().__init__(3, out_channels, 3, padding=1)
@@ -69,10 +64,6 @@ class Conv3x3(nn.Conv2d):
     computed by Winograd's algorithm (Lavin & Gray, "Fast Algorithms for Convolutional Neural
     Networks", CVPR 2016): 36 multiplications for 16 pixels instead of 144. Rounding
     differs, by about 1e-6 of the largest value.
-
-    Parameters
-    ----------
-    channels, out_channels : int
     """
 
     def __init__(self, channels: int, out_channels: int) -> None:

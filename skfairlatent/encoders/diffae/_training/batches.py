@@ -26,7 +26,6 @@ class TrainingData:
     ----------
     read : callable
         Gives the images of some rows.
-    n_images : int
     targets : ndarray of shape (n_images, n_targets), float32, or None
         Labels as zeros and ones.
     """
@@ -43,11 +42,8 @@ class Batches:
 
     Parameters
     ----------
-    data : TrainingData
     size : int
         Images of a batch; all, if there are fewer.
-    seed : int
-    device : torch.device
     """
 
     def __init__(self, data: TrainingData, size: int, seed: int, device: torch.device) -> None:

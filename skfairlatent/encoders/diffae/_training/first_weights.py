@@ -16,7 +16,6 @@ def random_network(config: DiffAEConfig, generator: torch.Generator) -> Diffusio
 
     Parameters
     ----------
-    config : DiffAEConfig
     generator : torch.Generator
         On the CPU, where the network is made, in float32.
     """

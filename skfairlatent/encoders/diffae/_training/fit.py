@@ -58,10 +58,6 @@ def fit_network(
         Labels, for ``training.label_weight``.
     start : DiffAEConfig or Model
         Sizes, for random weights to start from, or weights.
-    training : DiffAETraining
-    device : torch.device
-    seed : int
-    verbose : bool
 
     Returns
     -------

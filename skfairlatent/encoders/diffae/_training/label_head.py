@@ -48,7 +48,6 @@ def label_targets(y: Any, n_images: int) -> npt.NDArray[np.float32]:
     ----------
     y : array-like of shape (n_images,) or (n_images, n_labels)
         Classes, numbers or strings.
-    n_images : int
 
     Returns
     -------

@@ -39,8 +39,6 @@ class Phase:
 
     Parameters
     ----------
-    name : str
-    n_steps : int
     shrink : int
         The U-Net denoises images of 1 / shrink of the size; 0 trains the encoder alone.
     """
@@ -56,8 +54,6 @@ class TrainingPlan:
 
     Parameters
     ----------
-    phases : tuple of Phase
-    batch_size : int
     learning_rate : float
         Largest step size of Adam.
     ema_decay : float
@@ -70,7 +66,6 @@ class TrainingPlan:
         Weight of the loss of the label head.
     flip : bool
         Mirror every second image.
-    seed : int
     """
 
     phases: tuple[Phase, ...]
@@ -132,8 +127,6 @@ class Trainer:
     ----------
     network : DiffusionAutoencoder
         On the device to train on; holds the trained weights afterwards, not their average.
-    data : TrainingData
-    plan : TrainingPlan
     checkpoint : Checkpoint or None
         Where to keep the state, about once a minute.
     verbose : bool

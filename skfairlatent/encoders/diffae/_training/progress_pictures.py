@@ -36,7 +36,6 @@ class ProgressPictures:
         Made if it does not exist.
     source : ImageSource
         The first images are shown.
-    device : torch.device
     """
 
     def __init__(

@@ -29,9 +29,6 @@ class DiffusionStep:
 
     Parameters
     ----------
-    network : DiffusionAutoencoder
-    head : LinearHead
-    batch_size : int
     learning_rate : float
         Step size before any schedule.
     high_noise : bool

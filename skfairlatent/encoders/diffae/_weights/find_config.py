@@ -41,10 +41,8 @@ def find_config(
 
     Parameters
     ----------
-    content : FileContent
     tensors : mapping
         Tensors by the names of the network, or of the encoder if `encoder_only`.
-    encoder_only : bool
 
     Raises
     ------

@@ -57,7 +57,6 @@ class Weights:
         `encoder_only`.
     statistics : LatentStatistics or None
         Statistics of the codes, if the file has them.
-    encoder_only : bool
     metadata : dict of str
         Notes of whoever wrote the file.
     is_ours : bool

@@ -37,7 +37,6 @@ def write_weights(
     ----------
     path : path-like
         Replaced if it exists, once the new file is whole.
-    network : DiffusionAutoencoder or SemanticEncoder
     config : DiffAEConfig, optional
         Needed for a `SemanticEncoder`, which does not know it.
     statistics : LatentStatistics, optional
