@@ -8,6 +8,7 @@ import ipaddress
 import random
 import socket
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,8 @@ import torch
 from threadpoolctl import threadpool_limits
 
 SEED = 0
-# The tests of what users do that together take less than a minute on two cores.
+# Files and tests of what users do, of every public room, that together take less than a minute on
+# two cores; what takes long in these files carries the mark.
 QUICK = (
     "tests/certification/",
     "tests/counterfactuals/test_label_edits.py",
@@ -25,16 +27,23 @@ QUICK = (
     "tests/datasets/",
     "tests/encoders/test_flatten.py",
     "tests/encoders/test_image_encoder.py",
+    "tests/flows/test_glow.py",
     "tests/inspection/test_fairness_accuracy.py",
     "tests/inspection/test_group_scores.py",
     "tests/judging/test_judge.py",
+    "tests/report/test_sections.py::test__section__that_does_not_apply_is_nowhere",
     "tests/test_api_page.py",
     "tests/test_constraints.py",
+    "tests/test_diagnostics.py::test__diagnose__prepares_the_rows_of_a_pipeline",
+    "tests/test_diagnostics.py::test__diagnose__warns_of_nonlinear_leakage_and_says_what_to_try",
+    "tests/test_hub.py",
     "tests/test_metrics.py",
+    "tests/test_onnx.py",
     "tests/test_persistence.py",
     "tests/test_selection.py",
     "tests/test_transformer.py",
     "tests/test_transformer_bad_input.py",
+    "tests/test_transformer_cv.py::test__fit__is_a_transformer_with_the_value_chosen",
     "tests/test_user_warnings.py",
 )
 
@@ -43,6 +52,14 @@ def pytest_configure() -> None:
     """Keep torch, BLAS and OpenMP to one thread: on a busy machine several only wait."""
     torch.set_num_threads(1)
     threadpool_limits(1)  # holds for the libraries that are loaded by now
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Import no file without quick tests where only these are asked for."""
+    if config.option.markexpr != "not slow" or not collection_path.is_file():
+        return None
+    path = collection_path.relative_to(config.rootpath).as_posix()
+    return None if path.startswith(tuple(each.partition("::")[0] for each in QUICK)) else True
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest selects by marks

@@ -20,12 +20,15 @@ def data():
     return X.astype(np.float32), y, s
 
 
-def gaps(data, constraints, lambda_di=10.0):
+def quick(constraints, **parameters):
+    defaults = {"label_scores": False, "n_blocks": 2, "hidden_features": 32, "random_state": 0}
+    return FairLatentTransformer(None, constraints=constraints, **(defaults | parameters))
+
+
+def gaps(data, constraints):
     """Gaps between the groups of what a classifier selects, over all rows and within labels."""
     X, y, s = data
-    fair = FairLatentTransformer(
-        None, constraints=constraints, lambda_di=lambda_di, max_iter=100, random_state=0
-    )
+    fair = quick(constraints, lambda_di=10.0, learning_rate_init=0.01, max_iter=30)
     Z = fair.fit_transform(X[:1500], y[:1500], sensitive_features=s[:1500])
     selected = LogisticRegression().fit(Z, y[:1500]).predict(fair.transform(X[1500:]))
     y, s = y[1500:], s[1500:]
@@ -51,7 +54,7 @@ def test__constraints__each_closes_its_own_gap(data):
 
 def test__constraints__true_positive_rates_need_a_label_of_two_classes(data):
     X, y, s = data
-    fair = FairLatentTransformer(None, constraints="true_positive_rate_parity", max_iter=1)
+    fair = quick("true_positive_rate_parity", max_iter=1)
     with pytest.raises(ValueError, match=r"y has 3 classes: set constraints=\"equalized_odds\""):
         fair.fit(X, y + (X[:, 0] > 3), sensitive_features=s)
     with pytest.raises(ValueError, match="y has 2 label columns"):
@@ -61,9 +64,7 @@ def test__constraints__true_positive_rates_need_a_label_of_two_classes(data):
 
 def test__constraints__parity_has_no_contrast_of_labels(data):
     X, y, s = data
-    fair = FairLatentTransformer(
-        None, constraints="demographic_parity", distance="contrastive", max_iter=1
-    )
+    fair = quick("demographic_parity", distance="contrastive", max_iter=1)
     with pytest.raises(ValueError, match='set distance="energy"'):
         fair.fit(X, y, sensitive_features=s)
     fair.set_params(distance="energy").fit(X, y, sensitive_features=s)
@@ -72,15 +73,13 @@ def test__constraints__parity_has_no_contrast_of_labels(data):
 @pytest.mark.parametrize("distance", ["energy", "sliced_wasserstein", "moment"])
 def test__constraints__parity_is_measured_by_every_other_distance(data, distance):
     X, y, s = data
-    fair = FairLatentTransformer(
-        None, constraints="demographic_parity", distance=distance, max_iter=5, random_state=0
-    ).fit(X, y, sensitive_features=s)
+    fair = quick("demographic_parity", distance=distance, max_iter=5)
+    fair.fit(X, y, sensitive_features=s)
     assert np.isfinite(fair.history_.loss_di).all()
 
 
 def test__constraints__early_stopping_holds_out_of_every_cell(data):
     X, y, s = data
-    fair = FairLatentTransformer(
-        None, constraints="demographic_parity", early_stopping=True, max_iter=3, random_state=0
-    ).fit(X, y, sensitive_features=s)
+    fair = quick("demographic_parity", early_stopping=True, max_iter=3)
+    fair.fit(X, y, sensitive_features=s)
     assert np.isfinite(fair.history_.validation_loss).all()

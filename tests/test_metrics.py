@@ -386,6 +386,7 @@ class TestScorers:
 
     @pytest.mark.usefixtures("routing")
     @pytest.mark.parametrize("pipeline", [False, True])
+    @pytest.mark.slow
     def test__grid_search__scores_every_candidate(self, pipeline):
         X, y, s = _task()
         model, grid = LogisticRegression(), {"C": [0.01, 1.0]}

@@ -264,6 +264,7 @@ def _rows_with_a_small_group(n_small):
 
 
 @pytest.mark.filterwarnings("ignore:One or more of the test scores", "ignore:.* is undefined")
+@pytest.mark.slow
 def test__grid_search__keeps_its_results_where_folds_lack_a_cell():
     X, y, s = _rows_with_a_small_group(2)
     s[0] = "a"  # one row is left of (0, c)

@@ -77,6 +77,7 @@ def biased():
 
 
 @pytest.mark.usefixtures("routing")
+@pytest.mark.slow
 def test__pipeline__as_documented_with_routing(biased):
     (images, y, s), (new_images, new_y, new_s) = biased
     pipe = Pipeline([("fair", FairLatentTransformer()), ("clf", LogisticRegression())])
@@ -128,6 +129,7 @@ def test__routing__can_be_turned_off_by_the_user():
 
 @pytest.mark.usefixtures("routing")
 @pytest.mark.parametrize("n_jobs", [None, 2])
+@pytest.mark.slow
 def test__grid_search__by_accuracy_and_fairness_at_once(biased, n_jobs):
     X, y, s = biased[0]
     pipe = Pipeline([("fair", quick(max_iter=3)), ("clf", LogisticRegression())])
@@ -153,6 +155,7 @@ def test__grid_search__by_accuracy_and_fairness_at_once(biased, n_jobs):
 
 
 @pytest.mark.usefixtures("routing")
+@pytest.mark.slow
 def test__grid_search__parallel_is_the_same_as_serial(biased):
     X, y, s = biased[0]
     scores = []
@@ -862,6 +865,7 @@ def test__pickle__holds_no_rows(tmp_path):
     assert traces(pickle.dumps(model), X, y, s) == {"X", "X standardised", "y", "s"}
 
 
+@pytest.mark.slow
 def test__fit__keeps_no_memory_of_the_rows():
     """Whatever refers to the rows, pickled or not, would keep them alive."""
     X, y, s = make_rows(n_rows=40_000)

@@ -703,7 +703,7 @@ def test__fit__any_batch_size(batch_size):
     assert_sound(quick(batch_size=batch_size).fit(X, y, sensitive_features=s), X)
 
 
-@pytest.mark.parametrize("max_iter", [2, "auto"])
+@pytest.mark.parametrize("max_iter", [2, pytest.param("auto", marks=pytest.mark.slow)])
 def test__fit__ten_rows(max_iter):
     X, y, s = make_rows(10)
     assert_sound(quick(max_iter=max_iter).fit(X, y, sensitive_features=s), X)

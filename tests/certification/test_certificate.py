@@ -59,6 +59,7 @@ def test__plot__draws_a_line_for_each_statement():
 
 
 @pytest.mark.parametrize("shares", [SHARES, [0.5, 0.5], pd.DataFrame(SHARES), [[1, 9], [5, 5]]])
+@pytest.mark.slow
 def test__required_rows__more_for_a_lower_bound_and_more_cells(shares):
     few = required_rows(0.2, n_bins=2, group_shares=shares)
     assert few < required_rows(0.1, n_bins=2, group_shares=shares)

@@ -17,7 +17,13 @@ from skfairlatent.exceptions import FairLatentWarning
 from skfairlatent.metrics import equalized_odds_difference
 
 N_FIT = 1500
-QUICK = {"max_iter": 2, "hidden_features": 8, "random_state": 0, "device": "cpu"}
+QUICK = {
+    "max_iter": 2,
+    "hidden_features": 8,
+    "label_scores": False,
+    "random_state": 0,
+    "device": "cpu",
+}
 
 
 @pytest.fixture(scope="module")

@@ -306,6 +306,7 @@ def test__load_image_folder__says_how_to_install_pillow(folder, monkeypatch, ima
 
 
 @pytest.mark.data
+@pytest.mark.slow
 def test__load_image_folder__reads_real_faces(data_dir):
     loaded = load_image_folder(data_dir / "celeba64", split="valid", max_images=20)
     assert loaded.images.shape == (20, 64, 64, 3)

@@ -115,6 +115,7 @@ def test__make_biased_embeddings__plain_classifier_is_unfair_and_a_fair_one_exis
     assert _mean_equalized_odds(y, fair_prediction, groups) < 0.06
 
 
+@pytest.mark.slow
 def test__make_biased_embeddings__group_survives_linear_erasure_only_when_nonlinear():
     scores = {}
     for nonlinear in (True, False):

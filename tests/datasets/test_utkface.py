@@ -78,6 +78,7 @@ def test__load_utkface__says_what_to_use_for_other_images(tmp_path, encoded, fil
 
 
 @pytest.mark.data
+@pytest.mark.slow
 def test__load_utkface__reads_real_names(data_dir):
     faces = load_utkface(data_dir / "utkface64" / "images.zip", max_images=10)
     assert faces.images.shape == (10, 64, 64, 3)

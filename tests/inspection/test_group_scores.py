@@ -126,6 +126,7 @@ class TestPlot:
         assert np.isnan(display.shares[1, 1])
         assert "no rows" in texts(display.axes_[1])
 
+    @pytest.mark.slow
     def test__plot__twelve_groups_of_long_names_and_five_labels(self):
         y, scores, group = _draw(1500, n_labels=5, n_groups=12)
         names = [f"a group whose name is so long that it fills several lines: {i}" for i in group]

@@ -120,6 +120,7 @@ def test__judge_edits__following_the_other_label_class_turns_the_ratio_round():
     assert other.ratio.value == pytest.approx(-second.ratio.value)
 
 
+@pytest.mark.slow
 def test__judge_edits__intervals_cover_the_true_ratio():
     covered = 0
     for seed in range(REPEATS):
