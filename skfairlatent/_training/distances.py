@@ -2,9 +2,9 @@ r"""Forms of the group-distance loss L_di, each a pure function of the label blo
 
 Each takes a cell-balanced batch of the label block `z`, shape (layout.batch_size, k), the labels
 and groups of its rows as a `CellLayout`, and the generator to draw random numbers from, torch's
-own if None; it returns a scalar. They are smallest when, within every label, the groups are distributed
-alike. Cells with fewer than two rows in the data take no part; without any pair of comparable
-cells the loss is 0.
+own if None; it returns a scalar. They are smallest when, within every label, the groups are
+distributed alike. Cells with fewer than two rows in the data take no part; without any pair of
+comparable cells the loss is 0.
 """
 
 __all__ = ["DISTANCES", "contrastive", "energy", "moment", "sliced_wasserstein"]
