@@ -35,11 +35,15 @@ def keep(fit, new, _dial, _seed, _constraints):
 
 def map_fair(fit, new, dial, seed, constraints, **parameters):
     """Apply our transformer with its defaults and `dial` as ``lambda_di``."""
-    fair = FairLatentTransformer(
-        None, lambda_di=dial, constraints=constraints, random_state=seed, **parameters
-    )
-    Z = fair.fit_transform(fit.X, fit.y, sensitive_features=fit.sensitive)
+    parameters |= {"lambda_di": dial, "constraints": constraints}
+    fair, Z = fit_fair(fit, seed, **parameters)
     return Z, fair.transform(new.X), None
+
+
+def fit_fair(fit, seed, **parameters):
+    """Return our transformer fitted, and the label block of the rows that it was fitted on."""
+    fair = FairLatentTransformer(None, random_state=seed, **parameters)
+    return fair, fair.fit_transform(fit.X, fit.y, sensitive_features=fit.sensitive)
 
 
 def weigh(fit, new, dial, _seed, constraints):

@@ -61,9 +61,8 @@ def codes(folder, label, sensitive, imbalance=None):
 
     def read(drawn):
         Z, frame = _encoded(drawn.data / folder)
-        group = np.asarray(sensitive(frame)).astype(str)
-        y = np.asarray(label(frame)).astype(int)
-        rows = Rows(Z, y, pd.DataFrame({"group": group}), group)
+        rows = grouped(Z, label(frame), sensitive(frame))
+        y, group = rows.y, rows.group
         order = _order(drawn, len(y))
         if imbalance is None:
             chosen = order[: drawn.max_rows], order[drawn.max_rows :]
@@ -107,15 +106,20 @@ def table(columns):
 
     def read(drawn):
         X, y, group = columns(drawn.data / "tabular")
-        group = np.asarray(group).astype(str)
-        rows = Rows(
-            np.asarray(X, np.float64), np.asarray(y, int), pd.DataFrame({"group": group}), group
-        )
+        rows = grouped(np.asarray(X, np.float64), y, group)
         order = _order(drawn, len(rows.y))
         n = min(len(order) // 2, drawn.max_rows)
         return rows_of(rows, order[:n]), rows_of(rows, order[n : n + MOST_TO_SCORE])
 
     return read
+
+
+def grouped(X, y, sensitive):
+    """Return rows with one sensitive attribute, or several as a DataFrame, and their crossing."""
+    if not isinstance(sensitive, pd.DataFrame):
+        sensitive = pd.DataFrame({"group": np.asarray(sensitive).astype(str)})
+    crossed = sensitive.astype(str).agg(", ".join, axis=1).to_numpy(dtype=str)
+    return Rows(X, np.asarray(y, int), sensitive, crossed)
 
 
 def rows_of(rows, chosen):
@@ -168,6 +172,51 @@ def german(folder):
     return table, y == y.max(), s
 
 
+def ethnicity_and_ages(frame):
+    """Return ethnicity, five groups, and age cut into two, four and eight of equal size."""
+    ages = {f"age{n}": pd.qcut(frame["age"], n, labels=False) for n in (2, 4, 8)}
+    return frame[["ethnicity"]].assign(**ages)
+
+
+# Noise of one width each: quartiles at -0.67 and 0.67, as those of a standard normal.
+NOISES = {
+    "gaussian": lambda rng, shape: rng.normal(size=shape),
+    "laplace": lambda rng, shape: 0.973 * rng.laplace(size=shape),
+    "student_t3": lambda rng, shape: 0.882 * rng.standard_t(3, size=shape),
+    "student_t1": lambda rng, shape: 0.674 * rng.standard_t(1, size=shape),
+    "lognormal": lambda rng, shape: rng.lognormal(size=shape) / 1.03,
+    "two_peaks": lambda rng, shape: (
+        rng.choice([-0.674, 0.674], shape) + 0.3 * rng.normal(size=shape)
+    ),
+    "clusters": lambda rng, shape: (
+        rng.normal(size=shape) + 3 * rng.normal(size=(5, shape[1]))[rng.integers(5, size=shape[0])]
+    ),
+    "rounded": lambda rng, shape: rng.normal(size=shape),
+    "half_binary": lambda rng, shape: rng.normal(size=shape),
+}
+
+
+def latents(noise, _folder):
+    """Return made-up rows: a label, a group, and noise, in 24 columns.
+
+    Each column is shifted by the label and, twice as far, by the group, which four rows of five
+    share with the label; a quarter of the columns spread more in one group.
+    """
+    rng = np.random.default_rng(0)
+    n, d = 15_000, 24
+    y = rng.integers(2, size=n)
+    s = np.where(rng.random(n) < 0.8, y, 1 - y)
+    with_label, with_group = rng.normal(size=(2, d)) / np.sqrt(d)
+    X = NOISES[noise](rng, (n, d))
+    X[:, : d // 4] *= 1 + 0.5 * s[:, None]
+    X += 2 * np.outer(y, with_label) + 4 * np.outer(s, with_group)
+    if noise == "rounded":
+        X = np.round(X)
+    if noise == "half_binary":
+        X[:, ::2] = X[:, ::2] > 0
+    return X, y, s
+
+
 TASKS = {
     "attractive-male-cnn": faces("Attractive", "Male"),
     "attractive-young-cnn": faces("Attractive", "Young"),
@@ -176,6 +225,7 @@ TASKS = {
     "blond_hair-male-cnn": faces("Blond_Hair", "Male"),
     "smiling-male-cnn": faces("Smiling", "Male"),
     "attractive-malexyoung-cnn": faces("Attractive", "Male", "Young"),
+    "attractive-four-cnn": faces("Attractive", "Male", "Young", "Black_Hair", "Smiling"),
     "attractive-male-diffae32": faces("Attractive", "Male", embeddings="diffae32"),
     "age30-gender-utkface": codes(
         "utkface64", lambda frame: frame["age"] > 30, lambda frame: frame["gender"]
@@ -201,4 +251,6 @@ TASKS = {
     "credit-sex": table(credit),
     "law-race": table(law),
     "german-sex": table(german),
+    "gender-utkface": codes("utkface64", lambda frame: frame["gender"], ethnicity_and_ages),
+    **{f"latents-{noise}": table(functools.partial(latents, noise)) for noise in NOISES},
 }

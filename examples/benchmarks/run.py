@@ -179,8 +179,17 @@ def main(arguments=None):
         )
     if options.quick:
         options.seeds, options.max_rows = options.seeds[:1], QUICK_ROWS
+    collect(measure, plan(options), COLUMNS, options)
+
+
+def collect(measure, wanted, columns, options):
+    """Measure the runs that the file ``options.out`` does not hold, and append their rows to it.
+
+    A run is what identifies it, a dict; `measure` takes the folder of the data and a run, and
+    returns its rows.
+    """
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    wanted = missing(plan(options), options.out)
+    wanted = missing(wanted, options.out)
     print(f"{len(wanted)} runs to go", flush=True)
     common = {
         "code": code_fingerprint(),
@@ -189,16 +198,16 @@ def main(arguments=None):
     runs = Parallel(options.jobs, return_as="generator")(
         delayed(measure)(Path(options.data), key) for key in wanted
     )
-    for rows in runs:
+    for key, rows in zip(wanted, runs, strict=True):
         frame = pd.DataFrame(rows).assign(**common)
-        frame.reindex(columns=COLUMNS).to_csv(
+        frame.reindex(columns=columns).to_csv(
             options.out,
             mode="a",
             header=not options.out.exists(),
             index=False,
             float_format="%.5f",
         )
-        print(line(rows), flush=True)
+        print(line(key, rows), flush=True)
 
 
 COLUMNS = [
@@ -210,25 +219,22 @@ COLUMNS = [
 
 def missing(wanted, path):
     """Return the runs that the file does not hold; of ours only those of today's code count."""
-    if not path.exists():
+    if not path.exists() or not wanted:
         return wanted
     known = pd.read_csv(path)
-    ours = known["method"].str.startswith(OURS)
-    known = known[~ours | (known["code"] == code_fingerprint())]
-    done = set(known[KEYS].itertuples(index=False, name=None))
+    counts = known["code"] == code_fingerprint()
+    if "method" in known:
+        counts |= ~known["method"].str.startswith(OURS)
+    done = set(known.loc[counts, list(wanted[0])].itertuples(index=False, name=None))
     return [key for key in wanted if tuple(key.values()) not in done]
 
 
-def line(rows):
-    first = rows[0]
+def line(key, rows):
+    run = ", ".join(map(str, key.values()))
     figures = ", ".join(
         f"{row['classifier']} {row['accuracy']:.3f}/{row['equalized_odds']:.3f}" for row in rows
     )
-    seconds = max(row["seconds"] for row in rows)
-    return (
-        f"{first['task']}, seed {first['seed']}, {first['method']} {first['dial']:g}: "
-        f"{figures} ({seconds:.0f} s)"
-    )
+    return f"{run}: {figures} ({max(row['seconds'] for row in rows):.0f} s)"
 
 
 if __name__ == "__main__":

@@ -322,3 +322,37 @@ def test__unbalanced__fits_on_uneven_cells_and_scores_even_ones_of_other_rows(sc
     scored = pd.crosstab(y[new], group[new]).to_numpy()
     assert scored.min() == scored.max() > 200
     assert not set(fit) & set(new)
+
+
+def test__experiments__run_and_render(script, tmp_path, monkeypatch, capsys):
+    module = script("experiments")
+    quick = {"max_iter": 2, "hidden_features": 8, "n_blocks": 1, "label_scores": False}
+    tiny = module.Experiment(["latents-rounded"], {"defaults": {}}, common=quick)
+    monkeypatch.setitem(module.EXPERIMENTS, "failures", tiny)
+    monkeypatch.setattr(module, "JUDGED_ROWS", 300)
+    out = tmp_path / "runs.csv"
+    given = ["failures", "--data", str(tmp_path), "--out", str(out), "--quick"]
+    module.main(given)
+    module.main(given)
+    assert "0 runs to go" in capsys.readouterr().out
+
+    runs = pd.read_csv(out)
+    assert list(runs.columns) == module.COLUMNS
+    assert runs["accuracy"].between(0.4, 1).all()
+    judged = runs[runs["setting"] != module.RAW]
+    assert judged[["leak", "variety", "rank"]].notna().all(axis=None)
+    assert (judged["variety_alone"] < judged["variety"]).all()
+
+    module.main(["failures", "--render", str(out)])
+    assert "defaults" in (tmp_path / "runs_failures.txt").read_text(encoding="utf-8")
+
+
+def test__experiments__a_region_is_flat_around_the_default_only(script):
+    module = script("experiments")
+    factors = pd.Index([0.1, 1.0, 10.0, 100.0], name="factor")
+    gap = pd.DataFrame({"task": [0.1, 0.05, 0.06, 0.05]}, index=factors)
+    points = pd.concat({"accuracy": 0 * gap, "equalized_odds": gap}, axis=1)
+
+    assert module.flat(points).tolist() == [1.0, 10.0, 100.0]
+    points.loc[10.0, ("accuracy", "task")] = 0.5
+    assert module.flat(points).tolist() == [1.0]
