@@ -111,7 +111,7 @@ EXPERIMENTS = {
         ["attractive-four-cnn"],
         {
             " x ".join(names): {"sensitive": names}
-            for names in [*([name] for name in FACES), FACES[:2], FACES[:3], FACES]
+            for names in [FACES[:1], FACES[1:2], FACES[:2], FACES[:3], FACES]
         },
         common=SMALL,
         crossed=(FACES[:2], FACES[:3]),
@@ -171,8 +171,10 @@ def by_group(new, decided, crossed):
     found = {}
     for names in [*([name] for name in new.sensitive), *crossed]:
         group = new.sensitive[names].astype(str).agg(", ".join, axis=1).to_numpy(str)
-        floor = permuted_gaps(new.y, decided, group, 50).mean()
-        found[" x ".join(names)] = scores(new.y, group, decided) | {"noise_floor": floor}
+        found[" x ".join(names)] = scores(new.y, group, decided)
+        if len(new.sensitive.columns) > 1:
+            floor = permuted_gaps(new.y, decided, group, 50).mean()
+            found[" x ".join(names)]["noise_floor"] = floor
     return found
 
 
@@ -221,8 +223,10 @@ def plan(options):
         for name in options.names
         for rows in [options.max_rows or EXPERIMENTS[name].max_rows]
         for task in EXPERIMENTS[name].tasks
+        if task in (options.tasks or [task])
         for seed in options.seeds
         for setting in [RAW, *EXPERIMENTS[name].settings]
+        if setting in (options.settings or [setting])
     ]
 
 
@@ -361,6 +365,8 @@ def main(arguments=None):
     parser.add_argument("--out", type=Path, default=Path("benchmark_results", "experiments.csv"))
     parser.add_argument("--render", type=Path, help="make tables of the runs in this file")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
+    parser.add_argument("--tasks", nargs="+", help="only these")
+    parser.add_argument("--settings", nargs="+", help="only these")
     parser.add_argument("--max-rows", type=int)
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--quick", action="store_true", help="500 rows and one seed")
