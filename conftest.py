@@ -87,8 +87,7 @@ def _is_local(host: object) -> bool:
 
 def _refuse(host: object) -> None:
     if not _is_local(host):
-        msg = f"a test tried to reach {host!r}; tests use no network but loopback"
-        raise RuntimeError(msg)
+        raise RuntimeError(f"a test tried to reach {host!r}; tests use no network but loopback")
 
 
 @pytest.fixture(autouse=True)

@@ -1,13 +1,5 @@
 """Synthetic embeddings with known factors, and loaders of images with their attributes."""
 
-from typing import NoReturn
-
-from skfairlatent.datasets._celeba import load_celeba, load_celeba_hq
-from skfairlatent.datasets._folder import load_image_folder
-from skfairlatent.datasets._images import LazyImages
-from skfairlatent.datasets._synthetic import make_biased_embeddings
-from skfairlatent.datasets._utkface import load_utkface
-
 __all__ = [
     "LazyImages",
     "load_celeba",
@@ -16,6 +8,14 @@ __all__ = [
     "load_utkface",
     "make_biased_embeddings",
 ]
+
+from typing import NoReturn
+
+from skfairlatent.datasets._celeba import load_celeba, load_celeba_hq
+from skfairlatent.datasets._folder import load_image_folder
+from skfairlatent.datasets._images import LazyImages
+from skfairlatent.datasets._synthetic import make_biased_embeddings
+from skfairlatent.datasets._utkface import load_utkface
 
 _LEFT = {
     "load_adult": "fairlearn.datasets.fetch_adult, or pandas as in examples/plot_tables.py",

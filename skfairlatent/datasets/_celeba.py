@@ -1,5 +1,7 @@
 """CelebA and CelebA-HQ in the layouts in which they are published."""
 
+__all__ = ["load_celeba", "load_celeba_hq"]
+
 from collections.abc import Sequence
 
 import numpy as np
@@ -22,8 +24,6 @@ from skfairlatent.datasets._tables import (
     require_unique,
 )
 from skfairlatent.datasets._zips import as_folder
-
-__all__ = ["load_celeba", "load_celeba_hq"]
 
 _SPLITS = ("train", "valid", "test")
 # The official partition is by number: the last image of train, and the last of valid.
@@ -243,19 +243,17 @@ def _read_attributes(path: Place) -> pd.DataFrame:
     if first.strip().isdecimal():
         table = parse_table(f"\n{_ID} {rest}", source, spaced=True, as_text=(_ID,))
         if len(table) != int(first):
-            msg = (
+            raise ValueError(
                 f"{source} announces {first.strip()} images and lists {len(table)}: "
                 "it was cut short; copy it again."
             )
-            raise ValueError(msg)
     elif _ID in first_row(text):
         table = parse_table(text, source, as_text=(_ID,))
     else:
-        msg = (
+        raise ValueError(
             f"{source} starts with {first[:40]!r}: expected the number of images, as in the "
             f"official file, or a header with {_ID}, as in Kaggle's."
         )
-        raise ValueError(msg)
     table = _by_image(table, source)
     for name in table.columns:
         table[name] = require_numbers(table, name, source, [-1, 1]) == 1
@@ -334,5 +332,6 @@ def _numbers(names: pd.Series, source: str, expected: str) -> pd.Series:
 def _require_all(values: pd.Series, path: Place) -> None:
     if values.isna().any():
         missing = some_of(map(str, values.index[values.isna()]))
-        msg = f"{path.name!r} does not list {', '.join(missing)}: copy the official file again."
-        raise ValueError(msg)
+        raise ValueError(
+            f"{path.name!r} does not list {', '.join(missing)}: copy the official file again."
+        )

@@ -1,12 +1,5 @@
 """Finding and opening the files of a data set, with errors that say where and what they are."""
 
-import os
-import stat
-import zipfile
-from collections.abc import Iterable
-from pathlib import Path
-from typing import BinaryIO, TypeAlias, TypeVar, cast
-
 __all__ = [
     "PathLike",
     "Place",
@@ -16,6 +9,13 @@ __all__ = [
     "require_file",
     "require_path",
 ]
+
+import os
+import stat
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import BinaryIO, TypeAlias, TypeVar, cast
 
 PathLike: TypeAlias = str | os.PathLike[str]
 # A folder or a file, on disk or in a zip.
@@ -27,20 +27,18 @@ _Folder = TypeVar("_Folder", bound=Place)
 def require_path(path: PathLike, what: str) -> Path:
     """Return ``path`` as a Path, or raise FileNotFoundError naming ``what`` was expected there."""
     if not isinstance(path, str | os.PathLike):
-        msg = f"A {type(path).__name__} is not a path: pass the path of {what}."
-        raise TypeError(msg)
+        raise TypeError(f"A {type(path).__name__} is not a path: pass the path of {what}.")
     if not os.fspath(path):
-        msg = f"The path is empty: pass the path of {what}; '.' is the current folder."
-        raise ValueError(msg)
+        raise ValueError(f"The path is empty: pass the path of {what}; '.' is the current folder.")
     try:
         found = Path(path).expanduser()
         exists = found.exists()
     except (OSError, RuntimeError, ValueError) as error:  # too long, no such user, a null byte
-        msg = f"{str(path)!r} cannot be looked up ({error}): pass the path of {what}."
-        raise FileNotFoundError(msg) from error
+        raise FileNotFoundError(
+            f"{str(path)!r} cannot be looked up ({error}): pass the path of {what}."
+        ) from error
     if not exists:
-        msg = f"{str(found)!r} does not exist: pass the path of {what}."
-        raise FileNotFoundError(msg)
+        raise FileNotFoundError(f"{str(found)!r} does not exist: pass the path of {what}.")
     return found
 
 
@@ -56,12 +54,14 @@ def require_file(root: _Folder, candidates: Iterable[str], what: str) -> _Folder
     """Return the first of ``candidates`` in the folder ``root``, or raise FileNotFoundError."""
     names = list(candidates)
     if not root.is_dir():
-        msg = f"{str(root)!r} is not a folder: pass the folder of the unpacked files."
-        raise NotADirectoryError(msg)
+        raise NotADirectoryError(
+            f"{str(root)!r} is not a folder: pass the folder of the unpacked files."
+        )
     found = find_file(root, names)
     if found is None:
-        msg = f"No {what} in {str(root)!r}: expected one of {', '.join(names)} there."
-        raise FileNotFoundError(msg)
+        raise FileNotFoundError(
+            f"No {what} in {str(root)!r}: expected one of {', '.join(names)} there."
+        )
     return found
 
 
@@ -87,19 +87,16 @@ def open_regular(path: PathLike, name: str, *, limit: int | None = None) -> Bina
     try:
         status = os.stat(path)  # noqa: PTH116 - 100,000 paths need not become objects
     except OSError as error:
-        msg = (
+        raise FileNotFoundError(
             f"{name} does not exist, or is a broken link ({error.strerror}): pass the path of a "
             "file."
-        )
-        raise FileNotFoundError(msg) from error
+        ) from error
     if stat.S_ISDIR(status.st_mode):
-        msg = f"{name} is a folder: pass the path of a file."
-        raise IsADirectoryError(msg)
+        raise IsADirectoryError(f"{name} is a folder: pass the path of a file.")
     if not stat.S_ISREG(status.st_mode):
-        msg = (
+        raise ValueError(
             f"{name} is not a regular file but a pipe, a socket or a device: copy it into a file."
         )
-        raise ValueError(msg)
     check_size(status.st_size, name, limit)
     return open(path, "rb")  # noqa: PTH123 - the caller closes it
 
@@ -107,5 +104,6 @@ def open_regular(path: PathLike, name: str, *, limit: int | None = None) -> Bina
 def check_size(size: int, name: str, limit: int | None) -> None:
     """Raise ValueError if a file is larger than it may be."""
     if limit is not None and size > limit:
-        msg = f"{name} has {size >> 20} MiB: at most {limit >> 20} MiB are read; make it smaller."
-        raise ValueError(msg)
+        raise ValueError(
+            f"{name} has {size >> 20} MiB: at most {limit >> 20} MiB are read; make it smaller."
+        )

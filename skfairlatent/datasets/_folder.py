@@ -1,5 +1,7 @@
 """A folder or zip of images with a table of attributes."""
 
+__all__ = ["assemble", "load_image_folder"]
+
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,8 +14,6 @@ from skfairlatent.datasets._files import PathLike, find_file, require_file, requ
 from skfairlatent.datasets._images import ImageOptions, deliver
 from skfairlatent.datasets._rows import AttributeTable, RowOptions, read_attributes
 from skfairlatent.datasets._store import ImageStore
-
-__all__ = ["assemble", "load_image_folder"]
 
 _TABLE_NAMES = ("attributes.csv", "metadata.csv")
 
@@ -160,5 +160,6 @@ def _default_table(root: Path) -> Path:
     try:
         return require_file(folder, _TABLE_NAMES, "attribute table")
     except FileNotFoundError as error:
-        msg = f"{error} Pass the table as attributes=, a path or a DataFrame."
-        raise FileNotFoundError(msg) from None
+        raise FileNotFoundError(
+            f"{error} Pass the table as attributes=, a path or a DataFrame."
+        ) from None

@@ -1,5 +1,7 @@
 """Decoding images: all at once into one array, or one by one when asked for."""
 
+__all__ = ["ImageOptions", "LazyImages", "decode_all", "deliver"]
+
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from numbers import Integral
@@ -10,8 +12,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from skfairlatent.datasets._pictures import Pixels, open_pixels, pillow
 from skfairlatent.datasets._store import ImageStore
-
-__all__ = ["ImageOptions", "LazyImages", "decode_all", "deliver"]
 
 _MODES = ("array", "lazy", "paths")
 
@@ -26,14 +26,14 @@ class ImageOptions:
 
     def __post_init__(self) -> None:
         if self.images is not None and self.images not in _MODES:
-            msg = f"images={self.images!r} is unknown: pass 'array', 'lazy', 'paths' or None."
-            raise ValueError(msg)
+            raise ValueError(
+                f"images={self.images!r} is unknown: pass 'array', 'lazy', 'paths' or None."
+            )
         if self.images == "paths" and not (self.crop is None and self.size is None):
-            msg = (
+            raise ValueError(
                 "images='paths' returns files as they are: leave out crop and size, "
                 "or pass images='lazy'."
             )
-            raise ValueError(msg)
         if self.crop is not None:
             self._check_crop()
         if self.size is not None:
@@ -50,20 +50,18 @@ class ImageOptions:
     def _check_crop(self) -> None:
         box = _whole_numbers(self.crop)
         if len(box) != 4 or min(box) < 0 or box[0] >= box[2] or box[1] >= box[3]:
-            msg = (
+            raise ValueError(
                 f"crop={self.crop!r} is not a valid box: pass (left, upper, right, lower) in "
                 "pixels, with left < right and upper < lower."
             )
-            raise ValueError(msg)
 
     def _check_size(self) -> None:
         sizes = _whole_numbers(self.size)
         if len(sizes) not in (1, 2) or min(sizes) < 1:
-            msg = (
+            raise ValueError(
                 f"size={self.size!r} is not a valid image size: pass an integer such as 64, or "
                 "(height, width)."
             )
-            raise ValueError(msg)
 
 
 def _whole_numbers(given: Any) -> tuple[int, ...]:
@@ -115,8 +113,7 @@ class LazyImages(Sequence[Pixels]):
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         if copy is False:
-            msg = "Images are decoded into new memory: copy=False cannot be kept."
-            raise ValueError(msg)
+            raise ValueError("Images are decoded into new memory: copy=False cannot be kept.")
         decoded = decode_all(self._store, self._members, self._options)
         return decoded if dtype is None else decoded.astype(dtype, copy=False)
 
@@ -134,11 +131,10 @@ def deliver(
     """Return the images in the form that ``options.images`` asks for."""
     if options.images == "paths":
         if store.is_archive:
-            msg = (
+            raise ValueError(
                 f"images='paths' needs files, and {str(store.path)!r} is a zip: "
                 "pass images='lazy', or unpack it."
             )
-            raise ValueError(msg)
         return [store.path_of(member) for member in members]
     if options.images == "lazy":
         pillow()  # now, not at the first image hours later
@@ -159,11 +155,10 @@ def decode_all(store: ImageStore, members: Sequence[str], options: ImageOptions)
     for row, member in enumerate(members[1:], start=1):
         image = _decode(store, member, options)
         if image.shape != first.shape:
-            msg = (
+            raise ValueError(
                 f"Images differ in size: {members[0]!r} is {_describe(first)} and {member!r} is "
                 f"{_describe(image)}. Pass size= to resize them, or images='lazy' or 'paths'."
             )
-            raise ValueError(msg)
         decoded[row] = image
     return decoded
 
@@ -176,11 +171,10 @@ def _decode(store: ImageStore, member: str, options: ImageOptions) -> Pixels:
     image = pillow().Image.fromarray(pixels)
     if options.crop is not None:
         if options.crop[2] > image.width or options.crop[3] > image.height:
-            msg = (
+            raise ValueError(
                 f"crop={options.crop} reaches outside {member!r}, which is {image.height} high "
                 f"and {image.width} wide: pass a box inside it."
             )
-            raise ValueError(msg)
         image = image.crop(tuple(options.crop))
     if options.size is not None:
         height, width = options.height_width

@@ -1,5 +1,7 @@
 """One image, from wherever it is, opened and decoded within bounds."""
 
+__all__ = ["MAX_BYTES", "Pixels", "open_pixels", "opened", "orientation", "pillow", "upright"]
+
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,8 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skfairlatent.datasets._files import open_regular
-
-__all__ = ["MAX_BYTES", "Pixels", "open_pixels", "opened", "orientation", "pillow", "upright"]
 
 Pixels: TypeAlias = NDArray[np.uint8]
 
@@ -117,8 +117,9 @@ def pillow() -> ModuleType:
         import PIL.Image  # noqa: PLC0415 - an optional extra
         import PIL.ImageOps  # noqa: PLC0415
     except ImportError as error:
-        msg = 'Reading images needs Pillow: pip install "skfairlatent[images]"'
-        raise ImportError(msg) from error
+        raise ImportError(
+            'Reading images needs Pillow: pip install "skfairlatent[images]"'
+        ) from error
     return PIL
 
 

@@ -1,5 +1,11 @@
 """Choosing rows and columns of an attribute table before anything is decoded."""
 
+__all__ = [
+    "AttributeTable",
+    "RowOptions",
+    "read_attributes",
+]
+
 import difflib
 import re
 from collections.abc import Iterable, Sequence
@@ -22,12 +28,6 @@ from skfairlatent.datasets._tables import (
     require_unique,
     require_unique_columns,
 )
-
-__all__ = [
-    "AttributeTable",
-    "RowOptions",
-    "read_attributes",
-]
 
 _SPLIT_COLUMN = "split"
 # Beside a gap, pandas has floats for integers, and writes them so.
@@ -75,11 +75,10 @@ class AttributeTable:
         """
         column = next((name for name in NAME_COLUMNS if name in table.columns), None)
         if column is None:
-            msg = (
+            raise ValueError(
                 f"{source} has no column that names the images: call it 'image_id'. "
                 f"Its columns are {', '.join(some_of(map(str, table.columns)))}."
             )
-            raise ValueError(msg)
         require_unique_columns(table.columns, source)
         is_unnamed = table[column].isna() | (table[column] == "")
         reject_rows(table[column], is_unnamed, source, "the name of an image, not NA or a gap")
@@ -115,23 +114,26 @@ class AttributeTable:
         if split is None:
             return np.arange(len(self.names))
         if self.split is None:
-            msg = f"split={split!r} was asked for, but {self.source} has no split: leave it out."
-            raise ValueError(msg)
+            raise ValueError(
+                f"split={split!r} was asked for, but {self.source} has no split: leave it out."
+            )
         held = pd.Series(self.split)
         present = sorted(held.dropna().unique())
         return np.flatnonzero(held.isin(_wanted_splits(split, present, self.source)))
 
     def _columns(self, options: RowOptions) -> list[str]:
         if isinstance(options.columns, str):
-            msg = f"columns={options.columns!r} is one string: pass a list, [{options.columns!r}]."
-            raise TypeError(msg)
+            raise TypeError(
+                f"columns={options.columns!r} is one string: pass a list, [{options.columns!r}]."
+            )
         wanted = list(options.columns or ())
         for name in wanted:
             if name not in self.frame.columns:
                 known = [str(column) for column in self.frame.columns]
                 close = difflib.get_close_matches(str(name), known, n=1) or some_of(known)
-                msg = f"{self.source} has no column {name!r}: did you mean {', '.join(close)}?"
-                raise ValueError(msg)
+                raise ValueError(
+                    f"{self.source} has no column {name!r}: did you mean {', '.join(close)}?"
+                )
         require_unique_columns(wanted, "columns=")
         return wanted
 
@@ -152,8 +154,7 @@ def _wanted_splits(split: Any, present: Iterable[str], source: str) -> list[str]
     listed = isinstance(split, Iterable) and not isinstance(split, str)
     wanted = _as_text(split if listed else [split])
     if not wanted or not set(wanted) <= set(present):
-        msg = f"split={split!r} is not in {source}: pass {_one_of(present)}."
-        raise ValueError(msg)
+        raise ValueError(f"split={split!r} is not in {source}: pass {_one_of(present)}.")
     return [name for name in present if name in wanted]
 
 
@@ -176,11 +177,13 @@ def _limit(
     rows: NDArray[np.intp], max_rows: int, random_state: int | np.random.RandomState | None
 ) -> NDArray[np.intp]:
     if isinstance(max_rows, bool) or not isinstance(max_rows, Integral):
-        msg = f"At most {max_rows!r} rows were asked for: pass an integer, or None for all."
-        raise TypeError(msg)
+        raise TypeError(
+            f"At most {max_rows!r} rows were asked for: pass an integer, or None for all."
+        )
     if max_rows < 1:
-        msg = f"At most {max_rows} rows were asked for: pass 1 or more, or None for all."
-        raise ValueError(msg)
+        raise ValueError(
+            f"At most {max_rows} rows were asked for: pass 1 or more, or None for all."
+        )
     if random_state is None or len(rows) <= max_rows:
         return rows[:max_rows]
     drawn = check_random_state(random_state).choice(rows, max_rows, replace=False)

@@ -1,5 +1,7 @@
 """Reading images by name from a folder or a zip, without unpacking and without decoding."""
 
+__all__ = ["ImageStore"]
+
 import io
 import os
 import zipfile
@@ -11,8 +13,6 @@ from skfairlatent._wording import some_of
 from skfairlatent.datasets._files import open_regular
 from skfairlatent.datasets._pictures import MAX_BYTES
 from skfairlatent.datasets._zips import open_zip, read_member
-
-__all__ = ["ImageStore"]
 
 IMAGE_SUFFIXES = frozenset(
     {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
@@ -43,11 +43,10 @@ class ImageStore:
         self.members = sorted({name for name in names if _is_image(name)})
         if not self.members:
             self.close()
-            msg = (
+            raise FileNotFoundError(
                 f"{str(path)!r} holds no image: expected files ending in {_suffixes()}. "
                 "If the images are in a zip, pass the path of the zip."
             )
-            raise FileNotFoundError(msg)
         self._by_name = _index_names(self.members)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -67,27 +66,24 @@ class ImageStore:
         wanted = [self._known_name(name) for name in names]
         absent = [name for name in wanted if name not in self._by_name]
         if absent:
-            msg = (
+            raise FileNotFoundError(
                 f"{len(absent)} of {len(wanted)} images named in {table} are not in "
                 f"{str(self.path)!r}: {', '.join(some_of(absent))}. Add the images, "
                 "or leave these rows out of the table."
             )
-            raise FileNotFoundError(msg)
         found: dict[str, str] = {}  # the first name of each image
         for name in wanted:
             member = self._by_name[name]
             if member is None:
-                msg = (
+                raise ValueError(
                     f"{name!r} in {table} fits several images of {str(self.path)!r}: "
                     "write it with its folder and suffix."
                 )
-                raise ValueError(msg)
             if member in found:
-                msg = (
+                raise ValueError(
                     f"{found[member]!r} and {name!r} in {table} are one image, {member!r}: "
                     "keep one row of each."
                 )
-                raise ValueError(msg)
             found[member] = name
         return list(found)
 

@@ -1,5 +1,7 @@
 """Synthetic embeddings whose label, group and nuisance factors are known."""
 
+__all__ = ["make_biased_embeddings"]
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
@@ -11,8 +13,6 @@ from numpy.typing import NDArray
 from scipy.linalg import helmert
 from scipy.stats import ortho_group
 from sklearn.utils import Bunch, check_random_state
-
-__all__ = ["make_biased_embeddings"]
 
 _Floats: TypeAlias = NDArray[np.float64]
 _Ints: TypeAlias = NDArray[np.int64]
@@ -238,11 +238,10 @@ def _count_nuisance(
     n_needed = n_labels - 1 + sum(by_attribute)
     _check_count("n_features", n_features, minimum=1)
     if n_features < n_needed:
-        msg = (
+        raise ValueError(
             f"n_features={n_features} cannot hold the factors of n_labels={n_labels} and "
             f"n_groups={sizes}: pass n_features={n_needed} or more, or nonlinear=False."
         )
-        raise ValueError(msg)
     return n_features - n_needed
 
 
@@ -250,19 +249,18 @@ def _check_counts(n_samples: int, n_labels: int, sizes: tuple[int, ...]) -> None
     _check_count("n_samples", n_samples, minimum=1)
     _check_count("n_labels", n_labels, minimum=2)
     if not sizes:
-        msg = "n_groups is empty: pass one number of groups, or one for each attribute."
-        raise ValueError(msg)
+        raise ValueError(
+            "n_groups is empty: pass one number of groups, or one for each attribute."
+        )
     for size in sizes:
         _check_count("n_groups", size, minimum=2)
 
 
 def _check_count(name: str, value: int, *, minimum: int) -> None:
     if isinstance(value, bool) or not isinstance(value, Integral):
-        msg = f"{name}={value!r} is a {type(value).__name__}: pass an integer."
-        raise TypeError(msg)
+        raise TypeError(f"{name}={value!r} is a {type(value).__name__}: pass an integer.")
     if value < minimum:
-        msg = f"{name}={value} is too small: pass {minimum} or more."
-        raise ValueError(msg)
+        raise ValueError(f"{name}={value} is too small: pass {minimum} or more.")
 
 
 def _check_strengths(correlation: float, label_strength: float, group_strength: float) -> None:
@@ -273,8 +271,8 @@ def _check_strengths(correlation: float, label_strength: float, group_strength: 
 
 def _check_number(name: str, value: float, *, low: float, high: float) -> None:
     if isinstance(value, bool) or not isinstance(value, Real):
-        msg = f"{name}={value!r} is a {type(value).__name__}: pass a number."
-        raise TypeError(msg)
+        raise TypeError(f"{name}={value!r} is a {type(value).__name__}: pass a number.")
     if not (low <= value <= high and np.isfinite(value)):
-        msg = f"{name}={value} is out of range: pass a finite number in [{low:g}, {high:g}]."
-        raise ValueError(msg)
+        raise ValueError(
+            f"{name}={value} is out of range: pass a finite number in [{low:g}, {high:g}]."
+        )

@@ -1,5 +1,17 @@
 """Tables of text: decoded, checked line by line, and only then parsed by pandas."""
 
+__all__ = [
+    "NAME_COLUMNS",
+    "first_row",
+    "parse_table",
+    "read_text",
+    "reject_rows",
+    "require_columns",
+    "require_numbers",
+    "require_unique",
+    "require_unique_columns",
+]
+
 import bz2
 import codecs
 import csv
@@ -18,18 +30,6 @@ import pandas as pd
 from skfairlatent._wording import some_of
 from skfairlatent.datasets._files import Place, open_regular
 from skfairlatent.datasets._zips import open_zip, read_member
-
-__all__ = [
-    "NAME_COLUMNS",
-    "first_row",
-    "parse_table",
-    "read_text",
-    "reject_rows",
-    "require_columns",
-    "require_numbers",
-    "require_unique",
-    "require_unique_columns",
-]
 
 # Names of the column that names images.
 NAME_COLUMNS = ("image_id", "file_name", "filename", "image")
@@ -57,23 +57,20 @@ def read_text(path: Place) -> str:
     is_utf16 &= not data.startswith(codecs.BOM_UTF32_LE)  # which begins alike
     if b"\0" in data and not is_utf16:
         line = data.count(b"\n", 0, data.index(b"\0")) + 1
-        msg = (
+        raise ValueError(
             f"{path.name!r} is not text (line {line} holds a null byte): copy it again, unpack it "
             "if it is an archive, and save a spreadsheet as 'CSV UTF-8'."
         )
-        raise ValueError(msg)
     try:
         text = data.decode("utf-16" if is_utf16 else "utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        msg = (
+        raise ValueError(
             f"{path.name!r} is not text in UTF-8 (line {line}: {error.reason}): save it again in "
             "that encoding, which Excel calls 'CSV UTF-8'."
-        )
-        raise ValueError(msg) from error
+        ) from error
     if not text.strip():
-        msg = f"{path.name!r} is empty: copy it again."
-        raise ValueError(msg)
+        raise ValueError(f"{path.name!r} is empty: copy it again.")
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
@@ -137,8 +134,9 @@ def parse_table(
             low_memory=False,
         )
     except (pd.errors.ParserError, pd.errors.EmptyDataError, csv.Error) as error:
-        msg = f"{source} cannot be read as a table ({str(error).strip()}): copy it again."
-        raise ValueError(msg) from error
+        raise ValueError(
+            f"{source} cannot be read as a table ({str(error).strip()}): copy it again."
+        ) from error
     table.columns = table.columns.str.strip()
     first = table.columns[0]
     if first in _INDEX_NAMES and pd.to_numeric(table[first], errors="coerce").notna().all():
@@ -150,8 +148,9 @@ def require_columns(table: pd.DataFrame, needed: Sequence[str], source: str) -> 
     """Raise ValueError if a column is absent."""
     absent = [name for name in needed if name not in table.columns]
     if absent:
-        msg = f"{source} lacks the columns {', '.join(absent)}: pass the published file."
-        raise ValueError(msg)
+        raise ValueError(
+            f"{source} lacks the columns {', '.join(absent)}: pass the published file."
+        )
 
 
 def require_numbers(
@@ -190,11 +189,10 @@ def reject_rows(values: pd.Series, is_bad: Any, source: str, expected: str) -> N
         return
     value = values.iloc[bad[0]]
     held = "no value" if pd.isna(value) else repr(str(value))
-    msg = (
+    raise ValueError(
         f"{source} holds {held} in row {bad[0] + 1} of column {values.name!r} "
         f"({len(bad)} of {len(values)} rows are wrong there): expected {expected}."
     )
-    raise ValueError(msg)
 
 
 def require_unique(names: Any, source: str) -> None:
@@ -202,16 +200,16 @@ def require_unique(names: Any, source: str) -> None:
     repeated = pd.Index(names)[pd.Index(names).duplicated()].unique()
     if len(repeated):
         shown = ", ".join(some_of(map(str, repeated)))
-        msg = f"{source} names {shown} more than once: keep one row of each."
-        raise ValueError(msg)
+        raise ValueError(f"{source} names {shown} more than once: keep one row of each.")
 
 
 def require_unique_columns(columns: Sequence[Any] | pd.Index, source: str) -> None:
     """Raise ValueError if two columns have one name."""
     repeated = pd.Index(columns)[pd.Index(columns).duplicated()]
     if len(repeated):
-        msg = f"{source} has more than one column {repeated[0]!r}: give each another name."
-        raise ValueError(msg)
+        raise ValueError(
+            f"{source} has more than one column {repeated[0]!r}: give each another name."
+        )
 
 
 def _read_bytes(path: Place) -> bytes:
@@ -225,11 +223,11 @@ def _read_bytes(path: Place) -> bytes:
         try:
             data: bytes = (unpack(file) if unpack else file).read(_MAX_BYTES + 1)
         except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
-            msg = f"{name} cannot be read ({error}): copy it again."
-            raise ValueError(msg) from error
+            raise ValueError(f"{name} cannot be read ({error}): copy it again.") from error
     if len(data) > _MAX_BYTES:
-        msg = f"{name} unpacks to more than {_MAX_BYTES >> 20} MiB: no table is read that large."
-        raise ValueError(msg)
+        raise ValueError(
+            f"{name} unpacks to more than {_MAX_BYTES >> 20} MiB: no table is read that large."
+        )
     return data
 
 
@@ -237,8 +235,7 @@ def _read_only_member(path: Path, name: str) -> bytes:
     with open_zip(path) as archive:
         members = [member for member in archive.namelist() if not member.startswith("__MACOSX/")]
         if len(members) != 1:
-            msg = f"{name} holds {len(members)} files: unpack it and pass the table."
-            raise ValueError(msg)
+            raise ValueError(f"{name} holds {len(members)} files: unpack it and pass the table.")
         return read_member(archive, members[0], name)
 
 
@@ -273,12 +270,10 @@ def _check_widths(
         n_rows += 1
         if len(row) != len(header):
             shown = ", ".join(some_of(header))
-            msg = (
+            raise ValueError(
                 f"{source} has {len(row)} fields in line {number} and {len(header)} columns "
                 f"({shown}): each column needs one name, and each row one value for it, if empty."
             )
-            raise ValueError(msg)
     if n_rows == 0:
-        msg = f"{source} holds no rows below its header: copy it again."
-        raise ValueError(msg)
+        raise ValueError(f"{source} holds no rows below its header: copy it again.")
     return header

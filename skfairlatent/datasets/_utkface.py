@@ -1,5 +1,7 @@
 """UTKFace, with attributes in the names of its files."""
 
+__all__ = ["load_utkface"]
+
 import re
 from pathlib import PurePosixPath
 
@@ -14,8 +16,6 @@ from skfairlatent.datasets._folder import bundle
 from skfairlatent.datasets._images import ImageOptions
 from skfairlatent.datasets._rows import AttributeTable, RowOptions
 from skfairlatent.datasets._store import ImageStore
-
-__all__ = ["load_utkface"]
 
 # [age]_[gender]_[race]_[date and time]; what follows the date varies from copy to copy.
 _NAME = re.compile(r"(?P<age>\d{1,3})_(?P<gender>[01])_(?P<race>[0-4])_\d+", re.ASCII)
@@ -121,11 +121,10 @@ def _parse_names(members: list[str], source: str) -> tuple[AttributeTable, list[
     }
     skipped = [member for member in members if member not in parsed]
     if not parsed:
-        msg = (
+        raise ValueError(
             f"No image of {source!r} is named [age]_[gender]_[race]_[date&time].jpg, "
             f"for instance {members[0]!r}: use load_image_folder with a table of attributes."
         )
-        raise ValueError(msg)
     _require_one_copy(list(parsed), source)
     if skipped:
         warn_user(
@@ -147,8 +146,7 @@ def _require_one_copy(members: list[str], source: str) -> None:
     if repeated.any():
         stem = paths[int(np.argmax(repeated))].stem
         copies = ", ".join(repr(str(path)) for path in paths if path.stem == stem)
-        msg = (
+        raise ValueError(
             f"{source} holds {repeated.sum()} images more than once, such as {copies}: pass the "
             "path of the one folder whose images you want, unpacked if this is a zip."
         )
-        raise ValueError(msg)

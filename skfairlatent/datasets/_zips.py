@@ -1,5 +1,7 @@
 """Reading members of a zip whose sizes may be lies."""
 
+__all__ = ["as_folder", "open_zip", "read_member"]
+
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -8,8 +10,6 @@ from pathlib import Path
 
 from skfairlatent.datasets._files import Place, check_size, open_regular
 from skfairlatent.datasets._pictures import MAX_BYTES
-
-__all__ = ["as_folder", "open_zip", "read_member"]
 
 # Python unpacks other methods without a bound, and no tool picks them by itself.
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
@@ -25,11 +25,10 @@ def open_zip(path: Path) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(path)
     except (zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError) as error:
-        msg = (
+        raise ValueError(
             f"{str(path)!r} cannot be read as a zip file ({error}): pass a folder or a zip of "
             "images, and copy a zip that was cut short again."
-        )
-        raise ValueError(msg) from error
+        ) from error
 
 
 @contextmanager
@@ -60,11 +59,10 @@ def read_member(archive: zipfile.ZipFile, member: str, name: str) -> bytes:
     """
     entry = archive.getinfo(member)
     if entry.compress_type not in _METHODS:
-        msg = (
+        raise ValueError(
             f"{name} is packed by method {entry.compress_type}, not by the usual deflate: unpack "
             "the archive and pass the folder."
         )
-        raise ValueError(msg)
     check_size(entry.file_size, name, MAX_BYTES)
     _check_ratio(entry, name)
     try:
@@ -72,20 +70,18 @@ def read_member(archive: zipfile.ZipFile, member: str, name: str) -> bytes:
             data = file.read(entry.file_size)  # without a number, all is unpacked at once
             file.read(1)  # compares the checksum, also of what is empty
     except (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-        msg = (
+        raise ValueError(
             f"{name} cannot be read ({error}): "
             "copy the archive again; encrypted archives must be unpacked first."
-        )
-        raise ValueError(msg) from error
+        ) from error
     return data
 
 
 def _check_ratio(entry: zipfile.ZipInfo, name: str) -> None:
     """Raise ValueError if a member unpacks to far more than it takes in the zip."""
     if entry.file_size > max(_SMALL, _MAX_RATIO * entry.compress_size):
-        msg = (
+        raise ValueError(
             f"{name} takes {entry.compress_size >> 10} KiB and unpacks to "
             f"{entry.file_size >> 20} MiB, as zeros made to fill memory do: unpack it yourself "
             "if you trust it."
         )
-        raise ValueError(msg)
