@@ -5,11 +5,13 @@ Start the processes by ``torchrun``, which torch brings along, and fit within `d
 
 __all__ = ["data_parallel"]
 
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from datetime import timedelta
+from numbers import Real
 from typing import Any, TypeVar
 
 import torch
@@ -58,7 +60,8 @@ def data_parallel(*, timeout: float = 600.0) -> Iterator[int]:
         If another process has ended, or does not answer. Start all of them again: a fit with
         ``checkpoint_dir`` then goes on from the last epoch that was finished.
     ValueError
-        If the processes call ``fit`` with different rows or parameters.
+        If `timeout` is not a positive number, or if the processes call ``fit`` with different rows
+        or parameters.
 
     Examples
     --------
@@ -70,6 +73,8 @@ def data_parallel(*, timeout: float = 600.0) -> Iterator[int]:
         if rank == 0:
             fair.save("fair.safetensors")
     """
+    if not (isinstance(timeout, Real) and 0 < timeout < math.inf):
+        raise ValueError(f"timeout={timeout!r} is not a positive number of seconds.")
     with _process_group(timeout), _own_gpu():
         token = _IS_SHARED.set(True)
         try:

@@ -23,7 +23,9 @@ ROUNDING = 1e-5
 def findings(tmp_path_factory):
     """What two processes find in fits that they share."""
     folder = tmp_path_factory.mktemp("shared")
-    environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo"}
+    environment = dict(os.environ)
+    if sys.platform == "linux":
+        environment["GLOO_SOCKET_IFNAME"] = "lo"  # whatever the name of this machine stands for
     commands = [[sys.executable, SCRIPT, str(rank), folder] for rank in (0, 1)]
     second = subprocess.Popen(commands[1], env=environment)  # noqa: S603
     try:
@@ -63,6 +65,12 @@ def test__data_parallel__names_torchrun_where_it_has_not_started_the_process(mon
     monkeypatch.delenv("RANK", raising=False)
     with pytest.raises(RuntimeError, match=r"RANK.*torchrun --nproc-per-node"), data_parallel():
         pass
+
+
+@pytest.mark.parametrize("timeout", [0, -1.0, float("nan"), float("inf"), "60"])
+def test__data_parallel__refuses_what_is_no_time(timeout):
+    with pytest.raises(ValueError, match="not a positive number of seconds"):
+        data_parallel(timeout=timeout).__enter__()
 
 
 def test__data_parallel__of_one_process_fits_as_without(monkeypatch):
