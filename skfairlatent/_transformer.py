@@ -404,7 +404,8 @@ class FairLatentTransformer(
         ----------
         X : array-like of shape (n_samples, n_features), or images
             Embeddings, or what `encoder` takes. A ``numpy.memmap`` of more than 128 MiB is read
-            in pieces.
+            in pieces, and collections of Dask and arrays of Zarr or HDF5 of that size from a
+            temporary file.
 
         y : array-like of shape (n_samples,) or (n_samples, n_label_columns)
             Class labels: binary, multiclass, or several columns of either.
@@ -466,7 +467,7 @@ class FairLatentTransformer(
         -------
         ndarray of shape (n_samples, n_components)
             In the precision of X, float32 or float64, which is also what is computed in: float32
-            takes half the time.
+            takes half the time. Of a collection of Dask another one, which is not computed yet.
         """
         self._check_ready()
         return self._output_of(self._embed(X, reset=False))

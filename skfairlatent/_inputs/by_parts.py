@@ -3,6 +3,7 @@
 __all__ = ["ByParts"]
 
 import copy
+import pickle
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
@@ -84,9 +85,8 @@ def _mapped(model: Any, name: str, X: Any, given: dict[str, Any]) -> Any:
 
     if name == "transform":
         _reject_polars(model)
-    # Another fit of the model must not change this; and here it needs no encoder.
     twin = copy.copy(model)
-    twin.encoder = None
+    twin.encoder = None  # which is of no use here, and may be large
     check = twin.embed
     if name == "inverse_transform":
         _reject_decoding(model, given)
@@ -101,23 +101,30 @@ def _mapped(model: Any, name: str, X: Any, given: dict[str, Any]) -> Any:
         X = X.rechunk({1: -1})
         example = check(np.ones((1, X.shape[1]), X.dtype), **given)
         meta = np.empty((0, len(columns)), example.dtype)
-    parts = {"model": dask.delayed(twin, traverse=False), "method": name, "like": meta, **given}
+    # As it is now: it may be fitted again before the parts are mapped.
+    parts = {"model": dask.delayed(pickle.dumps(twin)), "method": name, "like": meta, **given}
+    map_part = _part_mapper()
     if hasattr(X, "columns"):
-        return X.map_partitions(_map_part, meta=meta, **parts)
-    Z = X.map_blocks(_map_part, meta=meta, chunks=(X.chunks[0], (len(columns),)), **parts)
+        return X.map_partitions(map_part, meta=meta, **parts)
+    Z = X.map_blocks(map_part, meta=meta, chunks=(X.chunks[0], (len(columns),)), **parts)
     return _in_container(model, Z) if name == "transform" else Z
 
 
-def _map_part(part: Any, model: Any, method: str, like: Any, **given: Any) -> Any:
-    if len(part) == 0:
-        return like
-    values = np.asarray(getattr(model, method)(part, **given)).astype(_dtype(like), copy=False)
-    is_table = hasattr(like, "columns")
-    return pd.DataFrame(values, part.index, like.columns) if is_table else values
+def _part_mapper() -> Method:
+    """Return a function that a worker of Dask can read without this package.
 
+    It then reports that the package is missing. A function that it cannot read it never answers.
+    """
 
-def _dtype(like: Any) -> Any:
-    return like.dtypes.iloc[0] if hasattr(like, "columns") else like.dtype
+    def map_part(part: Any, model: bytes, method: str, like: Any, **given: Any) -> Any:
+        if len(part) == 0:
+            return like
+        values = np.asarray(getattr(pickle.loads(model), method)(part, **given))  # noqa: S301
+        if isinstance(like, pd.DataFrame):
+            return pd.DataFrame(values, part.index, like.columns).astype(like.dtypes)
+        return values.astype(like.dtype, copy=False)
+
+    return map_part
 
 
 def _in_parts(model: Any, Z: Array, X: Any, index: Any, sizes: list[int]) -> Any:
