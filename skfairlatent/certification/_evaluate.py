@@ -59,7 +59,7 @@ def certificate_of(
     constraints, confidence
         As the user gave them.
     decided : Decided, default=None
-        What bounds the gap from below where there are no rows to probe.
+        Decisions whose gap is the lower bound where there are no rows to probe.
     name : str
         Name of the rows in messages.
     """

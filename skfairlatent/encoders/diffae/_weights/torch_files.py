@@ -175,7 +175,7 @@ def require_whole_zip(path: Path) -> None:
     Raises
     ------
     CheckpointError
-        If it is no such file, or damaged.
+        If it is not such a file, or is damaged.
     """
     with _explained(path):
         checksums = check_zip(path)
