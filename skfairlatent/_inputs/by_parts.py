@@ -102,7 +102,12 @@ def _mapped(model: Any, name: str, X: Any, given: dict[str, Any]) -> Any:
         example = check(np.ones((1, X.shape[1]), X.dtype), **given)
         meta = np.empty((0, len(columns)), example.dtype)
     # As it is now: it may be fitted again before the parts are mapped.
-    parts = {"model": dask.delayed(pickle.dumps(twin)), "method": name, "like": meta, **given}
+    parts = {
+        "model": dask.delayed(pickle.dumps(twin), pure=True),
+        "method": name,
+        "like": meta,
+        **given,
+    }
     map_part = _part_mapper()
     if hasattr(X, "columns"):
         return X.map_partitions(map_part, meta=meta, **parts)
@@ -117,7 +122,7 @@ def _part_mapper() -> Method:
     """
 
     def map_part(part: Any, model: bytes, method: str, like: Any, **given: Any) -> Any:
-        if len(part) == 0:
+        if part.shape[0] == 0:
             return like
         values = np.asarray(getattr(pickle.loads(model), method)(part, **given))  # noqa: S301
         if isinstance(like, pd.DataFrame):
@@ -164,7 +169,8 @@ def _columns(model: Any, method: str) -> list[str]:
 
 
 def _reject_other_shape(X: Any) -> None:
-    if getattr(X, "ndim", 0) != 2:
+    n_dimensions = getattr(X, "ndim", 0)
+    if not isinstance(n_dimensions, int) or n_dimensions != 2:  # a Delayed has any attribute
         raise TypeError(
             f"X is a {type(X).__name__} of Dask without two dimensions: expected an array or a "
             "DataFrame of embeddings. Encode images or texts first, as by "

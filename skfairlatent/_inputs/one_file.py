@@ -16,7 +16,12 @@ import pandas as pd
 from sklearn.utils import check_array
 
 from skfairlatent._inputs import mapped_rows
-from skfairlatent._validation.features import precisions, reject_columns_without_numbers
+from skfairlatent._validation.containers import reject_container
+from skfairlatent._validation.features import (
+    precisions,
+    reject_columns_without_numbers,
+    reject_sparse,
+)
 
 Array = npt.NDArray[Any]
 
@@ -100,6 +105,8 @@ def _n_bytes(part: Any) -> int:
 
 def _numbers_of(part: Any) -> Array:
     """Return the rows of a part in the type that they have, finite or not."""
+    reject_container("X", part)
+    reject_sparse(part)
     if len(part) == 0:
         return np.empty(part.shape)
     reject_columns_without_numbers(part)
