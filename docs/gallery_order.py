@@ -13,6 +13,7 @@ READING_ORDER = (
     "skrub_tables.py",
     "celeba_embeddings.py",
     "celeba_images.py",
+    "celeba_vae.py",
     "audit_adult.py",
     "audit_faces.py",
 )
