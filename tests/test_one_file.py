@@ -2,6 +2,8 @@
 
 import errno
 import shutil
+import subprocess
+import sys
 from collections import namedtuple
 
 import numpy as np
@@ -16,6 +18,7 @@ from skfairlatent._inputs.mapped_rows import is_large_map
 from skfairlatent._inputs.one_file import in_one_file
 from skfairlatent.datasets import make_biased_embeddings
 
+cloudpickle = pytest.importorskip("cloudpickle")
 dask = pytest.importorskip("dask")
 da = pytest.importorskip("dask.array")
 dd = pytest.importorskip("dask.dataframe")
@@ -223,3 +226,19 @@ def test__in_one_file__leaves_no_file(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="one class"):
         quick().fit(FORMS["array"](), np.zeros(N_ROWS), sensitive_features=GROUPS)
     assert [*tmp_path.iterdir()] == []
+
+
+def test__transform__on_a_worker_without_the_package_says_so(fair, tmp_path):
+    part = fair.transform(FORMS["array"]()).partitions[0]
+    (tmp_path / "part").write_bytes(cloudpickle.dumps(part))
+    code = "import pickle, sys; sys.modules['skfairlatent'] = None; pickle.load(sys.stdin.buffer)"
+    with (tmp_path / "part").open("rb") as file:
+        done = subprocess.run(  # noqa: S603
+            [sys.executable, "-c", f"{code}.compute(scheduler='synchronous')"],
+            stdin=file,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert "ModuleNotFoundError" in done.stderr
+    assert "map_part" in done.stderr  # where a worker reports it, not where it reads the task
