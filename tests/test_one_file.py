@@ -91,7 +91,7 @@ def test__transform__and_its_inverse_keep_the_form(form, fair, fair_of_table):
     parts = FORMS[form]()
     held, model = (FRAME, fair_of_table) if hasattr(parts, "columns") else (X, fair)
     Z, latents = model.transform(parts), model.latent(parts)
-    back = model.inverse_transform(latents)
+    back = model.inverse_transform(Z=latents)
     # How many rows are multiplied at once is of consequence for rounding.
     np.testing.assert_allclose(np.asarray(Z), model.transform(held), atol=ROUNDING)
     np.testing.assert_allclose(np.asarray(latents), model.latent(held), atol=ROUNDING)

@@ -3,6 +3,7 @@
 __all__ = ["ByParts"]
 
 import copy
+import inspect
 import pickle
 from collections.abc import Callable
 from functools import wraps
@@ -64,17 +65,20 @@ def _fitting(method: Method) -> Method:
 
 def _mapping(method: Method) -> Method:
     """Let a method map the parts of X; those of Dask are mapped when they are asked for."""
+    first = [*inspect.signature(method).parameters][1]
 
     @wraps(method)
-    def map_parts(self: Any, X: Any, **given: Any) -> Any:
+    def map_parts(self: Any, *rows: Any, **given: Any) -> Any:
+        X = rows[0] if len(rows) == 1 else given.get(first)
+        if not (is_dask(X) or is_stored(X)):
+            return method(self, *rows, **given)
+        given.pop(first, None)
         if is_dask(X):
             _reject_other_shape(X)
             self._check_ready()
             return _mapped(self, method.__name__, X, given)
-        if is_stored(X):
-            with in_one_file(X) as rows:
-                return method(self, rows, **given)
-        return method(self, X, **given)
+        with in_one_file(X) as held:
+            return method(self, held, **given)
 
     return map_parts
 
@@ -143,11 +147,7 @@ def _in_parts(model: Any, Z: Array, X: Any, index: Any, sizes: list[int]) -> Any
     table = pd.DataFrame(Z, index, _columns(model, "transform"))
     ends = np.cumsum(sizes)
     parts = [table.iloc[end - size : end] for end, size in zip(ends, sizes, strict=True)]
-    return dd.from_map(_as_it_is, parts, meta=table.iloc[:0], divisions=X.divisions)
-
-
-def _as_it_is(part: Any) -> Any:
-    return part
+    return dd.from_map(copy.copy, parts, meta=table.iloc[:0], divisions=X.divisions)
 
 
 def _in_container(model: Any, Z: Any) -> Any:
@@ -172,8 +172,8 @@ def _reject_other_shape(X: Any) -> None:
     n_dimensions = getattr(X, "ndim", 0)
     if not isinstance(n_dimensions, int) or n_dimensions != 2:  # a Delayed has any attribute
         raise TypeError(
-            f"X is a {type(X).__name__} of Dask without two dimensions: expected an array or a "
-            "DataFrame of embeddings. Encode images or texts first, as by "
+            f"X is a {type(X).__name__} of Dask, which does not have two dimensions: expected an "
+            "array or a DataFrame of embeddings. Encode images or texts first, as by "
             "X.map_partitions(encoder.transform); see 'Many rows' in the user guide."
         )
 
@@ -181,8 +181,8 @@ def _reject_other_shape(X: Any) -> None:
 def _reject_polars(model: Any) -> None:
     if _get_output_config("transform", model)["dense"] == "polars":
         raise ValueError(
-            "set_output(transform='polars') was asked for, but collections of Dask hold arrays or "
-            "tables of pandas: call set_output(transform='default')."
+            "set_output(transform='polars') cannot be followed for a collection of Dask, which "
+            "holds arrays or tables of pandas: call set_output(transform='default')."
         )
 
 

@@ -3,7 +3,6 @@
 __all__ = ["in_one_file", "is_dask", "is_stored"]
 
 import errno
-import math
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -118,7 +117,8 @@ def _numbers_of(part: Any) -> Array:
         estimator="FairLatentTransformer",
         input_name="X",
     )
-    return numbers if numbers.dtype.kind in "fiu" else numbers.astype(np.float64)
+    is_kept = numbers.dtype.kind in "fiu" and numbers.itemsize <= mapped_rows.MOST_BYTES
+    return numbers if is_kept else numbers.astype(np.float64)
 
 
 def _common_dtype(known: Any, values: Array, number: int) -> Any:
@@ -136,8 +136,7 @@ def _common_dtype(known: Any, values: Array, number: int) -> Any:
 def _known_bytes(X: Any, itemsize: int) -> int:
     """Return how many bytes all rows take, as far as that is known."""
     n_rows = X.shape[0]
-    is_known = isinstance(n_rows, int | float) and not math.isnan(n_rows)
-    return int(n_rows) * X.shape[1] * itemsize if is_known else 0
+    return n_rows * X.shape[1] * itemsize if isinstance(n_rows, int) else 0
 
 
 def _write(file: Any, values: Array, n_bytes: int) -> None:
