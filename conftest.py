@@ -31,7 +31,7 @@ QUICK = (
     "tests/inspection/test_fairness_accuracy.py",
     "tests/inspection/test_group_scores.py",
     "tests/judging/test_judge.py",
-    "tests/report/test_sections.py::test__section__that_does_not_apply_is_nowhere",
+    "tests/report/test_page.py::test__page__is_whole_and_needs_nothing_else[binary]",
     "tests/test_api_page.py",
     "tests/test_constraints.py",
     "tests/test_diagnostics.py::test__diagnose__prepares_the_rows_of_a_pipeline",

@@ -9,10 +9,12 @@ The table is COMPAS, as ProPublica published it: people arrested in a county of 
 2014. The label is whether they were charged with another crime within two years, and the sensitive
 attribute is race.
 
-It needs ``pip install skrub`` and ``compas-two-years.csv``, which is read from the folder
+It needs ``pip install skrub matplotlib`` and ``compas-two-years.csv``, read from the folder
 ``tabular`` of ``$SKFAIRLATENT_DATA``, or from a folder named on the command line:
 ``compas-scores-two-years.csv`` of https://github.com/propublica/compas-analysis by that name.
 """
+
+# sphinx_gallery_thumbnail_path = "_static/thumbnails/skrub_tables.png"
 
 # %%
 # Data
@@ -26,6 +28,7 @@ import os
 import sys
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import sklearn
@@ -106,7 +109,18 @@ for stage, (train, test) in stages.items():
         gap = equalized_odds_difference(y_test, predicted, sensitive_features=s_test, agg="mean")
         rows.append((stage, name, accuracy_score(y_test, predicted), gap))
 columns = ["features", "classifier", "accuracy", "equalized odds gap"]
-print(pd.DataFrame(rows, columns=columns).round(3).to_string(index=False))
+results = pd.DataFrame(rows, columns=columns)
+print(results.round(3).to_string(index=False))
+
+figure, ax = plt.subplots(figsize=(4, 3), layout="constrained")
+for name, both in results.groupby("classifier"):
+    ax.plot("equalized odds gap", "accuracy", "o-", data=both, label=name)
+    for _, row in both.iterrows():
+        place = row["equalized odds gap"], row["accuracy"]
+        ax.annotate(row["features"], place, (5, 5), textcoords="offset points", fontsize="small")
+ax.set(xlabel="equalized odds gap", ylabel="accuracy")
+ax.margins(0.25)
+ax.legend(fontsize="small")
 
 # %%
 # How well race can be guessed among people of the same label:

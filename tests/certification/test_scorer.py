@@ -19,6 +19,7 @@ def rows():
     return data.data, np.asarray(data.target), np.asarray(data.sensitive_features).ravel()
 
 
+@pytest.mark.slow
 def test__certified_scorer__a_search_chooses_by_the_bound(rows):
     X, y, s = rows
     fair = FairLatentTransformer(n_bins=4, max_iter=2, hidden_features=8, random_state=0)

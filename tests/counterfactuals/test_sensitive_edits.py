@@ -69,6 +69,7 @@ def test__strengths__go_to_the_second_value(explainer, faces):
     assert (np.diff(found, axis=1) > 0.0).all()
 
 
+@pytest.mark.slow
 def test__several_attributes_and_values__each_by_name(faces):
     X, y, _ = faces
     rng = np.random.default_rng(0)
