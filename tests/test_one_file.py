@@ -15,7 +15,7 @@ from sklearn.pipeline import make_pipeline
 from skfairlatent import FairLatentTransformer, FairLatentTransformerCV
 from skfairlatent._inputs import mapped_rows
 from skfairlatent._inputs.mapped_rows import is_large_map
-from skfairlatent._inputs.one_file import in_one_file
+from skfairlatent._inputs.one_file import in_one_file, is_stored
 from skfairlatent.datasets import make_biased_embeddings
 
 cloudpickle = pytest.importorskip("cloudpickle")
@@ -223,6 +223,7 @@ def test__in_one_file__leaves_no_file(tmp_path, monkeypatch):
         assert is_large_map(rows)
         assert not is_large_map(rows.iloc[:10])
     assert not is_large_map(FRAME)
+    assert not is_stored(FRAME.rename(columns={"a": "chunks"}))
     with pytest.raises(ValueError, match="one class"):
         quick().fit(FORMS["array"](), np.zeros(N_ROWS), sensitive_features=GROUPS)
     assert [*tmp_path.iterdir()] == []

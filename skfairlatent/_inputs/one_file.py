@@ -32,8 +32,9 @@ def is_dask(values: Any) -> bool:
 
 def is_stored(X: Any) -> bool:
     """Tell an array of Zarr, HDF5 or the like, which gives rows by slices and holds none."""
-    is_other = isinstance(X, np.ndarray) or is_dask(X)
-    return not is_other and hasattr(X, "chunks") and len(getattr(X, "shape", ())) == 2
+    if isinstance(X, np.ndarray) or is_dask(X) or len(getattr(X, "shape", ())) != 2:
+        return False
+    return isinstance(getattr(X, "chunks", False), tuple | None)  # else a column of that name
 
 
 @contextmanager
