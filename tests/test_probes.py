@@ -284,6 +284,10 @@ def test__group_leakage__max_samples_thins_large_groups_only():
             {"held_out": (np.ones((4, 1)), [0, 0, 1, 1], [0, 1, 0, 1])},
             r"held_out has 1 components, but Z",
         ),
+        (
+            {"held_out": (np.ones((4, 4)), [0, 0, 1, 1], [[0, 1], [1, 0], [0, 1], [1, 0]])},
+            r"held_out\[2\] has 2 column\(s\), but sensitive_features has 1",
+        ),
         ({"probes": None}, r"probes=None: expected a list of one or more"),
         ({"probes": [["linear"]]}, r"expected a list of one or more"),
         ({"max_samples": "all"}, r"max_samples='all': expected a number of rows"),

@@ -70,10 +70,16 @@ def gather_rows(
     test_Z, test_labels, test_features = _encode(
         held_out[0], *encode_held_out(held_out, y, sensitive_features)[1:]
     )
-    if test_Z.shape[1] != Z.shape[1] or len(test_features) != len(features):
+    if test_Z.shape[1] != Z.shape[1]:
         raise ValueError(
-            f"held_out has {test_Z.shape[1]} components, but Z has {Z.shape[1]}, or another "
-            "number of sensitive columns: give both in the same form."
+            f"held_out has {test_Z.shape[1]} components, but Z has {Z.shape[1]}: give both in the "
+            "same form."
+        )
+    if len(test_features) != len(features):
+        n_given, n_expected = (max(len(each) - 1, 1) for each in (test_features, features))
+        raise ValueError(
+            f"held_out[2] has {n_given} column(s), but sensitive_features has {n_expected}: give "
+            "the same."
         )
     pairs = zip(features, test_features, strict=True)
     return ProbeData(
