@@ -184,7 +184,6 @@ class EmbeddingCache:
         batch_size: int,
         *,
         read: Callable[[Indices], Any] | None = None,
-        desc: str = "encode",
         verbose: bool = False,
     ) -> Embeddings:
         """Return the embeddings of all images; only those not stored yet are encoded.
@@ -201,8 +200,6 @@ class EmbeddingCache:
         read : callable, optional
             Takes row numbers and returns what `encode_rows` needs, as ``source.read`` does. It
             runs one batch ahead, in a thread.
-        desc : str
-            Name of the work, for the progress bar.
         verbose : bool, default=False
             Whether to show a progress bar.
 
@@ -248,7 +245,7 @@ class EmbeddingCache:
                                 batch_size,
                                 keep,
                                 read=take,
-                                desc=desc,
+                                desc="encode",
                                 verbose=verbose,
                             )
         return images.of_all_rows()

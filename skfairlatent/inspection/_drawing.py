@@ -159,9 +159,9 @@ def as_label(name: Any) -> str:
     return _UNSHOWABLE.sub(lambda found: ascii(found[0])[1:-1], str(name))
 
 
-def figure_or(value: float, form: str = ".2f", *, undefined: str = UNDEFINED) -> str:
+def figure_or(value: float) -> str:
     """Return a number as text, or what to say where there is none."""
-    return format(value, form) if math.isfinite(value) else undefined
+    return format(value, ".2f") if math.isfinite(value) else UNDEFINED
 
 
 def largest_of(values: Iterable[float], least: float) -> float:
