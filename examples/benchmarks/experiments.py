@@ -29,7 +29,7 @@ from run import CLASSIFIERS, QUICK_ROWS, collect, decisions, scores
 from sklearn.linear_model import LogisticRegression
 
 from skfairlatent.counterfactuals import CounterfactualExplainer
-from skfairlatent.diagnostics import diagnose
+from skfairlatent.diagnostics import diagnose, effective_rank, off_diagonal_mass
 
 TERMS = ["dg", "eq", "di", "g", "cls"]
 RAW = "raw"
@@ -76,6 +76,7 @@ FAILURES = {
     "defaults": {},
     "lambda_di=300": {"lambda_di": 300.0},
     "lambda_cls=0.03": {"lambda_cls": 0.03},
+    "lambda_cls=0.03, lambda_di=0.03": {"lambda_cls": 0.03, "lambda_di": 0.03},
     "lambda_g=0, lambda_eq=0": without("g", "eq"),
     "lambda_di=0": {"lambda_di": 0.0},
     "n_label_components=16": {"n_label_components": 16},
@@ -145,7 +146,9 @@ def measure(data, key):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # those of diagnose are among the figures
         if key["setting"] == RAW:
-            Z, Z_new, found, leaks = fit.X, new.X, {}, {}
+            Z, Z_new, leaks = fit.X, new.X, {}
+            judged = new.X[:JUDGED_ROWS]
+            found = {"rank": effective_rank(judged), "off_diagonal": off_diagonal_mass(judged)}
         else:
             setting = experiment.common | experiment.settings[key["setting"]]
             names = setting.pop("sensitive", list(fit.sensitive))
@@ -181,14 +184,8 @@ def by_group(new, decided, crossed):
 
 def judge(fair, Z, fit, new):
     """Return what `diagnose` finds on the rows to score on, and the leak of each attribute."""
-    judged = slice(JUDGED_ROWS)
-    found = diagnose(
-        fair,
-        new.X[judged],
-        new.y[judged],
-        sensitive_features=new.sensitive[judged],
-        random_state=0,
-    )
+    X, y, sensitive = (part[:JUDGED_ROWS] for part in (new.X, new.y, new.sensitive))
+    found = diagnose(fair, X, y, sensitive_features=sensitive, random_state=0)
     leak = found.leakage["balanced_accuracy"].groupby(level="sensitive_feature").max()
     blocks = found.blocks
     figures = {

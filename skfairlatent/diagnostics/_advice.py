@@ -98,8 +98,8 @@ def plateau_warnings(history: Any) -> list[str]:
     if late_gain > STILL_FALLING_SHARE * improvement:
         return [
             f"Plateau not reached: {late_gain / improvement:.0%} of the fall of {name} came in "
-            f"the last {window} of {len(losses)} epochs. Raise max_iter, for example to "
-            f"{2 * len(losses)}."
+            f"the last {window} of {len(losses)} epochs. Raise max_iter, or leave it at 'auto', "
+            "which takes at least 400 steps."
         ]
     return []
 
