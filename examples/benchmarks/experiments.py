@@ -262,7 +262,9 @@ def judged_table(runs, name):
     columns["warnings of diagnose"] = once["warnings"].agg(
         lambda texts: "; ".join(dict.fromkeys("; ".join(texts.dropna()).split("; "))) or "none"
     )
-    return pd.DataFrame(columns).reset_index()
+    table = pd.DataFrame(columns).reset_index()
+    table.loc[table["setting"] == RAW, "warnings of diagnose"] = "n/a"
+    return table
 
 
 def group_table(runs):
