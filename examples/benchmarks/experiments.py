@@ -328,7 +328,7 @@ def figure(runs):
     drawn, axes = plt.subplots(
         len(DEFAULT_WEIGHTS), 2, figsize=(7, 9), sharey="col", layout="constrained"
     )
-    titles = {"accuracy": "accuracy", "equalized_odds": "equalised odds gap"}
+    titles = {"accuracy": "accuracy", "equalized_odds": "gap"}
     for row, (term, default) in zip(axes, DEFAULT_WEIGHTS.items(), strict=True):
         part = points.loc[term]
         kept = flat(part) * default
@@ -337,9 +337,8 @@ def figure(runs):
             axis.axvline(default, color="0.5", linestyle=":", label="default")
             for marker, task in zip("os", part[metric], strict=False):
                 axis.plot(part.index * default, part[metric][task], marker=marker, label=task)
-            axis.set(xscale="log", xlabel=f"lambda_{term}")
-            if row is axes[0]:
-                axis.set_title(title)
+            ends = default / 150, default * 150
+            axis.set(xscale="log", xlabel=f"lambda_{term}", ylabel=title, xlim=ends)
     drawn.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
     return drawn
 
