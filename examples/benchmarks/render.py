@@ -118,13 +118,12 @@ def _is_ours(name):
 
 def summaries(runs, metric):
     """Return our lead over the best rival as RST, a table for each criterion."""
-    return "\n".join(
-        rst_table(
-            f"{_words(metric)} at equal gaps, {_words(constraints).lower()}",
-            pd.DataFrame([_summary_row(*part, metric) for part in _parts(same)]),
-        )
-        for constraints, same in runs.groupby("constraints", sort=False)
-    )
+    texts = []
+    for constraints, same in runs.groupby("constraints", sort=False):
+        if rows := [_summary_row(*part, metric) for part in _parts(same)]:
+            title = f"{_words(metric)} at equal gaps, {_words(constraints).lower()}"
+            texts.append(rst_table(title, pd.DataFrame(rows)))
+    return "\n".join(texts)
 
 
 def _summary_row(key, runs, metric):
