@@ -159,6 +159,7 @@ def _drawn_with_names(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
+@pd.option_context("mode.string_storage", "python")  # pyarrow refuses lone surrogates
 def test__displays__take_names_as_they_are(name):
     """No formulas, whatever they hold; nothing that an SVG cannot hold."""
     for display in _drawn_with_names(name):

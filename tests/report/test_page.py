@@ -210,6 +210,7 @@ def test__figures__are_left_to_the_user(binary, multiclass):
     assert "search" not in binary.report.figures
 
 
+@pd.option_context("mode.string_storage", "python")  # pyarrow refuses lone surrogates
 def test__names__that_no_page_can_show__are_written_out(binary, tmp_path):
     groups = np.array(["$x_{$ 100 %", "a\ud800", "b\x00\x1b[31m\n\u202e"], dtype=object)
     labels = pd.Series(np.array(["$_{", "no\ud800"], dtype=object)[binary.y], name="y\x07$^")
