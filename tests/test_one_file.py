@@ -192,6 +192,58 @@ def test__fit__of_a_table_refuses_other_values(change, message):
         fitted(change(FORMS["table"]()))
 
 
+@pytest.mark.parametrize("columns", [[*"bacdefgh"], [*"abcdefg"]])
+def test__fit__refuses_parts_with_other_columns(columns):
+    def part(number):
+        return FRAME[columns] if number else FRAME
+
+    with pytest.raises(ValueError, match=r"Part 1 of X has .* as column [07], where X has"):
+        fitted(dd.from_map(part, [0, 1], meta=FRAME.iloc[:0]))
+
+
+@pytest.mark.parametrize(
+    ("y", "groups", "parameters"),
+    [
+        (None, GROUPS, {}),
+        (Y, GROUPS[1:], {}),
+        (Y, [None, *GROUPS[1:]], {}),
+        (Y, GROUPS, {"tol": -1}),
+    ],
+)
+@pytest.mark.parametrize("form", ["array", "table"])
+def test__fit__checks_all_else_before_it_reads_rows(form, y, groups, parameters):
+    def read(_):
+        pytest.fail("X was read")
+
+    parts = FORMS[form]()
+    unread = (
+        parts.map_blocks(read, meta=X) if form == "array" else dd.from_map(read, [0], meta=FRAME)
+    )
+    with pytest.raises(ValueError, match=r"y is None|numbers of samples|missing value|'tol'"):
+        quick(**parameters).fit(unread, y, sensitive_features=groups)
+
+
+def test__fit__takes_labels_and_groups_of_zarr():
+    zarr = pytest.importorskip("zarr")
+    model = quick(FairLatentTransformerCV, lambdas_di=[1], cv=2, bound=1.0)
+    model.fit(zarr.array(X), zarr.array(Y), sensitive_features=zarr.array(GROUPS))
+    assert model.n_features_in_ == N_FEATURES
+
+
+def test__fit__of_few_rows_needs_no_folder(monkeypatch, tmp_path):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "missing"))
+    assert fitted(FORMS["array"]()).n_features_in_ == N_FEATURES
+
+
+def test__fit__of_a_subclass_keeps_its_parameters():
+    class Named(FairLatentTransformer):
+        def fit(self, X, y, sensitive_features=None, name=""):
+            self.name_ = name
+            return super().fit(X, y, sensitive_features=sensitive_features)
+
+    assert quick(Named).fit(FORMS["array"](), Y, GROUPS, name="n").name_ == "n"
+
+
 def test__fit__refuses_parts_of_other_types_and_images():
     mixed = dd.from_map(FRAME.astype, [np.float32, np.float64], meta=FRAME)
     with pytest.raises(TypeError, match=r"X\.astype\('float64'\)"):

@@ -5,6 +5,7 @@ __all__ = ["ByParts"]
 import copy
 import inspect
 import pickle
+import warnings
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
@@ -15,7 +16,10 @@ import pandas as pd
 from sklearn.utils._set_output import _get_output_config
 
 from skfairlatent._inputs.mapped_rows import is_large_map
-from skfairlatent._inputs.one_file import in_one_file, is_dask, is_stored
+from skfairlatent._inputs.one_file import held, in_one_file, is_dask, is_stored
+from skfairlatent._validation.annotations import encode_annotations
+from skfairlatent._validation.groups import check_length
+from skfairlatent.exceptions import FairLatentWarning
 
 Array = npt.NDArray[Any]
 Method = Callable[..., Any]
@@ -43,22 +47,25 @@ def _fitting(method: Method) -> Method:
     """Let a fit read X, y and sensitive_features from their parts."""
 
     @wraps(method)
-    def fit(self: Any, X: Any, y: Any = None, *, sensitive_features: Any = None) -> Any:
-        y, groups = (each.compute() if is_dask(each) else each for each in (y, sensitive_features))
+    def fit(self: Any, X: Any, y: Any = None, *others: Any, **given: Any) -> Any:
+        y, *others = map(held, (y, *others))  # type: ignore[assignment]
+        given = {name: held(each) for name, each in given.items()}
         if not (is_dask(X) or is_stored(X)):
-            return method(self, X, y, sensitive_features=groups)
+            return method(self, X, y, *others, **given)
         _reject_other_shape(X)
         transforms, sizes = method.__name__ != "fit", list[int]()
         if transforms and is_dask(X):
             _reject_polars(self)
+        self._check_parameters()
+        _reject_annotations(X, y, given.get("sensitive_features"))
         with in_one_file(X, sizes) as rows:
             if not (transforms and is_dask(X)):
-                return method(self, rows, y, sensitive_features=groups)
+                return method(self, rows, y, *others, **given)
             if not is_large_map(rows):
-                Z = method(self, rows, y, sensitive_features=groups)
+                Z = method(self, rows, y, *others, **given)
                 return _in_parts(self, np.asarray(Z), X, getattr(rows, "index", None), sizes)
             # Of so many rows fit_transform makes what fit and transform make.
-            return self.fit(rows, y, sensitive_features=groups).transform(X)
+            return self.fit(rows, y, *others, **given).transform(X)
 
     return fit
 
@@ -166,6 +173,18 @@ def _columns(model: Any, method: str) -> list[str]:
     if method == "latent":
         return [f"{type(model).__name__.lower()}{i}" for i in width]
     return list(getattr(model, "feature_names_in_", [f"x{i}" for i in width]))
+
+
+def _reject_annotations(X: Any, y: Any, sensitive_features: Any) -> None:
+    """Refuse labels and groups that cannot be fitted before X is read, which may take hours."""
+    n_rows = X.shape[0]
+    if not isinstance(n_rows, int):  # which Dask does not know
+        n_rows = len(y) if hasattr(y, "__len__") else 0
+        if y is not None and hasattr(sensitive_features, "__len__"):
+            check_length("sensitive_features", len(sensitive_features), n_rows, "y")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FairLatentWarning)  # which the fit gives
+        encode_annotations(range(n_rows), y, sensitive_features)
 
 
 def _reject_other_shape(X: Any) -> None:

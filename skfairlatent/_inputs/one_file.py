@@ -1,12 +1,13 @@
 """Rows that come in parts, as those of Dask, Zarr and HDF5, put into one temporary file."""
 
-__all__ = ["in_one_file", "is_dask", "is_stored"]
+__all__ = ["held", "in_one_file", "is_dask", "is_stored"]
 
 import errno
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -31,10 +32,21 @@ def is_dask(values: Any) -> bool:
 
 
 def is_stored(X: Any) -> bool:
-    """Tell an array of Zarr, HDF5 or the like, which gives rows by slices and holds none."""
-    if isinstance(X, np.ndarray) or is_dask(X) or len(getattr(X, "shape", ())) != 2:
+    """Tell a table of Zarr, HDF5 or the like, which gives rows by slices and holds none."""
+    return _lies_in_chunks(X) and len(X.shape) == 2
+
+
+def held(values: Any) -> Any:
+    """Return labels or groups in memory, if they are of Dask, Zarr, HDF5 or the like."""
+    if is_dask(values):
+        return values.compute()
+    return np.asarray(values) if _lies_in_chunks(values) else values
+
+
+def _lies_in_chunks(values: Any) -> bool:
+    if isinstance(values, np.ndarray) or is_dask(values) or not hasattr(values, "shape"):
         return False
-    return isinstance(getattr(X, "chunks", False), tuple | None)  # else a column of that name
+    return isinstance(getattr(values, "chunks", False), tuple | None)  # else a column of that name
 
 
 @contextmanager
@@ -58,12 +70,13 @@ def in_one_file(X: Any, sizes: list[int] | None = None) -> Iterator[Any]:
     TypeError
         If parts of X are of different types.
     ValueError
-        If X holds something other than numbers.
+        If X holds something other than numbers, or parts of a table have other columns.
     """
     sizes, dtype = [] if sizes is None else sizes, None
     indexes: list[Any] = []
     with tempfile.SpooledTemporaryFile(max_size=mapped_rows.HELD_BYTES) as file:
         for part in _parts_of(X):
+            _reject_other_columns(X, part, len(sizes))
             values = _numbers_of(part)
             dtype = _common_dtype(dtype, values, len(sizes))
             _write(file, np.ascontiguousarray(values, dtype), _known_bytes(X, values.itemsize))
@@ -72,14 +85,14 @@ def in_one_file(X: Any, sizes: list[int] | None = None) -> Iterator[Any]:
         rows = _read(file, dtype, (sum(sizes), X.shape[1]))
         if hasattr(X, "columns"):
             index = indexes[0].append(indexes[1:])
-            rows = pd.DataFrame(rows, index, part.columns, copy=False)
+            rows = pd.DataFrame(rows, index, X.columns, copy=False)
         yield rows
 
 
 def _parts_of(X: Any) -> Iterator[Any]:
     """Give the partitions of Dask, or so many rows at a time as may be held."""
     if not is_dask(X):
-        n_rows = max(1, mapped_rows.HELD_BYTES // (X.dtype.itemsize * X.shape[1]))
+        n_rows = max(1, mapped_rows.HELD_BYTES // (X.dtype.itemsize * max(1, X.shape[1])))
         in_chunk = (X.chunks or (1,))[0]
         n_rows = max(in_chunk, n_rows - n_rows % in_chunk)
         yield from (
@@ -101,6 +114,18 @@ def _parts_of(X: Any) -> Iterator[Any]:
 
 def _n_bytes(part: Any) -> int:
     return int(part.memory_usage().sum()) if hasattr(part, "columns") else int(part.nbytes)
+
+
+def _reject_other_columns(X: Any, part: Any, number: int) -> None:
+    """Raise ValueError if a part does not have the columns of its table, in their order."""
+    pairs = zip_longest(getattr(X, "columns", ()), getattr(part, "columns", ()))
+    for position, (expected, found) in enumerate(pairs):
+        if found != expected:
+            raise ValueError(
+                f"Part {number} of X has {found!r} as column {position}, where X has "
+                f"{expected!r}: give all parts the same columns in the same order, as by "
+                "X.map_partitions(lambda part: part[list(X.columns)])."
+            )
 
 
 def _numbers_of(part: Any) -> Array:
@@ -143,10 +168,13 @@ def _known_bytes(X: Any, itemsize: int) -> int:
 def _write(file: Any, values: Array, n_bytes: int) -> None:
     written = file.tell()
     needed = max(n_bytes, written + values.nbytes)
-    folder = tempfile.gettempdir()
-    free = shutil.disk_usage(folder).free + (written if written > mapped_rows.HELD_BYTES else 0)
-    if needed > mapped_rows.HELD_BYTES and free < needed:
-        _refuse(needed, free, folder)
+    free, folder = 0, ""
+    if needed > mapped_rows.HELD_BYTES:  # else no folder is needed
+        folder = tempfile.gettempdir()
+        free = shutil.disk_usage(folder).free
+        free += written if written > mapped_rows.HELD_BYTES else 0
+        if free < needed:
+            _refuse(needed, free, folder)
     try:
         file.write(values)
     except OSError as error:
