@@ -116,9 +116,10 @@ def require_agreement(describe: Callable[[], tuple[str, Tensor]]) -> None:
     for rank, (other_text, other_numbers) in enumerate(others, start=1):
         if text != other_text or not torch.allclose(numbers, other_numbers, 1e-2, 1e-2):
             raise ValueError(
-                f"Process {rank} calls fit with other rows or parameters than process 0. In "
-                "data_parallel() each process is given all rows of X, y and sensitive_features, "
-                "in the same order, and takes its share of every batch itself."
+                f"Process {rank} calls fit with other rows or parameters than process 0, or goes "
+                "on from another fit. In data_parallel() each process is given all rows of X, y "
+                "and sensitive_features, in the same order and as the same kind of array, and "
+                "takes its share of every batch itself."
             )
 
 
@@ -222,8 +223,9 @@ def _explained() -> Iterator[None]:
         yield
     except RuntimeError as error:
         raise ConnectionError(
-            "Another process of this fit has ended or does not answer. Look for the first error "
-            "among the messages of all processes, then start all of them again: with "
-            "checkpoint_dir set, the fit goes on from the last epoch that was finished. "
+            "Another process of this fit has ended, has left data_parallel() without it, or does "
+            "not answer. Look for the first error among the messages of all processes, then start "
+            "all of them again: with checkpoint_dir set, the fit goes on from the last epoch that "
+            "was finished. "
             f"(torch.distributed says: {error})"
         ) from error

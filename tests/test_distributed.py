@@ -52,8 +52,9 @@ def test__fit__without_a_seed_is_the_same_in_every_process(findings):
     assert findings["without a seed"] == 0.0
 
 
-def test__fit__refuses_other_rows_in_one_of_the_processes(findings):
-    assert findings["other rows"].startswith("Process 1 calls fit with other rows or parameters")
+@pytest.mark.parametrize("other", ["other rows", "other start"])
+def test__fit__refuses_something_else_in_one_of_the_processes(findings, other):
+    assert findings[other].startswith("Process 1 calls fit with other rows or parameters")
 
 
 def test__fit__ends_when_another_process_dies_and_keeps_its_state(findings):

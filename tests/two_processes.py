@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.distributed as dist
+from sklearn.base import clone
 
 from skfairlatent import FairLatentTransformer
 from skfairlatent._training import step
@@ -92,6 +93,11 @@ def shared(rank, folder, expected):
         fitted(X[::-1] if rank else X)
     except ValueError as error:
         yield "other rows", str(error)
+    fair = fitted(warm_start=True, max_iter=1)
+    try:
+        (fair if rank else clone(fair)).fit(X, Y, sensitive_features=GROUPS)
+    except ValueError as error:
+        yield "other start", str(error)
     if rank == 1:
         stop_writing_after(2, die)
     try:

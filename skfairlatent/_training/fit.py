@@ -64,7 +64,7 @@ def fit_flow(
     tasks : FitTasks
         Who is told of each epoch.
     """
-    require_agreement(lambda: _description(x, annotations, settings))
+    require_agreement(lambda: _description(x, annotations, settings, start))
     with _checkpoint(x, annotations, settings, start) as checkpoint:
         if checkpoint is not None and settings.seed_is_new:
             settings = replace(settings, seed=_seed_of(checkpoint, settings.seed))
@@ -208,10 +208,11 @@ def _checkpoint(
 
 
 def _description(
-    x: Tensor | MappedRows, annotations: Annotations, settings: FitSettings
+    x: Tensor | MappedRows, annotations: Annotations, settings: FitSettings, start: Glow | None
 ) -> tuple[str, Tensor]:
     """Return what tells a fit from others, and some of its rows."""
-    defining = _what_defines(settings) + str((x.shape, settings.checkpoint_dir is None))
+    forms = type(x).__name__, x.shape, settings.checkpoint_dir is None, start is None
+    defining = _what_defines(settings) + str(forms)
     some = torch.arange(0, len(x), max(1, len(x) // 16))
     return digest_of(defining, _codes(annotations)), x[some]
 
