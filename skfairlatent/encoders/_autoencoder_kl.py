@@ -6,7 +6,7 @@ import functools
 import os
 from numbers import Integral
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -66,7 +66,7 @@ class AutoencoderKLEncoder(ImageEncoder):
         A multiple of the factor by which the network makes images smaller, such as 8.
 
     n_components : int, default=256
-        Width of the embeddings, at most the number of images that `fit` is given.
+        Width of the embeddings, less than the number of images that `fit` is given.
 
     local_files_only : bool, default=True
         Whether to use local files only. If False, a model that is missing is downloaded.
@@ -159,7 +159,7 @@ class AutoencoderKLEncoder(ImageEncoder):
         Parameters
         ----------
         X : images
-            Images, in any form that `transform` accepts; `n_components` of them at least.
+            Images, in any form that `transform` accepts; more than `n_components` of them.
 
         y : Ignored
             Present for compatibility with scikit-learn.
@@ -178,17 +178,17 @@ class AutoencoderKLEncoder(ImageEncoder):
         CheckpointError
             If the files are damaged, or not those of an ``AutoencoderKL``.
         ValueError
-            If there are fewer images, or fewer values in a latent, than components, or if all
-            images are alike.
+            If there are not more images than components, or fewer values in a latent, or if the
+            images are alike, so that they do not vary along so many components.
         """
         self._check()
         source = self._source(X)
         first = self._latents(source.read(slice(0, 1)))
-        most = min(len(source), first[0].numel())
-        if self.n_components > most:
+        if not self.n_components <= min(len(source) - 1, first[0].numel()):
             raise ValueError(
-                f"n_components={self.n_components} is more than the {len(source)} images, or than "
-                f"the {first[0].numel()} values of a latent: set n_components={most} or less."
+                f"n_components={self.n_components} needs more images than components, and at "
+                f"least as many values in a latent, but there are {len(source)} images and "
+                f"{first[0].numel()} values: pass more images, or set a smaller n_components."
             )
         pca = IncrementalPCA(self.n_components)
         held = max(self.n_components, IMAGES_HELD)
@@ -200,9 +200,15 @@ class AutoencoderKLEncoder(ImageEncoder):
         self.mean_ = pca.mean_.astype(np.float32)
         self.components_ = pca.components_.astype(np.float32)
         spread = np.sqrt(pca.explained_variance_)
-        if spread[0] <= SMALLEST_SHARE * np.abs(pca.mean_).max():
-            raise ValueError("The images are all alike: pass images that differ.")
-        self.scale_ = np.maximum(spread, SMALLEST_SHARE * spread[0]).astype(np.float32)
+        varied = spread > SMALLEST_SHARE * max(spread[0], np.abs(pca.mean_).max())
+        if not varied.all():
+            raise ValueError(
+                f"The images vary along {varied.sum()} components only, as where many are alike, "
+                f"and n_components={self.n_components}: pass more images that differ, or set a "
+                "smaller n_components."
+            )
+        self.scale_ = spread.astype(np.float32)
+        self._fitted_with = self._network().digest, self.image_size
         return self
 
     def encode_batch(self, images: Pixels) -> Array:
@@ -257,7 +263,7 @@ class AutoencoderKLEncoder(ImageEncoder):
             If a shape does not fit, or a value is not finite.
         """
         self._check()
-        check_is_fitted(self)
+        network = self._fitted_network()
         E = self._embeddings(X)
         kept = None if x_T is None else self._residuals(x_T, len(E))
 
@@ -267,7 +273,7 @@ class AutoencoderKLEncoder(ImageEncoder):
                 latents = latents + kept[rows]
             return self._as_pixels(self._pictures(latents), rows)
 
-        with borrowed(self._network(), resolve_device(self.device)):  # once for all batches
+        with borrowed(network, resolve_device(self.device)):  # once for all batches
             return self._map(len(E), decode, "decoding")
 
     @neutral_torch_state()
@@ -288,7 +294,7 @@ class AutoencoderKLEncoder(ImageEncoder):
             Residuals to pass to `inverse_transform` with these embeddings or with edited ones.
         """
         self._check()
-        check_is_fitted(self)
+        self._fitted_network()
         source = self._source(X)
         latents = self._all_latents(source, slice(0, len(source)))
         E = self._components_of(latents) if codes is None else self._embeddings(codes)
@@ -304,10 +310,10 @@ class AutoencoderKLEncoder(ImageEncoder):
         check_is_fitted(self)
         arrays = {"mean": self.mean_, "components": self.components_, "scale": self.scale_}
         fitted = digest_of(str(self.image_size), {k: torch.tensor(v) for k, v in arrays.items()})
-        return f"{type(self).__name__}:{_borrowing.digest_of(self._network())}:{fitted[:32]}"
+        return f"{type(self).__name__}:{self._network().digest}:{fitted[:32]}"
 
     def _encode(self, source: ImageSource) -> Array:
-        with borrowed(self._network(), resolve_device(self.device)):  # once for all batches
+        with borrowed(self._fitted_network(), resolve_device(self.device)):  # once for all batches
             if self.cache_dir is None:
                 return super()._encode(source)
             cache = EmbeddingCache(self.cache_dir, self.fingerprint())
@@ -325,7 +331,7 @@ class AutoencoderKLEncoder(ImageEncoder):
         def read(part: slice) -> Pixels:
             return source.read(slice(rows.start + part.start, rows.start + part.stop))
 
-        with borrowed(self._network(), resolve_device(self.device)):
+        with borrowed(self._network().module, resolve_device(self.device)):
             return self._map(
                 rows.stop - rows.start,
                 lambda images: self._latents(images).numpy(),
@@ -335,7 +341,7 @@ class AutoencoderKLEncoder(ImageEncoder):
 
     def _latents(self, images: Pixels) -> Tensor:
         """Return the means of the latent distributions, shape (n, channels, h, w), on the CPU."""
-        network = self._network()
+        network = self._network().module
         factor = 2 ** (len(network.config.block_out_channels) - 1)
         if self.image_size % factor:
             nearest = max(1, self.image_size // factor) * factor
@@ -348,7 +354,7 @@ class AutoencoderKLEncoder(ImageEncoder):
         return found.float().cpu()
 
     def _pictures(self, latents: Array) -> Tensor:
-        network = self._network()
+        network = self._network().module
         with borrowed(network, resolve_device(self.device)) as place, torch.no_grad():
             found: Tensor = network.decode(as_tensor(latents, place)).sample
         return RANGE.to_shares(found.float())
@@ -382,7 +388,18 @@ class AutoencoderKLEncoder(ImageEncoder):
             )
         return kept
 
-    def _network(self) -> Any:
+    def _fitted_network(self) -> Any:
+        """Return the network, if it is that of the components."""
+        check_is_fitted(self)
+        network = self._network()
+        if self._fitted_with != (network.digest, self.image_size):
+            raise ValueError(
+                f"The encoder was fitted with other weights than those of {self.name_or_path}, or "
+                f"with another image_size than {self.image_size}: call fit(images) again."
+            )
+        return network.module
+
+    def _network(self) -> "_Network":
         folder = find_model(
             "name_or_path",
             self.name_or_path,
@@ -398,17 +415,31 @@ class AutoencoderKLEncoder(ImageEncoder):
         return len(self.scale_)
 
 
+class _Network(NamedTuple):
+    """An autoencoder, and what tells its weights from others."""
+
+    module: Any
+    digest: str
+
+
 @functools.lru_cache(maxsize=2)
-def _load(folder: Path, changed: int) -> nn.Module:  # noqa: ARG001 - part of the key
-    kind = json_of(folder / CONFIG).get("_class_name")
+def _load(folder: Path, changed: int) -> _Network:  # noqa: ARG001 - part of the key
+    config = json_of(folder / CONFIG)
+    kind = config.get("_class_name")
     if kind != "AutoencoderKL":
         found = f"holds {kind!r}" if kind else f"has no {CONFIG} that says what the model is"
         raise CheckpointError(
             f"{folder} {found}: pass a folder as AutoencoderKL.save_pretrained of diffusers "
             "writes it, or one with such a folder 'vae' in it."
         )
+    channels = config.get("in_channels", 3), config.get("out_channels", 3)
+    if channels != (3, 3):
+        raise CheckpointError(
+            f"{folder} holds an autoencoder with {channels[0]} channels in and {channels[1]} out: "
+            "pass one for images in colour, which have 3."
+        )
     diffusers = extra_module("diffusers", "AutoencoderKLEncoder", "vae")
     network: nn.Module = load_checked(
         diffusers, "AutoencoderKL", folder, weights=WEIGHTS, low_cpu_mem_usage=False
     )[0]
-    return network
+    return _Network(network, _borrowing.digest_of(network))
