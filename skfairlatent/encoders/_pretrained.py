@@ -25,7 +25,7 @@ POOLINGS = ("auto", "cls", "mean")
 PROCESSOR = "preprocessor_config.json"
 # Files that sentence-transformers writes beside a model: its pooling and the length of texts.
 SENTENCE_POOLING, SENTENCE_LENGTH = "1_Pooling/config.json", "sentence_bert_config.json"
-# Tokens of a text where no file says how many the model reads; tokenizers then say 1e30.
+# Tokens of a text where nothing says how many the model reads; tokenizers then say 1e30.
 DEFAULT_LENGTH, LONGEST = 512, 10**6
 
 
@@ -79,7 +79,15 @@ class Pretrained:
 
     def tensors_of(self, rows: list[Any]) -> dict[str, Tensor]:
         """Return what the network takes of arrays of pixels, or of texts."""
-        return dict(self.prepare(rows, return_tensors="pt", **self.options))
+        found: dict[str, Tensor] = dict(self.prepare(rows, return_tensors="pt", **self.options))
+        has_tokens = found["attention_mask"].any(dim=1) if "attention_mask" in found else None
+        if has_tokens is not None and not has_tokens.all():
+            text = rows[int(has_tokens.int().argmin())]
+            raise ValueError(
+                f"The text {text!r:.40} has no tokens for this model: leave it out, or put a word "
+                "in its place."
+            )
+        return found
 
 
 def load_pretrained(folder: Path, kind: str, pooling: str) -> Pretrained:
@@ -124,11 +132,10 @@ def _load(
     options: dict[str, Any] = {"input_data_format": "channels_last"}
     if kind == "text":
         if pooling == "auto" and not hasattr(model, "get_text_features"):
-            own = json_of(folder / SENTENCE_POOLING)
-            pooling = "cls" if own.get("pooling_mode_cls_token") else "mean"
+            pooling = _pooling_of(folder)
         # SigLIP was trained on texts that are all filled up to one length.
         padding = "max_length" if "siglip" in config["model_type"] else True
-        length = _length(folder, prepare, config)
+        length = _length(folder, prepare, model)
         options = {"padding": padding, "truncation": True, "max_length": length}
     features = Features(model, kind, pooling, has_pooler=has_pooler).eval()
     files = hashlib.sha256(b"".join(map(Path.read_bytes, sorted(folder.glob("*.json")))))
@@ -184,19 +191,44 @@ def _prepare(folder: Path, kind: str, transformers: Any) -> Any:
             f"{folder} does not have {files}, or it is damaged ({str(error).rstrip('.')}): copy "
             "it from where the model is from, or save it there by its save_pretrained."
         ) from error
-    if kind == "text" and prepare.pad_token is None:
-        prepare.pad_token = prepare.eos_token
+    if kind == "text":
+        if prepare.pad_token is None:
+            prepare.pad_token = prepare.eos_token
+        # On the other side, where models that write texts want it, it moves all tokens.
+        prepare.padding_side = "right"
     return prepare
 
 
-def _length(folder: Path, tokenizer: Any, config: dict[str, Any]) -> int:
+def _pooling_of(folder: Path) -> str:
+    """Return how the files of sentence-transformers say that tokens are pooled."""
+    own = json_of(folder / SENTENCE_POOLING)
+    given = [name for name, value in own.items() if name.startswith("pooling_mode_") and value]
+    known = {"pooling_mode_cls_token": "cls", "pooling_mode_mean_tokens": "mean"}
+    if not given:
+        return "mean"
+    if len(given) > 1 or given[0] not in known:
+        raise CheckpointError(
+            f"{folder / SENTENCE_POOLING} asks for {', '.join(given)}, which this encoder does "
+            "not have: pass pooling='mean' or pooling='cls', or another model."
+        )
+    return known[given[0]]
+
+
+def _length(folder: Path, tokenizer: Any, model: Any) -> int:
     """Return how many tokens of a text the model reads."""
-    own = json_of(folder / SENTENCE_LENGTH).get("max_seq_length")
-    text = config.get("text_config") or config
-    room = text.get("max_position_embeddings", DEFAULT_LENGTH)
-    return int(
-        own or (room if tokenizer.model_max_length > LONGEST else tokenizer.model_max_length)
+    wanted = json_of(folder / SENTENCE_LENGTH).get("max_seq_length") or tokenizer.model_max_length
+    config = getattr(model.config, "text_config", None) or model.config
+    room = getattr(config, "max_position_embeddings", 0)
+    # RoBERTa and its like count positions from behind that of padding.
+    room -= max(
+        (
+            (module.padding_idx or -1) + 1
+            for name, module in model.named_modules()
+            if name.endswith("position_embeddings") and isinstance(module, nn.Embedding)
+        ),
+        default=0,
     )
+    return int(min((n for n in (wanted, room) if 0 < n <= LONGEST), default=DEFAULT_LENGTH))
 
 
 def _pooled(output: Any) -> Any:

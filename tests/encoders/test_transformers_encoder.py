@@ -99,6 +99,46 @@ def test__transformers_encoder__pools_as_the_files_of_a_sentence_encoder_say(ber
     found = TransformersEncoder(folder).transform(["good day", "good night"])
     expected = TransformersEncoder(bert, pooling="cls").transform(["good", "good"])
     np.testing.assert_allclose(found, expected, atol=TOLERANCE)
+    other = shutil.copytree(folder, tmp_path / "other")
+    (other / "1_Pooling" / "config.json").write_text(json.dumps({"pooling_mode_lasttoken": True}))
+    with pytest.raises(CheckpointError, match=r"pooling_mode_lasttoken.*pass pooling='mean'"):
+        TransformersEncoder(other).transform(["good day"])
+
+
+@pytest.mark.parametrize("pooling", ["cls", "mean"])
+def test__transformers_encoder__does_not_pad_where_the_tokenizer_says(bert, pooling, tmp_path):
+    folder = shutil.copytree(bert, tmp_path / "left")
+    file = folder / "tokenizer_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"padding_side": "left"}))
+    found, expected = (
+        TransformersEncoder(each, pooling=pooling).transform(TEXTS) for each in (folder, bert)
+    )
+    np.testing.assert_allclose(found, expected, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("texts", [["a day", ""], [""]])
+def test__transformers_encoder__refuses_a_text_without_tokens(bert, texts, tmp_path):
+    folder = shutil.copytree(bert, tmp_path / "bare")
+    for name, change in (
+        ("tokenizer.json", {"post_processor": None}),
+        ("tokenizer_config.json", {"tokenizer_class": "PreTrainedTokenizerFast"}),
+    ):
+        changed = json.loads((folder / name).read_text()) | change
+        (folder / name).write_text(json.dumps(changed))
+    with pytest.raises(ValueError, match="The text '' has no tokens"):
+        TransformersEncoder(folder).transform(texts)
+
+
+@pytest.mark.parametrize("said", [512, None])
+def test__transformers_encoder__cuts_texts_to_the_positions_of_the_model(bert, said, tmp_path):
+    folder = shutil.copytree(bert, tmp_path / "roberta")
+    config = transformers.RobertaConfig(
+        **TINY, **HEADS, vocab_size=len(WORDS), max_position_embeddings=12, pad_token_id=1
+    )
+    save(folder, config)
+    file = folder / "tokenizer_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"model_max_length": said or 1e30}))
+    assert TransformersEncoder(folder).transform(["a good day . " * 50]).shape == (1, 16)
 
 
 def test__transformers_encoder__takes_the_encoder_of_a_model_that_also_writes(bert, tmp_path):
