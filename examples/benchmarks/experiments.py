@@ -15,6 +15,7 @@ the tables, and the figure of the sensitivity, are made of the file.
 
 import argparse
 import os
+import sys
 import time
 import warnings
 from pathlib import Path
@@ -25,7 +26,7 @@ import pandas as pd
 from _common import permuted_gaps, rst_table
 from _methods import fit_fair
 from _tasks import NOISES, Drawn, load
-from run import CLASSIFIERS, QUICK_ROWS, collect, decisions, scores
+from run import CLASSIFIERS, QUICK_ROWS, collect, decisions, read_runs, scores
 from sklearn.linear_model import LogisticRegression
 
 from skfairlatent.counterfactuals import CounterfactualExplainer
@@ -274,6 +275,7 @@ def group_table(runs):
     gaps = trees.pivot_table(values="equalized_odds", aggfunc=spread, **groups)
     floor = trees[trees["setting"] == RAW].groupby("group")["noise_floor"].mean()
     gaps.insert(0, "accuracy", trees.groupby("setting")["accuracy"].mean())
+    gaps = gaps.astype(object)  # a text among numbers
     gaps.loc["sampling alone"] = ["", *(f"{floor[name]:.3f}" for name in gaps.columns[1:])]
     return gaps.rename_axis("given to fit", axis=0).reset_index()
 
@@ -345,9 +347,11 @@ def figure(runs):
 
 def render(names, path):
     """Write the tables of experiments beside their runs, and the figure of the sensitivity."""
-    runs = pd.read_csv(path)
+    runs = read_runs(path, [*KEYS, "group"])
     for name in names:
         part = runs[runs["experiment"] == name]
+        if part.empty:
+            sys.exit(f"{path} has no runs of {name}.")
         text = tables(part, name)
         print(text)
         path.with_name(f"{path.stem}_{name}.txt").write_text(text, encoding="utf-8")
@@ -377,7 +381,9 @@ def main(arguments=None):
         parser.error("name the folder of the data: --data DATA, or SKFAIRLATENT_DATA")
     if options.quick:
         options.seeds, options.max_rows = options.seeds[:1], QUICK_ROWS
-    collect(measure, plan(options), COLUMNS, options)
+    if not (runs := plan(options)):
+        parser.error("no run has these --tasks and --settings")
+    collect(measure, runs, COLUMNS, options)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 from _common import rst_table
 from _methods import DEMOGRAPHIC_PARITY, EQUALIZED_ODDS, METHODS, OURS, RAW
-from run import BALANCED
+from run import BALANCED, KEYS, read_runs
 
 GAPS = {EQUALIZED_ODDS: "EO", DEMOGRAPHIC_PARITY: "DP"}
 SUMMARY_LEVELS = {EQUALIZED_ODDS: [0.03, 0.05, 0.1], DEMOGRAPHIC_PARITY: [0.02, 0.05, 0.1]}
@@ -212,7 +212,7 @@ def main(arguments=None):
     parser.add_argument("runs", type=Path)
     parser.add_argument("--out", type=Path, help="beginning of the names of the files to write")
     options = parser.parse_args(arguments)
-    runs = pd.read_csv(options.runs)
+    runs = read_runs(options.runs, KEYS)
     balanced = runs["classifier"].str.startswith(BALANCED)
     plain = runs[~balanced]
     parts = {

@@ -19,6 +19,7 @@ import argparse
 import importlib.util
 import os
 import platform
+import sys
 import time
 import warnings
 from pathlib import Path
@@ -189,6 +190,8 @@ def collect(measure, wanted, columns, options):
     returns its rows.
     """
     options.out.parent.mkdir(parents=True, exist_ok=True)
+    if options.out.exists() and list(pd.read_csv(options.out, nrows=0)) != columns:
+        sys.exit(f"{options.out} has other columns than these runs: name another file by --out.")
     wanted = missing(wanted, options.out)
     print(f"{len(wanted)} runs to go", flush=True)
     common = {
@@ -227,6 +230,23 @@ def missing(wanted, path):
         counts |= ~known["method"].str.startswith(OURS)
     done = set(known.loc[counts, list(wanted[0])].itertuples(index=False, name=None))
     return [key for key in wanted if tuple(key.values()) not in done]
+
+
+def read_runs(path, keys):
+    """Return the rows of a file of runs; of equal runs, as of changed code, the last.
+
+    Rows fitted on, or scored, of different kinds would be averaged: a file that has several for a
+    task is refused.
+    """
+    runs = pd.read_csv(path).drop_duplicates([*keys, "classifier"], keep="last")
+    several = runs.groupby([key for key in ("experiment", "task") if key in runs])
+    kinds = several[["split", "max_rows"]].nunique().max(axis=1)
+    if (kinds > 1).any():
+        sys.exit(
+            f"{path} has runs of {kinds.idxmax()} with several values of split or max_rows, as of "
+            "--quick: put those of one into a file of their own."
+        )
+    return runs
 
 
 def line(key, rows):

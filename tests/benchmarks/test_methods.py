@@ -143,6 +143,20 @@ def test__run__goes_on_where_it_stopped_and_renders(script, tiny_data, tmp_path,
     assert "30" in (tmp_path / "comparison_dial.txt").read_text(encoding="utf-8")
 
 
+def test__read_runs__takes_the_last_of_equal_runs_and_does_not_mix_others(script, tmp_path):
+    run, out = script("run"), tmp_path / "runs.csv"
+    row = dict.fromkeys(run.COLUMNS, 0) | {"method": run.OURS, "split": "valid", "max_rows": 3000}
+    old, new, other = row | {"accuracy": 0.7}, row | {"accuracy": 0.8}, row | {"split": "test"}
+    pd.DataFrame([old, new]).to_csv(out, index=False)
+    assert run.read_runs(out, run.KEYS)["accuracy"].tolist() == [0.8]
+    pd.DataFrame([new, other]).to_csv(out, index=False)
+    with pytest.raises(SystemExit, match="several values of split or max_rows"):
+        run.read_runs(out, run.KEYS)
+    pd.DataFrame([new]).assign(more=1).to_csv(out, index=False)
+    with pytest.raises(SystemExit, match="has other columns"):
+        run.main([TASK, "--data", str(tmp_path), "--out", str(out)])
+
+
 @pytest.mark.parametrize("constraints", ["equalized_odds", "demographic_parity"])
 def test__methods__all_run(script, tiny_data, constraints):
     run, methods, tasks = script("run"), script("_methods"), script("_tasks")
