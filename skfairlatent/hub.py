@@ -87,12 +87,19 @@ def push_to_hub(
         If huggingface_hub is not installed.
     NotFittedError
         If the transformer is not fitted.
+    TypeError
+        If it is something else, such as a pipeline.
 
     Examples
     --------
     >>> from skfairlatent.hub import push_to_hub
     >>> push_to_hub(fair, "me/fair-embeddings")  # doctest: +SKIP
     """
+    if not isinstance(transformer, FairLatentTransformer):
+        raise TypeError(
+            f"transformer is of type {type(transformer).__name__}: pass a FairLatentTransformer, "
+            "as pipe['fair'] of a pipeline."
+        )
     api = extra_module("huggingface_hub", "push_to_hub", "hub").HfApi(token=token)
     with tempfile.TemporaryDirectory() as folder:
         transformer.save(Path(folder, FILE_NAME))
@@ -181,9 +188,14 @@ def _card(transformer: FairLatentTransformer, repo_id: str) -> str:
         n_features=transformer.n_features_in_,
         n_label=transformer.label_slice_.stop,
         encoder=", encoder=encoder" if used else "",
-        classes="; ".join(", ".join(map(str, each)) for each in columns),
-        attributes="; ".join(attributes) or "none",
+        classes=_in_cell("; ".join(", ".join(map(str, each)) for each in columns)),
+        attributes=_in_cell("; ".join(attributes) or "none"),
         constraints=transformer.constraints,
         parameters=" ".join(repr(transformer).split()),
         n_iter=transformer.n_iter_,
     )
+
+
+def _in_cell(text: str) -> str:
+    """Return text as a cell of a table of Markdown holds it."""
+    return " ".join(text.replace("|", "\\|").split())

@@ -7,8 +7,11 @@ import json
 import threading
 
 import numpy as np
+import pandas as pd
 import pytest
+from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
+from sklearn.pipeline import make_pipeline
 
 from skfairlatent import FairLatentTransformer
 from skfairlatent.datasets import make_biased_embeddings
@@ -104,6 +107,9 @@ def test__hub__the_card_says_what_it_was_fitted_on(server, fair):
     for part in ('from_pretrained("me/fair")', "| label | 0, 1 |", "max_iter=1", "## Limits"):
         assert part in card
     assert "{" not in card
+    named = pd.DataFrame({"a|b\n": DATA.sensitive_features})
+    push_to_hub(clone(fair).fit(DATA.data, DATA.target, sensitive_features=named), "me/fair")
+    assert "| sensitive attributes | a\\|b : 0, 1 |" in server.files["README.md"].decode()
 
 
 def test__hub__says_what_could_not_be_done(server):
@@ -111,6 +117,8 @@ def test__hub__says_what_could_not_be_done(server):
         from_pretrained("me/fair")
     with pytest.raises(ConnectionError, match="could not be found in the cache"):
         from_pretrained("me/fair", local_files_only=True)
+    with pytest.raises(TypeError, match=r"of type Pipeline: pass .* pipe\['fair'\]"):
+        push_to_hub(make_pipeline(FairLatentTransformer()), "me/fair")
     with pytest.raises(NotFittedError):
         push_to_hub(FairLatentTransformer(), "me/fair")
     server.files["model.safetensors"] = b"something else"
