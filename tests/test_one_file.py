@@ -106,6 +106,15 @@ def test__transform__and_its_inverse_keep_the_form(form, fair, fair_of_table):
         assert Z.compute().index.equals(FRAME.index)
 
 
+@pytest.mark.parametrize("form", ["table", "zarr"])
+def test__embed__returns_all_rows_and_looks_at_the_columns(form, fair, fair_of_table):
+    model = fair_of_table if form == "table" else fair
+    np.testing.assert_array_equal(model.embed(FORMS[form]()), X)
+    if form == "table":
+        with pytest.raises(ValueError, match="feature names should match"):
+            model.embed(FORMS[form]()[[*"bacdefgh"]])
+
+
 def test__transform__is_of_the_model_as_it_was(fair):
     model = fitted()
     Z = model.transform(FORMS["array"]())

@@ -34,13 +34,14 @@ class ByParts:
 
     def __init_subclass__(cls, **given: Any) -> None:
         super().__init_subclass__(**given)
-        for wrap, names in ((_fitting, _FITS), (_mapping, _MAPS)):
+        for wrap, names in ((_fitting, _FITS), (_mapping, _MAPS), (_holding, _HOLDS)):
             for name in vars(cls).keys() & names:
                 setattr(cls, name, wrap(vars(cls)[name]))
 
 
 _FITS = {"fit", "fit_transform"}
 _MAPS = {"transform", "latent", "inverse_transform"}
+_HOLDS = {"embed"}
 
 
 def _fitting(method: Method) -> Method:
@@ -88,6 +89,16 @@ def _mapping(method: Method) -> Method:
             return method(self, held, **given)
 
     return map_parts
+
+
+def _holding(method: Method) -> Method:
+    """Let a method that returns X as an array take X in parts."""
+
+    @wraps(method)
+    def hold(self: Any, X: Any) -> Any:
+        return method(self, held(X))
+
+    return hold
 
 
 def _mapped(model: Any, name: str, X: Any, given: dict[str, Any]) -> Any:
