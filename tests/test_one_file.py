@@ -210,6 +210,13 @@ def test__fit__refuses_parts_with_other_columns(columns):
         fitted(dd.from_map(part, [0, 1], meta=FRAME.iloc[:0]))
 
 
+def test__fit__refuses_parts_of_another_width():
+    parts = da.from_array(X, chunks=(350, 8))
+    narrow = parts.map_blocks(lambda part: part[:, 1:], meta=X[:0])
+    with pytest.raises(ValueError, match="Part 0 of X has None as column 7, where X has 7"):
+        fitted(narrow)
+
+
 @pytest.mark.parametrize(
     ("y", "groups", "parameters"),
     [

@@ -70,7 +70,7 @@ def in_one_file(X: Any, sizes: list[int] | None = None) -> Iterator[Any]:
     TypeError
         If parts of X are of different types.
     ValueError
-        If X holds something other than numbers, or parts of a table have other columns.
+        If X holds something other than numbers, or a part has other columns.
     """
     sizes, dtype = [] if sizes is None else sizes, None
     indexes: list[Any] = []
@@ -117,14 +117,13 @@ def _n_bytes(part: Any) -> int:
 
 
 def _reject_other_columns(X: Any, part: Any, number: int) -> None:
-    """Raise ValueError if a part does not have the columns of its table, in their order."""
-    pairs = zip_longest(getattr(X, "columns", ()), getattr(part, "columns", ()))
+    """Raise ValueError if a part does not have the columns of X, in their order."""
+    pairs = zip_longest(*(getattr(each, "columns", range(each.shape[1])) for each in (X, part)))
     for position, (expected, found) in enumerate(pairs):
         if found != expected:
             raise ValueError(
                 f"Part {number} of X has {found!r} as column {position}, where X has "
-                f"{expected!r}: give all parts the same columns in the same order, as by "
-                "X.map_partitions(lambda part: part[list(X.columns)])."
+                f"{expected!r}: give all parts the columns of X, in its order."
             )
 
 
