@@ -61,7 +61,7 @@ from skfairlatent._validation.features import (
     reject_sparse,
     warn_about_many_columns,
 )
-from skfairlatent.distributed import agreed
+from skfairlatent.distributed import agreed, is_first
 from skfairlatent.flows import Glow
 
 # Rows on which the round-trip error is measured after fit.
@@ -617,7 +617,7 @@ class FairLatentTransformer(
         with _all_or_nothing(self):
             self._check_parameters()
             device = resolve_device(self.device)
-            if self.checkpoint_dir is not None:
+            if self.checkpoint_dir is not None and is_first():
                 require_folder("checkpoint_dir", self.checkpoint_dir)
             # Encoding images may take hours: their labels are checked before.
             images = holds_images(X)

@@ -43,7 +43,9 @@ class Checkpoint:
     """
 
     def __init__(self, directory: str | os.PathLike[str], fingerprint: str) -> None:
-        self.directory = require_folder("checkpoint_dir", directory)
+        # Others need not even see it, as on another machine.
+        folder = require_folder("checkpoint_dir", directory) if is_first() else directory
+        self.directory = Path(folder)
         self.fingerprint = fingerprint
         self.path = self._numbered(0)
         self._lock: filelock.BaseFileLock | None = None
