@@ -170,7 +170,8 @@ class FairLatentTransformer(
         training, in units of each feature's standard deviation. It keeps the flow from
         memorising rows, whose fairness would not carry over to new ones. With r rows for each
         feature of X, ``"auto"`` takes :math:`\sqrt{40 / r}`, but at least 1, or .3 where
-        `label_scores` are fitted, and at most 3; rows count as for `hidden_features`.
+        `label_scores` are fitted, and at most 3; with n below 3,000 rows, r counts
+        :math:`\sqrt{n / 3000}` times.
 
     max_iter : int or "auto", default="auto"
         Number of epochs. ``"auto"`` takes as many as make 400 steps, and at least 10. An epoch

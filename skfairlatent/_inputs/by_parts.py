@@ -85,8 +85,8 @@ def _mapping(method: Method) -> Method:
             _reject_other_shape(X)
             self._check_ready()
             return _mapped(self, method.__name__, X, given)
-        with in_one_file(X) as held:
-            return method(self, held, **given)
+        with in_one_file(X) as table:
+            return method(self, table, **given)
 
     return map_parts
 
