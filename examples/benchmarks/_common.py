@@ -139,19 +139,22 @@ def load_task(source, task):
         _load(source, task.embeddings, "train", source.max_rows),
         _load(source, task.embeddings, source.split, None),
     ]
-    return tuple(_rows(part, task) for part in loaded)
-
-
-def _rows(loaded, task):
-    sensitive = loaded.frame[list(task.sensitive)]
-    named = [name + "=" + sensitive[name].astype(str) for name in task.sensitive]
-    group = functools.reduce(lambda left, right: left + ", " + right, named)
-    return Rows(
-        loaded.data,
-        loaded.frame[task.label].to_numpy(),
-        sensitive,
-        group.to_numpy(dtype=str),
+    return tuple(
+        grouped(part.data, part.frame[task.label], part.frame[list(task.sensitive)])
+        for part in loaded
     )
+
+
+def grouped(X, y, sensitive):
+    """Return rows with one sensitive attribute, or several as a DataFrame, and their crossing."""
+    if not isinstance(sensitive, pd.DataFrame):
+        sensitive = pd.DataFrame({"group": np.asarray(sensitive).astype(str)})
+    return Rows(X, np.asarray(y, int), sensitive, crossed(sensitive))
+
+
+def crossed(sensitive):
+    """Return the values of each row's sensitive attributes as one text, shape (n,)."""
+    return sensitive.astype(str).agg(", ".join, axis=1).to_numpy(dtype=str)
 
 
 def _scaled(model):

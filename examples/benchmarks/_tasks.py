@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from _common import Rows, Source, Task, load_task
+from _common import Rows, Source, Task, grouped, load_task
 from sklearn.preprocessing import StandardScaler
 
 from skfairlatent.datasets import load_image_folder
@@ -112,14 +112,6 @@ def table(columns):
         return rows_of(rows, order[:n]), rows_of(rows, order[n : n + MOST_TO_SCORE])
 
     return read
-
-
-def grouped(X, y, sensitive):
-    """Return rows with one sensitive attribute, or several as a DataFrame, and their crossing."""
-    if not isinstance(sensitive, pd.DataFrame):
-        sensitive = pd.DataFrame({"group": np.asarray(sensitive).astype(str)})
-    crossed = sensitive.astype(str).agg(", ".join, axis=1).to_numpy(dtype=str)
-    return Rows(X, np.asarray(y, int), sensitive, crossed)
 
 
 def rows_of(rows, chosen):

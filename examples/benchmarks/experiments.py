@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from _common import permuted_gaps, rst_table
+from _common import crossed, permuted_gaps, rst_table
 from _methods import fit_fair
 from _tasks import NOISES, Drawn, load
 from run import CLASSIFIERS, QUICK_ROWS, collect, decisions, read_runs, scores
@@ -171,11 +171,11 @@ def measure(data, key):
     return rows
 
 
-def by_group(new, decided, crossed):
+def by_group(new, decided, crossings):
     """Return scores for each sensitive attribute, and for some of them crossed."""
     found = {}
-    for names in [*([name] for name in new.sensitive), *crossed]:
-        group = new.sensitive[names].astype(str).agg(", ".join, axis=1).to_numpy(str)
+    for names in [*([name] for name in new.sensitive), *crossings]:
+        group = crossed(new.sensitive[names])
         found[" x ".join(names)] = scores(new.y, group, decided)
         if len(new.sensitive.columns) > 1:
             floor = permuted_gaps(new.y, decided, group, 50).mean()

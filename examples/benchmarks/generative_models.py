@@ -25,13 +25,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from _common import (
-    Rows,
     Store,
     Task,
     add_run_arguments,
     code_fingerprint,
     data_parser,
     fit_classifier,
+    grouped,
     load_task,
     measure_all,
     provenance,
@@ -158,9 +158,7 @@ def read_rows(path):
     rows = []
     for E, attributes in parts:
         table = pd.DataFrame(attributes, columns=list(PROBED))
-        sensitive = table[list(TASK.sensitive)]
-        group = ("Male=" + table["Male"].astype(str)).to_numpy(dtype=str)
-        rows.append((Rows(E, table[TASK.label].to_numpy(), sensitive, group), table))
+        rows.append((grouped(E, table[TASK.label], table[list(TASK.sensitive)]), table))
     return rows
 
 
