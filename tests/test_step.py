@@ -72,7 +72,7 @@ class TestStep:
         assert losses[-1] < losses[0] - 0.5
 
     def test__step__returns_the_terms_before_its_update(self, monkeypatch):
-        monkeypatch.setattr("skfairlatent._training.step.autocast_dtype", lambda _: None)
+        monkeypatch.setattr("skfairlatent._training.step.half_precision", lambda *_: None)
         step = make_step()
         before = step.terms(all_rows(step), step.data)
         torch.testing.assert_close(step(all_rows(step)), before)
@@ -148,7 +148,7 @@ class TestStep:
 class TestMixedPrecision:
     @staticmethod
     def _losses(monkeypatch, dtype):
-        monkeypatch.setattr("skfairlatent._training.step.autocast_dtype", lambda _: dtype)
+        monkeypatch.setattr("skfairlatent._training.step.half_precision", lambda *_: dtype)
         step = make_step()
         losses = train(step, 40)
         assert weights(step).dtype == torch.float32
@@ -167,7 +167,7 @@ class TestMixedPrecision:
         terms = []
         for dtype in (None, torch.bfloat16):
             monkeypatch.setattr(
-                "skfairlatent._training.step.autocast_dtype", lambda _, dtype=dtype: dtype
+                "skfairlatent._training.step.half_precision", lambda *_, dtype=dtype: dtype
             )
             step = make_step()
             terms.append(step.terms(all_rows(step), step.data))
@@ -177,7 +177,7 @@ class TestMixedPrecision:
 @pytest.mark.gpu
 class TestGraph:
     def test__graph__trains_as_eager_steps_do(self, monkeypatch):
-        monkeypatch.setattr("skfairlatent._training.step.autocast_dtype", lambda _: None)
+        monkeypatch.setattr("skfairlatent._training.step.half_precision", lambda *_: None)
         recorded = make_step("cuda")
         found = train(recorded, 12)
         assert recorded._replayed.is_recorded

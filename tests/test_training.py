@@ -626,7 +626,7 @@ class TestGpu:
         assert torch.equal(torch.cuda.get_rng_state(), state)
 
     def test__fit__on_a_gpu_trains_about_as_on_a_cpu(self, data, monkeypatch):
-        monkeypatch.setattr("skfairlatent._training.step.autocast_dtype", lambda _: None)
+        monkeypatch.setattr("skfairlatent._training.step.half_precision", lambda *_: None)
         parameters = self.PARAMETERS | {"input_noise": 0.0}
         on_gpu = fitted(data, **parameters)
         on_cpu = fitted(data, **(parameters | {"device": "cpu"}))

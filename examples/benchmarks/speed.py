@@ -1,4 +1,4 @@
-"""Time training and `transform` against their bare matrix products and other libraries.
+"""Time training, `transform` and the import against their floors and other libraries.
 
 A step of a flow over vectors cannot be faster than the matrix products in it. This script times
 those products alone (`torch.mm` into tensors that are already there), our step, and the same
@@ -8,7 +8,7 @@ their ratios to those of the products. Everything is float32 except where a row 
 
     pip install normflows FrEIA zuko                   # those that are missing are left out
     python examples/benchmarks/speed.py                # step and transform
-    python examples/benchmarks/speed.py fit --data FOLDER
+    python examples/benchmarks/speed.py fit import --data FOLDER
 
 On a machine that does other work as well, ``--threads 1 --clock processor`` counts only the time
 that this process computes.
@@ -16,15 +16,25 @@ that this process computes.
 A step trains on 1,024 rows, 4 cells of 256, at d = 512 with 8 blocks of hidden width 512, with a
 fused Adam and the gradient's norm clipped: ours with all five loss terms and with the density
 alone, the others with the density alone.
+
+`fit` times fits with the defaults: of faces (with `--data`), of 1,000 rows of 20 columns, first in
+a process, again, and beside two processes that compute without a pause, and of a million rows of
+512 columns in a file (2 GB, deleted afterwards).
 """
 
 import argparse
+import contextlib
 import datetime
 import gc
+import multiprocessing
 import os
 import platform
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 
@@ -32,9 +42,11 @@ import numpy as np
 import torch
 from _common import ATTRIBUTES, DATA_VARIABLE, load_embeddings
 from flow_peers import PEERS
+from memory_map import write
 
 from skfairlatent import FairLatentTransformer
 from skfairlatent._device import Generators, autocast_dtype
+from skfairlatent._training.batches import MOST_BATCHES_READ
 from skfairlatent._training.layout import CellLayout
 from skfairlatent._training.losses import density_loss
 from skfairlatent._training.objective import TERMS, Objective
@@ -59,13 +71,15 @@ def main():
     if "transform" in options.what:
         time_transform(options)
     if "fit" in options.what:
-        time_fit(options)
+        time_fits(options)
+    if "import" in options.what:
+        time_import(options)
 
 
 def parse_options():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument(
-        "what", nargs="*", default=["step", "transform"], help="step transform fit"
+        "what", nargs="*", default=["step", "transform"], help="step transform fit import"
     )
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--clock", choices=CLOCKS, default="wall")
@@ -131,8 +145,8 @@ def print_table(title, seconds):
 
 def time_step(options):
     contenders = {
-        "matrix products of our step": training_products(),
-        "the same, with a dense learned map": training_products(dense=True),
+        "matrix products of our step": training_products(D, N_BLOCKS, HIDDEN),
+        "the same, with a dense learned map": training_products(D, N_BLOCKS, HIDDEN, dense=True),
         "ours, five terms": our_step(),
         "ours, density": our_step(density_only=True),
     }
@@ -148,7 +162,7 @@ def time_step(options):
     print_table(title, interleave(contenders, options.repeats, CLOCKS[options.clock]))
 
 
-def training_products(*, dense=False):
+def training_products(d, n_blocks, hidden, *, dense=False):
     """Return a callable that computes every matrix product of our step, and nothing else.
 
     A layer of a conditioner needs three: forward, and for the gradients of its input and of its
@@ -156,15 +170,15 @@ def training_products(*, dense=False):
     `dense`, as a learned matrix would, it has the third as well.
     """
     products = []
-    for _ in range(N_BLOCKS):
-        products += layer_products(D, D)[: 3 if dense else 2]
-        for n_inputs, n_outputs in conditioner_shapes(HIDDEN):
+    for _ in range(n_blocks):
+        products += layer_products(d, d)[: 3 if dense else 2]
+        for n_inputs, n_outputs in conditioner_shapes(d, hidden):
             products += layer_products(n_inputs, n_outputs)
     return lambda: multiply(products)
 
 
-def conditioner_shapes(hidden):
-    return [(D // 2, hidden), (hidden, hidden), (hidden, 2 * (D - D // 2))]
+def conditioner_shapes(d, hidden):
+    return [(d // 2, hidden), (hidden, hidden), (hidden, 2 * (d - d // 2))]
 
 
 def layer_products(n_inputs, n_outputs, rows=ROWS):
@@ -189,12 +203,13 @@ def our_step(*, density_only=False, half=None):
     layout = CellLayout(codes // 2, codes % 2, ROWS_PER_CELL, torch.ones(CELLS, dtype=torch.bool))
     objective = Objective(
         layout,
-        label_codes=layout.labels[:, None],
-        attribute_codes=layout.groups[:, None],
+        label_codes=layout.labels.repeat_interleave(ROWS_PER_CELL)[:, None],
+        attribute_codes=layout.groups.repeat_interleave(ROWS_PER_CELL)[:, None],
         n_features=D,
         n_label_components=2,
         weights={"dg": 0.3, "eq": 0.3, "di": 20.0, "g": 0.1, "cls": 3.0},
         distance="energy",
+        row_weights=torch.ones(ROWS),
         generators=generators,
     )
     if density_only:
@@ -259,7 +274,7 @@ def time_transform(options):
 
 def transform_products(n_rows, n_blocks, hidden, piece=1024):
     """Return a callable for the products forward, in pieces that stay in the cache."""
-    shapes = [(D, D), *conditioner_shapes(hidden)] * n_blocks
+    shapes = [(D, D), *conditioner_shapes(D, hidden)] * n_blocks
     products = [layer_products(*shape, rows=piece)[0] for shape in shapes]
     rest = [
         (left[: n_rows % piece], right, out[: n_rows % piece]) for left, right, out in products
@@ -285,19 +300,78 @@ def our_transform(x, n_blocks, hidden, output):
 # --- fit -----------------------------------------------------------------------------------------
 
 
-def time_fit(options):
-    if not options.data:
-        raise SystemExit(f"Give the folder of the data as --data, or in ${DATA_VARIABLE}.")
-    folder = Path(options.data)
-    columns = ["Attractive", "Male"]
-    loaded = load_embeddings(folder / "celeba_cnn", folder / ATTRIBUTES, "train")
-    y, s = (loaded.frame[column] for column in columns)
-    fair = FairLatentTransformer(random_state=0, device="cpu")
+def time_fits(options):
     clock = CLOCKS[options.clock]
+    rng = np.random.default_rng(0)
+    y, s = rng.integers(2, size=(2, 1000))
+    small = rng.normal(size=(1000, 20)) + np.pad(np.column_stack([y, s]), ((0, 0), (0, 18)))
+    print("Fits with the defaults, beside the matrix products of their steps, seconds:")
+    print_fit("1,000 x 20, first in the process", small, y, s, clock)
+    print_fit("1,000 x 20", small, y, s, clock)
+    with busy(2):
+        print_fit("1,000 x 20, beside two busy processes", small, y, s, clock)
+    if options.data:
+        folder = Path(options.data)
+        faces = load_embeddings(folder / "celeba_cnn", folder / ATTRIBUTES, "train")
+        y, s = (faces.frame[column] for column in ("Attractive", "Male"))
+        print_fit("{:,} x {}, faces".format(*faces.data.shape), faces.data, y, s, clock)
+    with tempfile.TemporaryDirectory() as folder:
+        for n_rows in (37_540, 1_000_000):
+            path = Path(folder) / f"{n_rows}.npy"
+            y, s = write(path, n_rows)
+            print_fit(f"{n_rows:,} x 512, from a file", np.load(path, mmap_mode="r"), y, s, clock)
+            path.unlink()
+
+
+def print_fit(title, X, y, s, clock):
+    fair = FairLatentTransformer(None, random_state=0, device="cpu")
     start = clock()
-    fair.fit(loaded.data, y, sensitive_features=s)
-    rows, d = loaded.data.shape
-    print(f"Default fit: {rows:,} x {d}, {fair.n_iter_} epochs: {clock() - start:.1f} s")
+    fair.fit(X, y, sensitive_features=s)
+    seconds = clock() - start
+    n_batches = min(max(1, round(len(X) / fair.batch_size)), MOST_BATCHES_READ)
+    n_steps = fair.n_iter_ * n_batches
+    shapes = fair.flow_.features, fair.flow_.n_blocks, fair.flow_.hidden_features
+    products = training_products(*shapes)
+    products()
+    start = clock()
+    for _ in range(20):
+        products()
+    floor = (clock() - start) / 20 * n_steps
+    print(f"{title:40}{seconds:7.1f}   products {floor:6.1f}   {n_steps} steps", flush=True)
+
+
+@contextlib.contextmanager
+def busy(n_processes):
+    """Keep so many processes computing for the time of a block."""
+    context = multiprocessing.get_context("spawn")
+    processes = [context.Process(target=compute, daemon=True) for _ in range(n_processes)]
+    for process in processes:
+        process.start()
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.kill()
+
+
+def compute():
+    torch.set_num_threads(1)
+    x = torch.randn(500, 500)
+    while True:
+        x = torch.nn.functional.normalize(x @ x)
+
+
+# --- import --------------------------------------------------------------------------------------
+
+
+def time_import(options):
+    packages = ["torch, sklearn, pandas", "skfairlatent"]
+    contenders = {f"import {names}": partial(import_anew, names) for names in packages}
+    print_table("Import", interleave(contenders, options.transform_repeats, CLOCKS["wall"]))
+
+
+def import_anew(names):
+    subprocess.run([sys.executable, "-c", f"import {names}"], check=True)  # noqa: S603 - ours
 
 
 if __name__ == "__main__":

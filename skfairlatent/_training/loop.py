@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from skfairlatent._training.batches import CellSampler
@@ -113,13 +113,13 @@ class Trainer:
         record = self._train(epoch)
         if math.isfinite(record["loss"]):
             return record
-        self._load_weights(good)
+        self._go_back(good)
         self.step.reset_optimizer()
         self.state.factor *= RECOVERY_FACTOR
         record = self._train(epoch)
         if math.isfinite(record["loss"]):
             return record
-        self._load_weights(good)
+        self._go_back(good)
         raise TrainingDivergedError(
             f"The loss is not finite in epoch {epoch + 1}, also after restoring the last good "
             f"weights and lowering the learning rate to "
@@ -142,7 +142,7 @@ class Trainer:
             total += self.step(rows)
         # Reading the numbers waits for the GPU: once an epoch, not once a step. A step that
         # spoils the weights shows in the terms of a later one, the last step's in the weights.
-        finite = all(bool(p.isfinite().all()) for p in self.step.parameters)
+        finite = bool(self._weights().isfinite().all())
         terms = total / len(batches)
         loss = float(self.step.objective.total(terms)) if finite else math.nan
         named = {f"loss_{name}": float(value) for name, value in zip(TERMS, terms, strict=True)}
@@ -184,14 +184,17 @@ class Trainer:
         shown = ("loss", "validation_loss") if self.validation else ("loss",)
         return {key: f"{latest[key]:.3f}" for key in shown}
 
-    def _weights(self) -> dict[str, Any]:
-        return copy.deepcopy(
-            {"flow": self.step.flow.state_dict(), "objective": self.step.objective.state_dict()}
-        )
+    def _weights(self) -> Tensor:
+        """Return a copy of all that is trained, in one vector."""
+        return nn.utils.parameters_to_vector(self.step.parameters).detach()
 
-    def _load_weights(self, weights: dict[str, Any]) -> None:
-        self.step.flow.load_state_dict(weights["flow"])
-        self.step.objective.load_state_dict(weights["objective"])
+    @torch.no_grad()
+    def _go_back(self, weights: Tensor) -> None:
+        # Into the same tensors: a recorded graph reads them where they are.
+        parameters = self.step.parameters
+        parts = weights.split([parameter.numel() for parameter in parameters])
+        for parameter, part in zip(parameters, parts, strict=True):
+            parameter.copy_(part.view_as(parameter))
 
     def _snapshot(self) -> dict[str, Any]:
         return {
@@ -203,7 +206,8 @@ class Trainer:
         }
 
     def _restore(self, saved: dict[str, Any]) -> None:
-        self._load_weights(saved)
+        self.step.flow.load_state_dict(saved["flow"])
+        self.step.objective.load_state_dict(saved["objective"])
         self.step.restore_optimizer(saved["optimizer"])
         self.state = _State(**saved["state"])
 

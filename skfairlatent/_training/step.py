@@ -14,6 +14,15 @@ from skfairlatent._training.optimizer import RecordableAdam
 from skfairlatent.distributed import average_gradients, shared
 from skfairlatent.flows import Glow
 
+# A CPU takes longer to convert smaller matrices to half precision than it gains in multiplying.
+SMALLEST_IN_HALF = 15_000
+
+
+def half_precision(flow: Glow, device: torch.device) -> torch.dtype | None:
+    """Return the half precision in which a flow is trained, or None for float32."""
+    is_small = flow.features * flow.hidden_features < SMALLEST_IN_HALF
+    return None if device.type == "cpu" and is_small else autocast_dtype(device)
+
 
 class TrainingStep:
     """Forward, backward, clipping and update for one batch of resident rows.
@@ -49,7 +58,7 @@ class TrainingStep:
         self.input_noise = torch.as_tensor(input_noise, dtype=data.dtype, device=data.device)
         self._is_noisy = bool(self.input_noise.any())
         self.parameters = [*flow.parameters(), *objective.parameters()]
-        self._half = autocast_dtype(data.device)
+        self._half = half_precision(flow, data.device)
         self._rows = torch.zeros(
             objective.layout.batch_size, dtype=torch.int64, device=data.device
         )
