@@ -36,7 +36,7 @@ templates_path = ["_templates"]
 exclude_patterns = ["_build", "auto_examples/**/*.md5", "auto_examples/**/*.ipynb"]
 html_theme = "pydata_sphinx_theme"
 html_static_path = ["_static"]  # audit pages and pictures that examples wrote
-html_css_files = ["wide_tables.css"]
+html_css_files = ["site.css"]
 html_theme_options = {
     # The tables of results need its room; a page must match one pattern only.
     "secondary_sidebar_items": {"results/**": [], "[!r]**": ["page-toc"]},
@@ -47,6 +47,7 @@ copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 
 autosummary_generate = True
+toc_object_entries_show_parents = "hide"
 autodoc_typehints = "none"  # the numpydoc sections say more
 numpydoc_show_class_members = False
 

@@ -231,6 +231,14 @@ def plan(options):
 
 # Tables and the figure.
 
+TITLES = {
+    "adult-sex": "Adult by sex",
+    "attractive-male-cnn": "CelebA, Attractive by Male",
+    "attributes": "Attributes given to fit",
+    "groups": "Numbers of groups",
+    "latents": "Made-up embeddings",
+    "sensitivity": "Range of each weight",
+}
 SHOWN = {"logistic": "linear", "boosting": "trees"}
 JUDGED = {
     "ablation": ["leak", "rank", "off_diagonal"],
@@ -251,20 +259,23 @@ def judged_table(runs, name):
     """Return accuracy and gap of two classifiers, what `diagnose` measured, and its warnings."""
     several = runs["task"].nunique() > 1 and name == "latents"
     index = ["task", "setting"] if several else ["setting"]
+    once = runs[runs["classifier"] == "logistic"].groupby(index, sort=False)
+    # The warnings come first: a narrow screen shows the first columns only.
     columns = {
+        "warnings": once["warnings"].agg(
+            lambda texts: "; ".join(dict.fromkeys("; ".join(texts.dropna()).split("; "))) or "none"
+        )
+    }
+    columns |= {
         f"{short} {title}": runs[runs["classifier"] == classifier]
         .groupby(index, sort=False)[metric]
         .agg(spread)
         for classifier, title in SHOWN.items()
         for metric, short in (("accuracy", "accuracy"), ("equalized_odds", "EO"))
     }
-    once = runs[runs["classifier"] == "logistic"].groupby(index, sort=False)
     columns |= {metric.replace("_", " "): once[metric].mean() for metric in JUDGED[name]}
-    columns["warnings of diagnose"] = once["warnings"].agg(
-        lambda texts: "; ".join(dict.fromkeys("; ".join(texts.dropna()).split("; "))) or "none"
-    )
     table = pd.DataFrame(columns).reset_index()
-    table.loc[table["setting"] == RAW, "warnings of diagnose"] = "n/a"
+    table.loc[table["setting"] == RAW, "warnings"] = "n/a"
     return table
 
 
@@ -283,14 +294,12 @@ def group_table(runs):
 def tables(runs, name):
     if name in JUDGED:
         parts = {"": runs} if name == "latents" else dict(iter(runs.groupby("task", sort=False)))
-        shown = {
-            f"{name} {task}".strip(): judged_table(part, name) for task, part in parts.items()
-        }
+        shown = {task or name: judged_table(part, name) for task, part in parts.items()}
     elif name == "sensitivity":
         shown = {name: flat_table(runs)}
     else:
         shown = {name: group_table(runs)}
-    return "\n".join(rst_table(title, table) for title, table in shown.items())
+    return "\n".join(rst_table(TITLES.get(key, key), table) for key, table in shown.items())
 
 
 def swept(runs):
