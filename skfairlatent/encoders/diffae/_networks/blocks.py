@@ -8,7 +8,6 @@ __all__ = [
     "Dropout",
     "ResBlock",
     "UpSample",
-    "normalization",
     "zeroed",
 ]
 
@@ -20,18 +19,13 @@ from torch.nn import functional as F
 
 from skfairlatent.encoders.diffae._config import GROUPS
 from skfairlatent.encoders.diffae._networks import fused
-from skfairlatent.encoders.diffae._networks.normalization import GroupNorm, normalized
+from skfairlatent.encoders.diffae._networks.normalization import normalization, normalized
 from skfairlatent.encoders.diffae._networks.winograd import Conv3x3, unbiased
 
 Module = TypeVar("Module", bound=nn.Module)
 
 # Mark of the layers that start at zero.
 STARTS_AT_ZERO = "starts_at_zero"
-
-
-def normalization(channels: int, groups: int = GROUPS) -> nn.GroupNorm:
-    """Return the group normalisation used throughout."""
-    return GroupNorm(min(groups, channels), channels)
 
 
 def added(x: Tensor, change: Tensor, offset: Tensor | None = None) -> Tensor:

@@ -14,10 +14,9 @@ from skfairlatent.encoders.diffae._networks.blocks import (
     DownSample,
     ResBlock,
     UpSample,
-    normalization,
     zeroed,
 )
-from skfairlatent.encoders.diffae._networks.normalization import normalized
+from skfairlatent.encoders.diffae._networks.normalization import normalization, normalized
 from skfairlatent.encoders.diffae._networks.pieces import bytes_per_image, in_pieces
 from skfairlatent.encoders.diffae._networks.winograd import ImageConv
 
