@@ -46,7 +46,13 @@ from skfairlatent._training.distances import DISTANCES
 from skfairlatent._training.fit import fit_flow
 from skfairlatent._training.objective import TERMS
 from skfairlatent._training.plan import CONSTRAINTS
-from skfairlatent._training.settings import FitSettings, auto_hidden_features, auto_input_noise
+from skfairlatent._training.settings import (
+    FitSettings,
+    auto_hidden_features,
+    auto_input_noise,
+    auto_learning_rate,
+    auto_steps,
+)
 from skfairlatent._user_warnings import warn_user
 from skfairlatent._validation.annotations import (
     Annotations,
@@ -174,15 +180,16 @@ class FairLatentTransformer(
         :math:`\sqrt{n / 3000}` times.
 
     max_iter : int or "auto", default="auto"
-        Number of epochs. ``"auto"`` takes as many as make 400 steps, and at least 10. An epoch
-        on rows that are read from a large ``numpy.memmap`` is 40 batches at most.
+        Number of epochs. ``"auto"`` takes as many as make 400 steps, or 200 with fewer than 3,000
+        rows, and at least 10. An epoch on rows that are read from a large ``numpy.memmap`` is 40
+        batches at most.
 
     batch_size : int, default=1024
         Rows of a batch; every (label, group) cell gives equally many, at least 2.
 
-    learning_rate_init : float, default=0.001
+    learning_rate_init : float or "auto", default="auto"
         Largest step size of Adam; it rises over the first tenth of the training and then falls
-        along a cosine to 0.
+        along a cosine to 0. ``"auto"`` takes 0.001, or 0.002 with fewer than 3,000 rows.
 
     early_stopping : bool, default=False
         Hold out part of the rows, stop when their loss no longer improves, and keep the best
@@ -325,7 +332,7 @@ class FairLatentTransformer(
         "input_noise": [Interval(Real, 0, 1e30, closed="both"), StrOptions({"auto"})],
         "max_iter": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "batch_size": [Interval(Integral, 2, None, closed="left")],
-        "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
+        "learning_rate_init": [Interval(Real, 0, None, closed="neither"), StrOptions({"auto"})],
         "early_stopping": ["boolean"],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
@@ -357,7 +364,7 @@ class FairLatentTransformer(
         input_noise: float | str = "auto",
         max_iter: int | str = "auto",
         batch_size: int = 1024,
-        learning_rate_init: float = 1e-3,
+        learning_rate_init: float | str = "auto",
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 10,
@@ -834,11 +841,13 @@ class FairLatentTransformer(
 
     def _settings(self, width: int, n_samples: int, n_features: int) -> FitSettings:
         hidden, noise, scores = self.hidden_features, self.input_noise, self.label_scores_
-        given = scores is not None
+        given, rate = scores is not None, self.learning_rate_init
         if hidden == "auto":
             hidden = auto_hidden_features(n_samples, n_features, with_scores=given)
         if noise == "auto":
             noise = auto_input_noise(n_samples, n_features, with_scores=given)
+        if rate == "auto":
+            rate = auto_learning_rate(n_samples)
         return FitSettings(
             n_label_components=width,
             n_blocks=self.n_blocks,
@@ -848,8 +857,9 @@ class FairLatentTransformer(
             constraints=self.constraints,
             input_noise=float(noise),
             max_iter=None if self.max_iter == "auto" else int(self.max_iter),
+            steps=auto_steps(n_samples),
             batch_size=self.batch_size,
-            learning_rate=float(self.learning_rate_init),
+            learning_rate=float(rate),
             early_stopping=self.early_stopping,
             validation_fraction=self.validation_fraction,
             n_iter_no_change=self.n_iter_no_change,

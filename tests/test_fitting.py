@@ -97,10 +97,22 @@ def test__layout__a_cell_of_one_row_is_not_comparable(trainers):
 def test__max_iter__auto_makes_enough_steps_and_enough_epochs(
     monkeypatch, steps, epochs, expected
 ):
-    monkeypatch.setattr(_settings, "AUTO_STEPS", steps)
+    monkeypatch.setattr(_settings, "FEW_ROWS_STEPS", steps)
     monkeypatch.setattr(_settings, "AUTO_EPOCHS", epochs)
     # Five batches of 20 rows an epoch.
     assert fit(make_data(), max_iter="auto").n_iter_ == expected
+
+
+@pytest.mark.parametrize(
+    ("n_rows", "steps", "rate"), [(2_999, 200, 2e-3), (3_000, 400, 1e-3)], ids=str
+)
+def test__auto__with_few_rows_takes_half_the_steps_of_twice_the_length(
+    trainers, monkeypatch, n_rows, steps, rate
+):
+    monkeypatch.setattr(Trainer, "run", lambda _: [{"epoch": 1.0}])
+    fit(make_data((n_rows - 60, 20, 20, 20)), max_iter="auto", batch_size=n_rows)
+    assert trainers[0].n_epochs == steps
+    assert trainers[0].settings.learning_rate == rate
 
 
 def test__fit_flow__starts_from_the_given_flow_and_leaves_it(trainers):

@@ -1,6 +1,12 @@
 """The settings of a fit, and the values that ``"auto"`` stands for."""
 
-__all__ = ["FitSettings", "auto_hidden_features", "auto_input_noise"]
+__all__ = [
+    "FitSettings",
+    "auto_hidden_features",
+    "auto_input_noise",
+    "auto_learning_rate",
+    "auto_steps",
+]
 
 import math
 import os
@@ -12,6 +18,9 @@ from torch import Tensor
 # max_iter="auto" means at least so many steps and at least so many epochs.
 AUTO_STEPS = 400
 AUTO_EPOCHS = 10
+# Few rows teach as much in half the steps, each twice as long.
+FEW_ROWS_STEPS = 200
+AUTO_LEARNING_RATE, FEW_ROWS_LEARNING_RATE = 1e-3, 2e-3
 # Features for each row up to which little is memorised; above it "auto" takes a narrower
 # network and more noise.
 CROWDED = 0.025
@@ -31,9 +40,9 @@ class FitSettings:
     """The estimator's parameters that matter for training; names and meanings are its own.
 
     `scores` are the columns that hold scores of the label. `weights` holds the
-    ``lambda_`` parameters by the names of the loss terms; ``max_iter=None`` stands for
-    ``"auto"``. `seed_is_new` says that the user did not set the seed: a resumed fit then takes
-    the seed of its checkpoint.
+    ``lambda_`` parameters by the names of the loss terms; ``max_iter=None`` stands for as many
+    epochs as make `steps`. `seed_is_new` says that the user did not set the seed: a resumed fit
+    then takes the seed of its checkpoint.
     """
 
     n_label_components: int
@@ -44,6 +53,7 @@ class FitSettings:
     constraints: str
     input_noise: float
     max_iter: int | None
+    steps: int
     batch_size: int
     learning_rate: float
     early_stopping: bool
@@ -59,7 +69,7 @@ class FitSettings:
     def n_epochs(self, n_batches: int) -> int:
         """Return the number of epochs, given the batches of one."""
         if self.max_iter is None:
-            return max(AUTO_EPOCHS, math.ceil(AUTO_STEPS / n_batches))
+            return max(AUTO_EPOCHS, math.ceil(self.steps / n_batches))
         return self.max_iter
 
     def noise(self, n_columns: int) -> Tensor:
@@ -87,6 +97,16 @@ def auto_input_noise(n_samples: int, n_features: int, *, with_scores: bool) -> f
     """
     least = NOISE_OF_SCORES if with_scores else SMALLEST_NOISE
     return min(max(least, math.sqrt(_crowding(n_samples, n_features))), LARGEST_NOISE)
+
+
+def auto_steps(n_samples: int) -> int:
+    """Return the least number of steps."""
+    return AUTO_STEPS if n_samples >= FEW_ROWS else FEW_ROWS_STEPS
+
+
+def auto_learning_rate(n_samples: int) -> float:
+    """Return the largest step size."""
+    return AUTO_LEARNING_RATE if n_samples >= FEW_ROWS else FEW_ROWS_LEARNING_RATE
 
 
 def _crowding(n_samples: int, n_features: int) -> float:

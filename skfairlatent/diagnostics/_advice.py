@@ -99,7 +99,7 @@ def plateau_warnings(history: Any) -> list[str]:
         return [
             f"Plateau not reached: {late_gain / improvement:.0%} of the fall of {name} came in "
             f"the last {window} of {len(losses)} epochs. Raise max_iter, or leave it at 'auto', "
-            "which takes at least 400 steps."
+            "which takes at least 200 steps."
         ]
     return []
 
