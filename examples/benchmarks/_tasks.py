@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from _biographies import BALANCED, FOUR, TWO, embedded
 from _common import Rows, Source, Task, grouped, load_task
 from sklearn.preprocessing import StandardScaler
 
@@ -70,6 +71,20 @@ def codes(folder, label, sensitive, imbalance=None):
             chosen = unbalanced(y[order], group[order], imbalance, drawn.max_rows)
             chosen = order[chosen[0]], order[chosen[1]]
         return rows_of(rows, chosen[0]), rows_of(rows, chosen[1])
+
+    return read
+
+
+def texts(strength, occupations):
+    """Return a task on embeddings of made-up biographies, from which to tell the occupation.
+
+    With ``split="balanced"`` those to score on have occupation and gender independent.
+    """
+
+    def read(drawn):
+        parts = embedded(strength, occupations, drawn.seed, drawn.max_rows)
+        scored = BALANCED if drawn.split == BALANCED else "valid"
+        return tuple(grouped(*parts[name]) for name in ("fit", scored))
 
     return read
 
@@ -244,5 +259,7 @@ TASKS = {
     "law-race": table(law),
     "german-sex": table(german),
     "gender-utkface": codes("utkface64", lambda frame: frame["gender"], ethnicity_and_ages),
+    **{f"biographies-{strength}": texts(strength, TWO) for strength in (0.6, 0.75, 0.9)},
+    "biographies-four-0.75": texts(0.75, FOUR),
     **{f"latents-{noise}": table(functools.partial(latents, noise)) for noise in NOISES},
 }
