@@ -102,6 +102,10 @@ class Experiment(NamedTuple):
     common: dict = {}  # noqa: RUF012 - never changed
     crossed: tuple = ()
 
+    @property
+    def variants(self):
+        return [RAW, *self.settings]
+
 
 FACES = ["Male", "Young", "Black_Hair", "Smiling"]
 # With networks and batches of the default size the fits would take several hours.
@@ -214,19 +218,6 @@ def edits(fair, Z, fit, X):
         "variety_alone": alone / before,
         "reached": result.reached.mean(),
     }
-
-
-def plan(options):
-    return [
-        dict(zip(KEYS, (name, task, setting, seed, "valid", rows), strict=True))
-        for name in options.names
-        for rows in [options.max_rows or EXPERIMENTS[name].max_rows]
-        for task in EXPERIMENTS[name].tasks
-        if task in (options.tasks or [task])
-        for seed in options.seeds
-        for setting in [RAW, *EXPERIMENTS[name].settings]
-        if setting in (options.settings or [setting])
-    ]
 
 
 # Tables and the figure.
@@ -368,31 +359,73 @@ def render(names, path):
             figure(part).savefig(path.with_name("sensitivity.png"), dpi=120)
 
 
-def main(arguments=None):
+class Script(NamedTuple):
+    """A script of experiments: what it runs, and what its file of runs holds.
+
+    An experiment has ``tasks``, ``variants`` and ``max_rows``; a variant is what the third of the
+    `keys` names, as a setting.
+    """
+
+    description: str
+    experiments: dict
+    measure: object
+    render: object
+    keys: list
+    columns: list
+    seeds: list
+
+
+def plan(script, options):
+    return [
+        dict(zip(script.keys, (name, task, variant, seed, "valid", rows), strict=True))
+        for name in options.names
+        for rows in [options.max_rows or script.experiments[name].max_rows]
+        for task in script.experiments[name].tasks
+        if task in (options.tasks or [task])
+        for seed in options.seeds
+        for variant in script.experiments[name].variants
+        if variant in (options.variants or [variant])
+    ]
+
+
+def build_parser(script):
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=script.description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("names", nargs="+", choices=EXPERIMENTS)
+    out = Path("benchmark_results", f"{Path(sys.argv[0]).stem}.csv")
+    parser.add_argument("names", nargs="+", choices=script.experiments)
     parser.add_argument("--data", default=os.environ.get("SKFAIRLATENT_DATA"))
-    parser.add_argument("--out", type=Path, default=Path("benchmark_results", "experiments.csv"))
+    parser.add_argument("--out", type=Path, default=out)
     parser.add_argument("--render", type=Path, help="make tables of the runs in this file")
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
+    parser.add_argument("--seeds", nargs="+", type=int, default=script.seeds)
     parser.add_argument("--tasks", nargs="+", help="only these")
-    parser.add_argument("--settings", nargs="+", help="only these")
+    parser.add_argument(f"--{script.keys[2]}s", dest="variants", nargs="+", help="only these")
     parser.add_argument("--max-rows", type=int)
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--quick", action="store_true", help="500 rows and one seed")
+    return parser
+
+
+def run_or_render(script, arguments):
+    """Do what the command line of a script of experiments asks for."""
+    parser = build_parser(script)
     options = parser.parse_args(arguments)
     if options.render is not None:
-        render(options.names, options.render)
+        script.render(options.names, options.render)
         return
     if options.data is None:
         parser.error("name the folder of the data: --data DATA, or SKFAIRLATENT_DATA")
     if options.quick:
         options.seeds, options.max_rows = options.seeds[:1], QUICK_ROWS
-    if not (runs := plan(options)):
-        parser.error("no run has these --tasks and --settings")
-    collect(measure, runs, COLUMNS, options)
+    if not (runs := plan(script, options)):
+        parser.error(f"no run has these --tasks and --{script.keys[2]}s")
+    collect(script.measure, runs, script.columns, options)
+
+
+def main(arguments=None):
+    run_or_render(
+        Script(__doc__, EXPERIMENTS, measure, render, KEYS, COLUMNS, seeds=[0, 1]), arguments
+    )
 
 
 if __name__ == "__main__":

@@ -252,7 +252,9 @@ def read_runs(path, keys):
 def line(key, rows):
     run = ", ".join(map(str, key.values()))
     figures = ", ".join(
-        f"{row['classifier']} {row['accuracy']:.3f}/{row['equalized_odds']:.3f}" for row in rows
+        f"{row['classifier']} {row['accuracy']:.3f}/{row['equalized_odds']:.3f}"
+        for row in rows
+        if not np.isnan(row["accuracy"])
     )
     return f"{run}: {figures} ({max(row['seconds'] for row in rows):.0f} s)"
 
