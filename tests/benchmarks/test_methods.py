@@ -1,5 +1,6 @@
 """The benchmarks run from end to end on made-up data, and count what they say they count."""
 
+import functools
 import importlib.util
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from sklearn.feature_extraction.text import HashingVectorizer
 from threadpoolctl import threadpool_limits
 
 from skfairlatent.metrics import equalized_odds_difference
@@ -370,3 +372,135 @@ def test__experiments__a_region_is_flat_around_the_default_only(script):
     assert module.flat(points).tolist() == [1.0, 10.0, 100.0]
     points.loc[10.0, ("accuracy", "task")] = 0.5
     assert module.flat(points).tolist() == [1.0]
+
+
+@pytest.mark.parametrize("strength", [0.6, 0.9])
+def test__biographies__go_with_gender_as_strongly_as_asked(script, strength):
+    module = script("_biographies")
+    parts = module.biographies(strength, module.TWO, 0, 600)
+    shares = {
+        name: (table["occupation"].map(module.USUALLY) == table["gender"]).mean()
+        for name, table in parts.items()
+    }
+    assert shares == pytest.approx({"fit": strength, "valid": strength, "balanced": 0.5})
+    assert [len(table) for table in parts.values()] == [600, 200, 400]
+    assert parts["balanced"].groupby(["occupation", "gender"]).size().tolist() == [100] * 4
+
+    texts = pd.concat(parts.values())
+    assert not texts["text"].duplicated().any()
+    assert (texts["text"].str.contains(" She ") == (texts["gender"] == "woman")).all()
+
+    again = module.biographies(strength, module.TWO, 1, 600)
+    assert set(pd.concat(again.values())["text"]) == set(texts["text"])
+    assert set(again["fit"]["text"]) != set(parts["fit"]["text"])
+
+
+class WordCounts:
+    """Counts words, in place of a sentence encoder, which no test can install."""
+
+    def __init__(self, *_arguments, **_settings):
+        self.counter = HashingVectorizer(n_features=64, alternate_sign=False)
+
+    def transform(self, texts):
+        return self.counter.transform(texts).toarray()
+
+
+@pytest.fixture
+def elsewhere(script, monkeypatch):
+    """The script, with fits that are over at once."""
+    module = script("elsewhere")
+    tiny = {"max_iter": 2, "hidden_features": 8, "n_blocks": 1, "label_scores": False}
+    monkeypatch.setattr(module, "fit_fair", functools.partial(module.fit_fair, **tiny))
+    ours = script("_methods").Method(functools.partial(module.map_fair, **tiny), [3.0])
+    monkeypatch.setitem(module.METHODS, module.OURS, ours)
+    monkeypatch.setattr(module, "map_fair", functools.partial(module.map_fair, **tiny))
+    monkeypatch.setattr(module, "OTHER_LABELS", ["Blond_Hair"])
+    biographies = script("_biographies")
+    monkeypatch.setattr(biographies, "TransformersEncoder", WordCounts)
+    monkeypatch.setattr(biographies, "model_folder", str)
+    return module
+
+
+def test__elsewhere__runs_and_renders(elsewhere, tiny_data, tmp_path, capsys):
+    out = tmp_path / "runs.csv"
+    names = ["attributes_read", "transfer", "texts"]
+    given = [*names, "--data", str(tiny_data), "--out", str(out), "--quick"]
+    given += ["--tasks", elsewhere.FACES, "biographies-0.9", "--methods"]
+    given += [elsewhere.RAW, elsewhere.OURS, elsewhere.FITTED_FOR_EACH]
+    elsewhere.main(given)
+    elsewhere.main(given)
+    assert "0 runs to go" in capsys.readouterr().out
+
+    runs = pd.read_csv(out)
+    assert list(runs.columns) == elsewhere.COLUMNS
+    read = runs[runs["experiment"] == "attributes_read"]
+    assert set(read["scored"]) == set(ATTRIBUTES)
+    assert read["auc"].between(0, 1).all()
+    raw = runs[(runs["experiment"] == "texts") & (runs["method"] == elsewhere.RAW)]
+    assert raw["leak"].min() > 0.9
+    assert raw["equalized_odds"].mean() > 0.2
+
+    elsewhere.main([*names, "--render", str(out)])
+    assert "always the same" in (tmp_path / "runs_transfer.txt").read_text(encoding="utf-8")
+    assert (tmp_path / "attributes_read.png").stat().st_size > 0
+
+
+def test__harm__says_which_group_loses(elsewhere, tmp_path, monkeypatch):
+    task = "latents-rounded"
+    methods = [elsewhere.RAW, elsewhere.WEIGHTS, elsewhere.REDUCTION]
+    small = elsewhere.Experiment(elsewhere.harm, [task], methods, 500)
+    monkeypatch.setitem(elsewhere.EXPERIMENTS, "harm", small)
+    out = tmp_path / "runs.csv"
+    elsewhere.main(["harm", "--data", str(tmp_path), "--out", str(out), "--quick"])
+
+    runs = pd.read_csv(out)
+    assert (runs.loc[runs["method"] == elsewhere.RAW, "change"] == 0).all()
+    others = runs[runs["method"] != elsewhere.RAW]
+    assert (others["low"] <= others["change"]).all()
+    assert (others["change"] <= others["high"]).all()
+    elsewhere.main(["harm", "--render", str(out)])
+    assert " harm" in (tmp_path / "runs_harm.txt").read_text(encoding="utf-8")
+
+
+def test__change__is_not_above_zero_where_all_lose(script):
+    change = script("elsewhere").change
+    lost = np.repeat([0.0, -1.0], [80, 20])
+    assert change(lost)["change"] == pytest.approx(-0.2)
+    assert change(lost)["low"] < -0.2 < change(lost)["high"] < 0
+    assert change(np.zeros(100)) == {"change": 0.0, "low": 0.0, "high": 0.0}
+
+
+def test__told_apart__is_chance_for_alike_rows_only(script):
+    module, rng = script("elsewhere"), np.random.default_rng(0)
+    real, alike, other = rng.normal(size=(3, 400, 5))
+    model = module.CLASSIFIERS["logistic"](0)
+    assert module.told_apart(model, alike, real) == pytest.approx(0.5, abs=0.1)
+    assert module.told_apart(model, other + 2, real) > 0.95
+    drawn = module.like(real @ rng.normal(size=(5, 5)) + 3, 4000, rng)
+    assert drawn.mean(axis=0) == pytest.approx(3, abs=0.6)
+
+
+class Pixels:
+    """Decodes a code to the image that has its numbers, whatever the noise."""
+
+    def invert(self, images, _codes):
+        return np.zeros(images.shape)
+
+    def inverse_transform(self, codes, *, x_T=None):
+        assert x_T is not None
+        return np.clip(np.rint(codes), 0, 255).astype(np.uint8).reshape(-1, 8, 8, 3)
+
+
+def test__decoded__loses_nothing_through_the_latent(elsewhere):
+    pytest.importorskip("skimage")
+    rng = np.random.default_rng(0)
+    codes = rng.uniform(40, 200, size=(200, 192))
+    labels = pd.DataFrame(rng.integers(2, size=(200, 2)), columns=["Attractive", "Male"])
+    fair, _ = elsewhere.fit_fair(elsewhere.labelled(codes, labels, "Attractive"), 0)
+    rows = pd.DataFrame(
+        elsewhere.decoded(fair, Pixels(), Pixels().inverse_transform(codes, x_T=0), codes)
+    )
+    psnr = rows.groupby("scored")["psnr"].min()
+    assert psnr["latent, inverted, against code"] > 50
+    assert psnr["label block alone"] < 20
+    assert rows["change"].max() < 1e-3
