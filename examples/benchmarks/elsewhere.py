@@ -28,10 +28,11 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from _biographies import BALANCED
-from _common import Rows, fit_weighted, load_embeddings, rst_table
+from _common import Rows, fit_weighted, grouped, load_embeddings, rst_table
 from _common import scores as any_scores
 from _methods import EQUALIZED_ODDS, METHODS, OURS, RAW, fit_fair, map_fair
-from _tasks import Drawn, grouped, load
+from _tasks import Drawn, load
+from experiments import TITLES as EXPERIMENT_TITLES
 from experiments import Script, run_or_render, spread
 from faces64 import psnr, save_rows, ssim
 from run import CLASSIFIERS, read_runs, scores
@@ -328,6 +329,20 @@ def measure(data, key):
 # Tables and the figure.
 
 SHOWN = {"logistic": "linear", "boosting": "trees"}
+SEEN = [RAW, "Z", "Z_S", "Z_Y"]
+NOISES = {"inverted": "Decoded with the noise of the image", "none": "Decoded without noise"}
+TITLES = EXPERIMENT_TITLES | {
+    "biographies-0.6": "Nurse or surgeon, 60 % of the usual gender",
+    "biographies-0.75": "Nurse or surgeon, 75 % of the usual gender",
+    "biographies-0.9": "Nurse or surgeon, 90 % of the usual gender",
+    "biographies-four-0.75": "Four occupations, 75 % of the usual gender",
+    "compas-race": "COMPAS by race",
+}
+GROUPS = {
+    "adult-sex": {"False": "women", "True": "men"},
+    "compas-race": {"False": "African-American", "True": "Caucasian"},
+    FACES: {"0": "women", "1": "men"},
+}
 
 
 def table_of(runs, index, columns):
@@ -359,7 +374,7 @@ def texts_tables(runs):
     )
     probe = {"gender read": ("leak", {"classifier": "logistic", "scored": BALANCED})}
     for task, part in runs.groupby("task", sort=False):
-        yield f"texts {task}", table_of(part, ["method"], columns | probe)
+        yield TITLES.get(task, task), table_of(part, ["method"], columns | probe)
 
 
 def attributes_read_tables(runs):
@@ -368,7 +383,7 @@ def attributes_read_tables(runs):
     )
     mean = runs.assign(scored=groups).groupby(["seen", "scored", "seed"], sort=False)["auc"].mean()
     table = mean.groupby(["seen", "scored"], sort=False).agg(spread).unstack("scored")
-    yield "attributes_read", table.loc[SEEN].reset_index()
+    yield "AUC of a linear reader", table.loc[SEEN].reset_index()
 
 
 def transfer_tables(runs):
@@ -376,14 +391,7 @@ def transfer_tables(runs):
     columns = by_classifier(metrics)
     often = {"always the same": ("accuracy", {"classifier": "constant"})}
     for label, part in runs.groupby("scored", sort=False):
-        yield f"transfer {label}", table_of(part, ["method"], columns | often)
-
-
-GROUPS = {
-    "adult-sex": {"False": "women", "True": "men"},
-    "compas-race": {"False": "African-American", "True": "Caucasian"},
-    FACES: {"Male=0": "women", "Male=1": "men"},
-}
+        yield f"{label} by {SENSITIVE}", table_of(part, ["method"], columns | often)
 
 
 def harm_tables(runs):
@@ -401,7 +409,10 @@ def harm_tables(runs):
         gap = gap.rename(columns={RAW: "plain"}).assign(scored="EO")
         table = pd.concat([table.reset_index(), gap.reset_index()]).fillna("n/a")
         table["scored"] = table["scored"].replace(GROUPS.get(task, {}))
-        yield f"harm {task}", table.sort_values("classifier", key=lambda c: c != "logistic")
+        yield (
+            TITLES.get(task, task),
+            table.sort_values("classifier", key=lambda c: c != "logistic"),
+        )
 
 
 def harm_text(rows):
@@ -417,13 +428,10 @@ def images_tables(runs):
     faces = runs[runs["psnr"].notna()]
     for noise, part in faces.groupby("seen", sort=False):
         columns = {name.upper(): (name, {"seen": noise}) for name in ("psnr", "ssim")}
-        yield f"images, noise: {noise}", table_of(part, ["scored"], columns)
+        yield NOISES[noise], table_of(part, ["scored"], columns)
     made = runs[runs["auc"].notna()]
     columns = by_classifier([("AUC", "auc", {})])
-    yield "images, sampled codes", table_of(made, ["scored"], columns)
-
-
-SEEN = [RAW, "Z", "Z_S", "Z_Y"]
+    yield "Sampled codes", table_of(made, ["scored"], columns)
 
 
 def heat_map(runs):
