@@ -15,6 +15,7 @@ import pandas as pd
 from sklearn.model_selection import StratifiedKFold
 from sklearn.utils import check_scalar
 
+from skfairlatent._inputs.one_file import held
 from skfairlatent._user_warnings import warn_user
 from skfairlatent._validation.containers import reject_other_order
 from skfairlatent._validation.groups import check_length, encode_columns, reject_ids
@@ -231,10 +232,10 @@ def group_stratified_folds(
     Parameters
     ----------
     y : array-like of shape (n_samples,) or (n_samples, n_labels)
-        Labels; several columns are crossed.
+        Labels; several columns are crossed. A collection of Dask is computed.
 
     sensitive_features : array-like of shape (n_samples,) or (n_samples, n_attributes)
-        Groups; several columns are crossed.
+        Groups; several columns are crossed. A collection of Dask is computed.
 
     n_splits : int, default=3
         Number of folds, at least 2.
@@ -311,6 +312,7 @@ def _needed_parts(
     A part is a cell or a group; of -1 there need not be any rows.
     """
     check_criterion(constraints)
+    y, sensitive_features = held(y), held(sensitive_features)
     _, labels, classes, _ = encode_columns(y, "y").crossed
     _, codes, groups, _ = encode_columns(sensitive_features).crossed
     check_length("sensitive_features", len(codes), len(labels), "y")

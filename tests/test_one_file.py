@@ -17,6 +17,7 @@ from skfairlatent._inputs import mapped_rows
 from skfairlatent._inputs.mapped_rows import is_large_map
 from skfairlatent._inputs.one_file import held, in_one_file, is_stored
 from skfairlatent.datasets import make_biased_embeddings
+from skfairlatent.selection import group_stratified_folds
 
 cloudpickle = pytest.importorskip("cloudpickle")
 dask = pytest.importorskip("dask")
@@ -309,3 +310,11 @@ def test__transform__on_a_worker_without_the_package_says_so(fair, tmp_path):
         )
     assert "ModuleNotFoundError" in done.stderr
     assert "map_part" in done.stderr  # where a worker reports it, not where it reads the task
+
+
+def test__group_stratified_folds__takes_labels_and_groups_of_dask():
+    y, groups = da.from_array(Y, chunks=200), dd.from_pandas(pd.Series(GROUPS), npartitions=2)
+    found = group_stratified_folds(y, groups, random_state=0)
+    expected = group_stratified_folds(Y, GROUPS, random_state=0)
+    for (_, test), (_, rows) in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(test, rows)
