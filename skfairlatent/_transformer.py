@@ -100,10 +100,11 @@ class FairLatentTransformer(
     encoder : {"diffae"}, object or None, default="diffae"
         Turns images into embeddings: any object with ``transform`` and, to decode,
         ``inverse_transform``. It must be trained; clones of this estimator, as in a grid search,
-        share it. A search over its parameters, as ``encoder__n_steps``, changes copies, and over
-        whole encoders takes ``sklearn.frozen.FrozenEstimator(encoder)``. **A two-dimensional
-        numeric X is taken to be embeddings already** and passes it by. None takes numbers
-        only, and refuses images.
+        share it. After training it again, fit this estimator again: ``transform`` does not notice
+        that its encoder has changed, only ``load`` does. A search over its parameters, as
+        ``encoder__n_steps``, changes copies, and over whole encoders takes
+        ``sklearn.frozen.FrozenEstimator(encoder)``. **A two-dimensional numeric X is taken to be
+        embeddings already** and passes it by. None takes numbers only, and refuses images.
 
     n_label_components : int or "auto", default="auto"
         Width of the label block, from 1 to n_features - 1. ``"auto"`` takes 1 for each class
