@@ -172,15 +172,20 @@ def load_checked(
     return network.eval().float(), missing
 
 
-def json_of(path: Path) -> dict[str, Any]:
-    """Return what a file of settings holds; nothing if there is no such file."""
+def json_of(path: Path, kind: Callable[[], Any] = dict) -> Any:
+    """Return what a file of settings holds; nothing if there is no such file, or of another kind.
+
+    Parameters
+    ----------
+    kind : {dict, list}
+    """
     if not path.is_file():
-        return {}
+        return kind()
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise CheckpointError(f"{path} is not valid JSON ({error}): copy it again.") from error
-    return found if isinstance(found, dict) else {}
+    return found if type(found) is kind else kind()
 
 
 def last_change(folder: Path) -> int:

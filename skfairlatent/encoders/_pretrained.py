@@ -25,6 +25,9 @@ POOLINGS = ("auto", "cls", "mean")
 PROCESSOR = "preprocessor_config.json"
 # Files that sentence-transformers writes beside a model: its pooling and the length of texts.
 SENTENCE_POOLING, SENTENCE_LENGTH = "1_Pooling/config.json", "sentence_bert_config.json"
+SENTENCE_MODULES = "modules.json"
+# Modules that it lists beside the model: a pooling, and a scaling of features to length 1.
+KNOWN_MODULES = ("Transformer", "Pooling", "Normalize")
 # Tokens of a text where nothing says how many the model reads; tokenizers then say 1e30.
 DEFAULT_LENGTH, LONGEST = 512, 10**6
 
@@ -118,7 +121,7 @@ def _load(
     pooling: str,
     changed: int,  # noqa: ARG001 - part of the key
 ) -> Pretrained:
-    config = json_of(folder / CONFIG)
+    config: dict[str, Any] = json_of(folder / CONFIG)
     if "model_type" not in config:
         raise CheckpointError(
             f"{folder} has no {CONFIG} that says what the model is: pass a folder as "
@@ -201,6 +204,14 @@ def _prepare(folder: Path, kind: str, transformers: Any) -> Any:
 
 def _pooling_of(folder: Path) -> str:
     """Return how the files of sentence-transformers say that tokens are pooled."""
+    listed = [each for each in json_of(folder / SENTENCE_MODULES, list) if isinstance(each, dict)]
+    modules = [str(each.get("type")).rpartition(".")[2] for each in listed]
+    if unknown := [name for name in modules if name not in KNOWN_MODULES]:
+        raise CheckpointError(
+            f"{folder / SENTENCE_MODULES} lists {', '.join(unknown)}, which this encoder does not "
+            "have: pass pooling='mean' or pooling='cls' for the features without it, or encode "
+            "the texts with sentence-transformers and pass the embeddings."
+        )
     own = json_of(folder / SENTENCE_POOLING)
     given = [name for name, value in own.items() if name.startswith("pooling_mode_") and value]
     known = {"pooling_mode_cls_token": "cls", "pooling_mode_mean_tokens": "mean"}

@@ -105,6 +105,21 @@ def test__transformers_encoder__pools_as_the_files_of_a_sentence_encoder_say(ber
         TransformersEncoder(other).transform(["good day"])
 
 
+def test__transformers_encoder__refuses_layers_of_a_sentence_encoder_that_it_lacks(bert, tmp_path):
+    folder = shutil.copytree(bert, tmp_path / "sentence")
+    kinds = ["Transformer", "Pooling", "Normalize", "Dense"]
+    modules = [{"path": "", "type": f"sentence_transformers.models.{kind}"} for kind in kinds]
+    (folder / "modules.json").write_text(json.dumps(modules[:3]))
+    expected = TransformersEncoder(bert).transform(["good day"])
+    found = TransformersEncoder(folder).transform(["good day"])
+    np.testing.assert_array_equal(found, expected)
+    other = shutil.copytree(folder, tmp_path / "other")
+    (other / "modules.json").write_text(json.dumps(modules))
+    with pytest.raises(CheckpointError, match=r"lists Dense, which.*pass pooling='mean'"):
+        TransformersEncoder(other).transform(["good day"])
+    assert TransformersEncoder(other, pooling="mean").transform(["good day"]).shape == (1, 16)
+
+
 @pytest.mark.parametrize("pooling", ["cls", "mean"])
 def test__transformers_encoder__does_not_pad_where_the_tokenizer_says(bert, pooling, tmp_path):
     folder = shutil.copytree(bert, tmp_path / "left")
