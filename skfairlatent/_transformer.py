@@ -241,8 +241,9 @@ class FairLatentTransformer(
         Columns of the full latent that hold the label block and the sensitive block.
 
     history_ : DataFrame
-        One row an epoch: ``epoch``, ``loss``, the unweighted terms ``loss_dg``, ``loss_eq``,
-        ``loss_di``, ``loss_g`` (nats per dimension), ``loss_cls`` (nats), ``learning_rate`` and
+        One row an epoch: ``epoch``, ``steps`` so far, ``auto_steps`` (those of
+        ``max_iter="auto"``), ``loss``, the unweighted terms ``loss_dg``, ``loss_eq``, ``loss_di``,
+        ``loss_g`` (nats per dimension), ``loss_cls`` (nats), ``learning_rate`` and
         ``validation_loss`` (NaN without early stopping).
 
     n_iter_ : int

@@ -12,7 +12,7 @@ from threadpoolctl import threadpool_limits
 
 from skfairlatent import FairLatentTransformer
 from skfairlatent.diagnostics import diagnose
-from skfairlatent.diagnostics._advice import plateau_warnings
+from skfairlatent.diagnostics._advice import plateau_warnings, short_training_warnings
 from skfairlatent.exceptions import FairLatentWarning, UndefinedMetricWarning
 
 CHANCE_TOLERANCE = 0.06  # three standard errors of the smallest scored cell, rounded up
@@ -341,6 +341,49 @@ def test__plateau_warnings__say_what_to_try(losses, message):
     (text,) = plateau_warnings(pd.DataFrame({"validation_loss": losses}))
 
     assert re.search(message, text)
+
+
+@pytest.mark.parametrize(
+    ("settings", "is_short"),
+    [
+        ({"max_iter": 9}, True),
+        ({"max_iter": 10}, False),
+        ({"max_iter": "auto"}, False),
+        # Early stopping ended it, long before.
+        ({"max_iter": 40, "early_stopping": True, "n_iter_no_change": 1, "tol": 1e6}, False),
+        ({"max_iter": 4, "warm_start": True}, False),
+    ],
+)
+def test__diagnose__names_a_training_of_too_few_steps(settings, is_short, monkeypatch):
+    monkeypatch.setattr("skfairlatent._training.settings.FEW_ROWS_STEPS", 40)
+    monkeypatch.setattr("skfairlatent._training.loop.PATIENCE_STEPS", 4)
+    X, y, group = separated_rows(n_rows=240)
+    fair = FairLatentTransformer(
+        **settings, batch_size=128, n_blocks=1, hidden_features=4, random_state=0, device="cpu"
+    ).fit(X, y, sensitive_features=group)
+    assert fair.history_["steps"].tolist() == [2 * n for n in fair.history_["epoch"]]
+
+    found = short_training_warnings(fair)
+
+    assert len(found) == is_short
+    if is_short:
+        assert "18 steps, in 9 epochs, where max_iter='auto' takes 40, in 20" in found[0]
+        remedy = re.search(r"Set (max_iter='auto')\.$", found[0])[1]
+        fair = eval(f"fair.set_params({remedy})").fit(X, y, sensitive_features=group)  # noqa: S307
+        assert short_training_warnings(fair) == []
+
+
+@pytest.mark.filterwarnings("ignore:diagnose found")
+def test__diagnose__says_short_training_once_and_before_the_plateau():
+    X, y, group = separated_rows(n_rows=400)
+    space = Selection(history=falling(6, rate=0.1).assign(steps=range(1, 7), auto_steps=400))
+    space.max_iter = 6
+
+    found = diagnose(space, X, y, sensitive_features=group, random_state=0).warnings
+
+    kinds = [text.partition(":")[0] for text in found]
+    assert "Short training" in kinds
+    assert "Plateau not reached" not in kinds
 
 
 @pytest.mark.parametrize(

@@ -101,7 +101,7 @@ class Trainer:
         self.step.generators.seed(self.settings.seed + epoch)
         record = self._epoch_until_finite(epoch)
         record |= self._validate()
-        self.state.history.append({"epoch": epoch + 1.0, **record})
+        self.state.history.append({"epoch": epoch + 1.0, **self._steps(epoch), **record})
         self.state.epoch = epoch + 1
         self._keep_if_best(record["validation_loss"])
         if self.checkpoint is not None:
@@ -147,6 +147,11 @@ class Trainer:
         loss = float(self.step.objective.total(terms)) if finite else math.nan
         named = {f"loss_{name}": float(value) for name, value in zip(TERMS, terms, strict=True)}
         return agreed({"loss": loss, **named, "learning_rate": rate})
+
+    def _steps(self, epoch: int) -> dict[str, float]:
+        n_batches = self.sampler.n_batches
+        auto_steps = n_batches * self.settings.auto_epochs(n_batches)
+        return {"steps": float((epoch + 1) * n_batches), "auto_steps": float(auto_steps)}
 
     def _validate(self) -> dict[str, float]:
         if self.validation is None:

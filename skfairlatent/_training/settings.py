@@ -68,9 +68,11 @@ class FitSettings:
 
     def n_epochs(self, n_batches: int) -> int:
         """Return the number of epochs, given the batches of one."""
-        if self.max_iter is None:
-            return max(AUTO_EPOCHS, math.ceil(self.steps / n_batches))
-        return self.max_iter
+        return self.auto_epochs(n_batches) if self.max_iter is None else self.max_iter
+
+    def auto_epochs(self, n_batches: int) -> int:
+        """Return the number of epochs of ``max_iter="auto"``, whatever `max_iter` is."""
+        return max(AUTO_EPOCHS, math.ceil(self.steps / n_batches))
 
     def noise(self, n_columns: int) -> Tensor:
         """Return the standard deviation of the noise of each column, shape (n_columns,)."""

@@ -1,6 +1,11 @@
 """Advice from a latent space and its training history, as text."""
 
-__all__ = ["collapse_warnings", "leakage_warnings", "plateau_warnings"]
+__all__ = [
+    "collapse_warnings",
+    "leakage_warnings",
+    "plateau_warnings",
+    "short_training_warnings",
+]
 
 from typing import Any
 
@@ -13,6 +18,7 @@ LABEL_MARGIN = 0.05  # of balanced accuracy above chance: with less, the label w
 LABEL_STANDARD_ERRORS = 2.0  # and so it may have been within the noise of measuring it
 STILL_FALLING_SHARE = 0.05  # of the whole improvement, made in the last fifth of the epochs
 MIN_EPOCHS = 5  # to speak of a trend
+SHORT_SHARE = 0.5  # of the steps of max_iter="auto": a fit of fewer was too short
 N_STANDARD_ERRORS = 3.0  # the best of several probes and attributes is warned of
 
 
@@ -98,10 +104,41 @@ def plateau_warnings(history: Any) -> list[str]:
     if late_gain > STILL_FALLING_SHARE * improvement:
         return [
             f"Plateau not reached: {late_gain / improvement:.0%} of the fall of {name} came in "
-            f"the last {window} of {len(losses)} epochs. Raise max_iter, or leave it at 'auto', "
-            "which takes at least 200 steps."
+            f"the last {window} of {len(losses)} epochs. Raise max_iter, for example to "
+            f"max_iter={2 * len(losses)}."
         ]
     return []
+
+
+def short_training_warnings(transformer: Any) -> list[str]:
+    """Compare the number of optimisation steps with that of ``max_iter="auto"``.
+
+    Nothing is said of a fit that ended before `max_iter`, as by early stopping, nor of one that
+    went on from another, with ``warm_start``. The loss cannot show this: as the step size falls
+    to 0, it levels off after a few epochs too.
+
+    Parameters
+    ----------
+    transformer : FairLatentTransformer
+        Of other objects nothing is known.
+
+    Returns
+    -------
+    list of str
+    """
+    history = getattr(transformer, "history_", None)
+    max_iter: Any = getattr(transformer, "max_iter", "auto")
+    is_warm = getattr(transformer, "warm_start", False)
+    if history is None or "auto_steps" not in history or max_iter == "auto" or is_warm:
+        return []
+    n_epochs = len(history)
+    steps, auto_steps = history[["steps", "auto_steps"]].to_numpy()[-1]
+    if n_epochs < max_iter or steps >= SHORT_SHARE * auto_steps:
+        return []
+    return [
+        f"Short training: {steps:,.0f} steps, in {n_epochs} epochs, where max_iter='auto' takes "
+        f"{auto_steps:,.0f}, in {auto_steps / steps * n_epochs:.0f}. Set max_iter='auto'."
+    ]
 
 
 def _loss_curve(history: Any) -> tuple[str, np.ndarray[Any, np.dtype[np.float64]]]:

@@ -24,7 +24,12 @@ from skfairlatent._validation.groups import (
     encode_columns,
 )
 from skfairlatent._wording import joined
-from skfairlatent.diagnostics._advice import collapse_warnings, leakage_warnings, plateau_warnings
+from skfairlatent.diagnostics._advice import (
+    collapse_warnings,
+    leakage_warnings,
+    plateau_warnings,
+    short_training_warnings,
+)
 from skfairlatent.diagnostics._foreign_rows import (
     describe_far_rows,
     describe_foreign_data,
@@ -275,7 +280,10 @@ def diagnose(
             collapse_warnings(found.blocks, len(Z), found.label_readability)
             or lost_decisions(Z, transformer.label_slice_, labels)
         ),
-        *plateau_warnings(getattr(transformer, "history_", None)),
+        *(
+            short_training_warnings(transformer)
+            or plateau_warnings(getattr(transformer, "history_", None))
+        ),
         *leakage_warnings(found.leakage, leakage_margin, _WHERE[found.constraints]),
     )
     if skipped:
