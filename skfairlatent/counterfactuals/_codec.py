@@ -1,9 +1,9 @@
 """From images to embeddings and back, with the steps of a pipeline between encoder and them."""
 
-__all__ = ["ImageCodec"]
+__all__ = ["Decoded", "ImageCodec"]
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,13 @@ def _can_decode(codec: "ImageCodec") -> bool:
 
 def _can_invert(codec: "ImageCodec") -> bool:
     return hasattr(codec.encoder, "invert")
+
+
+class Decoded(NamedTuple):
+    """Images, and the embeddings that the encoder finds in them; None if it encodes nothing."""
+
+    images: Array
+    found: Array | None
 
 
 @dataclass(frozen=True)
@@ -125,7 +132,7 @@ class ImageCodec:
 
     def corrected(
         self, embeddings: Array, n_corrections: int, *, x_T: Any = None, left_out: Any = 0
-    ) -> Array:
+    ) -> Decoded:
         """Return images like `inverse_transform`, in which the encoder finds the embeddings.
 
         The codes that it finds in decoded images differ a little. `n_corrections` times, what it
@@ -133,15 +140,19 @@ class ImageCodec:
         least.
         """
         images: Array = self.inverse_transform(embeddings, x_T=x_T, left_out=left_out)
-        if not n_corrections or not hasattr(self.encoder, "transform"):
-            return images
-        asked, missed = embeddings, embeddings - self.transform(images)
-        least = np.linalg.norm(missed, axis=1)
+        if not hasattr(self.encoder, "transform"):
+            return Decoded(images, None)
+        found = self.transform(images)
+        asked, seen = embeddings, found
         for _ in range(n_corrections):
-            asked = asked + missed
+            asked = asked + (embeddings - seen)
             candidates = self.inverse_transform(asked, x_T=x_T, left_out=left_out)
-            missed = embeddings - self.transform(candidates)
-            distance = np.linalg.norm(missed, axis=1)
-            images = np.where((distance < least)[:, None, None, None], candidates, images)
-            least = np.minimum(distance, least)
-        return images
+            seen = self.transform(candidates)
+            is_nearer = _distance(seen, embeddings) < _distance(found, embeddings)
+            images = np.where(is_nearer[:, None, None, None], candidates, images)
+            found = np.where(is_nearer[:, None], seen, found)
+        return Decoded(images, found)
+
+
+def _distance(rows: Array, others: Array) -> Array:
+    return np.asarray(np.linalg.norm(rows - others, axis=1))

@@ -2,7 +2,7 @@
 
 __all__ = ["N_CORRECTIONS", "Counterfactuals", "Reader", "repeated"]
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from numbers import Integral
 from typing import Any, Self
@@ -15,6 +15,7 @@ from sklearn.utils import _safe_indexing, check_scalar
 from skfairlatent._image_forms import holds_images
 from skfairlatent._user_warnings import warn_user
 from skfairlatent._validation.groups import unique_name
+from skfairlatent.counterfactuals._codec import Decoded
 from skfairlatent.counterfactuals._directions import Attribute
 from skfairlatent.counterfactuals._scores import Floats, Scores
 from skfairlatent.counterfactuals._space import Space
@@ -98,8 +99,23 @@ class Counterfactuals:
     original_sensitive_probabilities: Mapping[str, Floats]
     images: Array | None = None
     original_images: Array | None = None
+    shown: Floats | None = None
     _reader: "Reader | None" = field(default=None)
     _given: Any = field(default=None)  # the rows as they were given
+    # Embeddings that the encoder finds in the images.
+    _found: Array | None = field(default=None)
+    _original_found: Array | None = field(default=None)
+
+    @property
+    def variety(self) -> float:
+        """Variance of the edited rows, in units of that of the rows: near 0 if all look alike.
+
+        Of images, if there are any, and else of embeddings; the mean over the edits of a row.
+        """
+        before, after = self.original_embeddings, self.embeddings
+        if self.original_images is not None and self.images is not None:
+            before, after = self.original_images, self.images
+        return variety_of(after, before)
 
     @property
     def changed(self) -> npt.NDArray[np.bool_]:
@@ -171,18 +187,28 @@ class Counterfactuals:
         # The part of a row that steps after the encoder leave out is kept in its edits too.
         left_out = 0 if codes is None else codes - codec.undone(self.original_embeddings)
 
-        def images_of(embeddings: Array) -> Array:
+        def images_of(embeddings: Array) -> Decoded:
             return codec.corrected(embeddings, n_corrections, x_T=x_T, left_out=left_out)
 
         original = images_of(self.original_embeddings)
         if is_inverted:
-            warn_if_far(original, self._given, codec.encoder)
+            warn_if_far(original.images, self._given, codec.encoder)
         # One column of edits at a time: each then draws the same noise as the originals.
         edits = [images_of(self.embeddings[:, j]) for j in range(self.strengths.shape[1])]
-        images = repeated(original, len(edits))
-        moved = self.strengths != 0.0
-        images[moved] = np.stack(edits, axis=1)[moved]
-        return replace(self, images=images, original_images=original)
+        result = replace(
+            self,
+            images=self._where_moved([each.images for each in edits], original.images),
+            original_images=original.images,
+        )
+        if original.found is None:
+            return result
+        found = self._where_moved([each.found for each in edits], original.found)
+        return replace(
+            result,
+            _found=found,
+            _original_found=original.found,
+            shown=self._shares_shown(original.found, found),
+        )
 
     def reencode(self) -> Self:
         """Encode the decoded images and decide again.
@@ -199,24 +225,25 @@ class Counterfactuals:
         ------
         ValueError
             If the edits have not been decoded.
+        TypeError
+            If the encoder cannot encode images.
         """
         reader = self._known_reader()
         if self.images is None or self.original_images is None:
             raise ValueError("There are no images to encode: call decode() first.")
-        k, moved = self.strengths.shape[1], self.strengths != 0.0
-        original = reader.space.codec.transform(self.original_images)
-        original_latents = reader.space.forward(original)
-        embeddings, latents = repeated(original, k), repeated(original_latents, k)
-        if moved.any():
-            embeddings[moved] = reader.space.codec.transform(self.images[moved])
-            latents[moved] = reader.space.forward(embeddings[moved])
+        if self._found is None or self._original_found is None:
+            raise TypeError(
+                f"{type(reader.space.codec.encoder).__name__} has no transform, so that decoded "
+                "images cannot be encoded: give an encoder that has one."
+            )
+        original, latents = self._latents_of(self._original_found, self._found)
         return replace(
             self,
             latents=latents,
-            embeddings=embeddings,
-            original_latents=original_latents,
-            original_embeddings=original,
-            **reader.read(original_latents, latents, moved),
+            embeddings=self._found,
+            original_latents=original,
+            original_embeddings=self._original_found,
+            **reader.read(original, latents, self.strengths != 0.0),
         )
 
     def to_frame(self) -> pd.DataFrame:
@@ -269,6 +296,29 @@ class Counterfactuals:
         from skfairlatent.inspection import CounterfactualDisplay  # noqa: PLC0415 - needs matplotlib
 
         return CounterfactualDisplay.from_counterfactuals(self, **kwargs)
+
+    def _where_moved(self, edited: Sequence[Any], original: Array) -> Array:
+        """Return what became of each edit, shape (n, k, ...), and of rows that did not move."""
+        found = repeated(original, len(edited))
+        moved = self.strengths != 0.0
+        found[moved] = np.stack(edited, axis=1)[moved]
+        return found
+
+    def _latents_of(self, original: Array, edited: Array) -> tuple[Array, Array]:
+        """Return the latents of embeddings before and after the edits."""
+        forward = self._known_reader().space.forward
+        before = forward(original)
+        after = repeated(before, edited.shape[1])
+        moved = self.strengths != 0.0
+        if moved.any():
+            after[moved] = forward(edited[moved])
+        return before, after
+
+    def _shares_shown(self, original: Array, edited: Array) -> Floats:
+        before, after = self._latents_of(original, edited)
+        asked = (self.latents - self.original_latents[:, None]).astype(np.float64)
+        lengths = np.where(self.strengths != 0.0, (asked**2).sum(axis=2), np.nan)
+        return np.asarray(((after - before[:, None]) * asked).sum(axis=2) / lengths)
 
     def _known_reader(self) -> "Reader":
         if self._reader is None:
@@ -333,6 +383,12 @@ class Reader:
             "original_sensitive_probabilities": {a: each[0] for a, each in sensitive.items()},
             "sensitive_probabilities": {a: each[1] for a, each in sensitive.items()},
         }
+
+
+def variety_of(edited: Array, original: Array) -> float:
+    """Return the variance of edits, shape (n, k, ...), in units of that of rows, (n, ...)."""
+    after, before = (rows.astype(np.float64).var(axis=0).sum() for rows in (edited, original))
+    return float(after / edited.shape[1] / before) if before > 0 else np.nan
 
 
 def repeated(rows: Array, k: int) -> Array:
