@@ -160,7 +160,7 @@ def test__res_block__needs_its_conditions():
 
 
 @pytest.mark.parametrize("size", [(8, 8), (12, 20), (32, 32)])
-@pytest.mark.parametrize("channels", [(64, 128), (128, 160)])
+@pytest.mark.parametrize("channels", [(128, 192), (192, 160)])
 def test__fast_convolution__is_the_plain_one(size, channels):
     layer = Conv3x3(*channels)
     n = 64 if size == (8, 8) else 9
@@ -178,8 +178,8 @@ def test__fast_convolution__is_the_plain_one(size, channels):
 
 
 def test__fast_convolution__follows_weights_that_change():
-    layer = Conv3x3(64, 128)
-    x = channels_last(torch.randn(16, 64, 16, 16))
+    layer = Conv3x3(128, 192)
+    x = channels_last(torch.randn(16, 128, 16, 16))
     with torch.no_grad():
         first = layer(x)
         layer.weight.mul_(2)
@@ -190,8 +190,8 @@ def test__fast_convolution__follows_weights_that_change():
 
 
 def test__fast_convolution__copies_and_files_hold_the_weights_alone():
-    layer = Conv3x3(64, 128)
-    x = channels_last(torch.randn(16, 64, 16, 16))
+    layer = Conv3x3(128, 192)
+    x = channels_last(torch.randn(16, 128, 16, 16))
     size = len(pickle.dumps(layer))
     with torch.no_grad():
         expected = layer(x)
@@ -204,13 +204,14 @@ def test__fast_convolution__copies_and_files_hold_the_weights_alone():
 
 
 def test__fast_convolution__only_where_it_may():
-    layer = Conv3x3(64, 128)
-    x = channels_last(torch.randn(16, 64, 16, 16))
+    layer = Conv3x3(128, 192)
+    x = channels_last(torch.randn(16, 128, 16, 16))
     assert not layer._is_faster(x)
     layer(x).sum().backward()
     assert layer.weight.grad.abs().sum() > 0
     with torch.no_grad():
         assert layer._is_faster(x)
+        assert not Conv3x3(128, 128)._is_faster(x)
         assert not layer._is_faster(x.contiguous())
         assert not layer._is_faster(x[:, :, :-1])
         assert not layer._is_faster(x.double())

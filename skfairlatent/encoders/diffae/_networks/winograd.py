@@ -18,8 +18,8 @@ PATCH = TILE + 2
 # From the interpolation points 0, +-1/sqrt(2), +-sqrt(2) and infinity. With the usual 0, +-1, +-2
 # the error is four times larger; with these it is near that of a plain sum in float32.
 ROOT = 2**0.5
-# Below these numbers of weights per tap and of tiles, a plain convolution is faster.
-MIN_WEIGHTS = 64 * 128
+# Below these numbers of weights per tap and of tiles, a plain convolution is as fast or faster.
+MIN_WEIGHTS = 128 * 192
 MIN_TILES = 16
 # Tiles that are treated together, for each thread: their transform should stay in the cache.
 STRIP_TILES = 256
