@@ -30,7 +30,6 @@ from skfairlatent._files.tensors import digest_of
 from skfairlatent.encoders import _borrowing
 from skfairlatent.encoders._base import Array, ImageEncoder, Pixels
 from skfairlatent.encoders._borrowing import borrowed
-from skfairlatent.encoders._cache import EmbeddingCache
 from skfairlatent.encoders._images import ImageSource
 from skfairlatent.encoders._torch import ValueRange, as_tensor
 from skfairlatent.exceptions import CheckpointError
@@ -314,16 +313,7 @@ class AutoencoderKLEncoder(ImageEncoder):
 
     def _encode(self, source: ImageSource) -> Array:
         with borrowed(self._fitted_network(), resolve_device(self.device)):  # once for all batches
-            if self.cache_dir is None:
-                return super()._encode(source)
-            cache = EmbeddingCache(self.cache_dir, self.fingerprint())
-            return cache.encode(
-                source,
-                self.encode_batch,
-                self.batch_size,
-                read=source.read,
-                verbose=bool(self.verbose),
-            )
+            return self._encoded(source, self.encode_batch, source.read, self.fingerprint)
 
     def _all_latents(self, source: ImageSource, rows: slice) -> Array:
         """Return the latents of some images, batch by batch."""

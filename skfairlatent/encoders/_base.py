@@ -2,6 +2,7 @@
 
 __all__ = ["ImageEncoder"]
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from numbers import Integral
@@ -17,11 +18,14 @@ from sklearn.utils.validation import check_array, check_is_fitted
 from torch import Tensor
 
 from skfairlatent._device import neutral_torch_state
+from skfairlatent.encoders._cache import EmbeddingCache
 from skfairlatent.encoders._chunks import map_chunks
 from skfairlatent.encoders._images import ImageSource
 
 Array = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]
+# Numbers of rows.
+Rows = range | npt.NDArray[np.intp]
 
 _POSITIVE = Interval(Integral, 1, None, closed="left")
 
@@ -104,6 +108,7 @@ class ImageEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
     image_size: int | None = None
     batch_size: int = 64
     verbose: bool | int = False
+    cache_dir: str | os.PathLike[str] | None
 
     @abstractmethod
     def encode_batch(self, images: Pixels) -> Any:
@@ -216,15 +221,32 @@ class ImageEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         return self._decode(E)
 
     def _encode(self, source: Any) -> Array:
-        """Return the embeddings of all images of a source."""
+        """Return the embeddings of all rows of a source."""
+        return self._encoded(source, self.encode_batch, source.read)
 
-        def encode(batch: tuple[slice, Any]) -> Array:
-            rows, images = batch
-            return self._as_embeddings(self.encode_batch(images), rows)
+    def _encoded(
+        self,
+        source: Any,
+        encode: Callable[[Any], Any],
+        read: Callable[[Any], Any],
+        cache_key: Callable[[], str] | None = None,
+    ) -> Array:
+        """Encode what `read`, a batch ahead in a thread, returns of some rows.
 
-        return self._map(
-            len(source), encode, "encoding", lambda rows: (rows, self._read(source, rows))
-        )
+        `cache_key` tells this encoder and its use from others in the cache, if there is one.
+        """
+
+        def embed(batch: tuple[Rows, Any]) -> Array:
+            rows, given = batch
+            return self._as_embeddings(encode(given), rows)
+
+        def take(rows: Any) -> tuple[Rows, Any]:
+            return range(len(source))[rows] if isinstance(rows, slice) else rows, read(rows)
+
+        if cache_key is None or self.cache_dir is None:
+            return self._map(len(source), embed, "encoding", take)
+        cache = EmbeddingCache(self.cache_dir, cache_key())
+        return cache.encode(source, embed, self.batch_size, read=take, verbose=bool(self.verbose))
 
     def _decode(self, embeddings: Array) -> Pixels:
         """Return the images of all embeddings."""
@@ -250,15 +272,11 @@ class ImageEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         """Return images to read; those of a method that calls another are checked once."""
         return X if isinstance(X, ImageSource) else ImageSource(X, self.image_size)
 
-    def _read(self, source: ImageSource, rows: slice) -> Any:
-        """Return what `encode_batch` is given of some rows; runs in a thread, a batch ahead."""
-        return source.read(rows)
-
-    def _as_embeddings(self, output: Any, rows: slice) -> Array:
+    def _as_embeddings(self, output: Any, rows: Rows) -> Array:
         E = _as_numpy(output, np.float32)
-        if E.ndim != 2 or len(E) != rows.stop - rows.start:
+        if E.ndim != 2 or len(E) != len(rows):
             raise ValueError(
-                f"The encoder turned {rows.stop - rows.start} images into an array of shape "
+                f"The encoder turned {len(rows)} images into an array of shape "
                 f"{E.shape}: expected (n_images, n_features)."
             )
         # The sum is quicker, and is finite only if all values are.
@@ -283,16 +301,17 @@ class ImageEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
                 )
             if not images.sum().isfinite():  # as in _as_embeddings
                 finite = images.isfinite().flatten(1).all(dim=1)
-                self._require_finite(finite.cpu().numpy(), rows, "decoder")
+                numbers = range(rows.start, rows.stop)
+                self._require_finite(finite.cpu().numpy(), numbers, "decoder")
             images = images.mul(255).round_().clamp_(0, 255).to(torch.uint8)
         pixels: Pixels = images.contiguous().cpu().numpy()
         return pixels
 
-    def _require_finite(self, finite: npt.NDArray[np.bool_], rows: slice, name: str) -> None:
+    def _require_finite(self, finite: npt.NDArray[np.bool_], rows: Rows, name: str) -> None:
         if not finite.all():
             raise ValueError(
                 f"The {name} returned NaN or infinity, first for row "
-                f"{rows.start + int(np.argmin(finite))}.{self._remedy_for_nan}"
+                f"{rows[int(np.argmin(finite))]}.{self._remedy_for_nan}"
             )
 
     def _check(self) -> None:
@@ -317,7 +336,7 @@ class ImageEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
                 "has no image_size: set it in the class or in its constructor."
             )
         black = np.zeros((1, self.image_size, self.image_size, 3), dtype=np.uint8)
-        return int(self._as_embeddings(self.encode_batch(black), slice(0, 1)).shape[1])
+        return int(self._as_embeddings(self.encode_batch(black), range(1)).shape[1])
 
     def _learns(self) -> bool:
         return type(self).fit is not ImageEncoder.fit

@@ -233,7 +233,7 @@ class EmbeddingCache:
 
                     def keep(taken: tuple[Indices, Any]) -> Indices:
                         which, given = taken
-                        embeddings = _checked(encode_rows(given), len(which))
+                        embeddings = encode_rows(given)
                         images.put(which, embeddings, self.path)
                         store.add([images.digests[i] for i in which], embeddings)
                         return which
@@ -317,13 +317,3 @@ class EmbeddingCache:
             f"{self.path} cannot be read as a cache of embeddings ({error}): delete it and encode "
             "again, or use another folder."
         )
-
-
-def _checked(embeddings: npt.NDArray[Any], n_rows: int) -> Embeddings:
-    array = np.asarray(embeddings, dtype=np.float32)
-    if array.ndim != 2 or len(array) != n_rows or array.shape[1] == 0:
-        raise ValueError(
-            f"{n_rows} images were encoded to an array of shape {array.shape}: the encoder must "
-            "return shape (n_images, n_features)."
-        )
-    return array

@@ -14,7 +14,6 @@ from skfairlatent._device import neutral_torch_state, resolve_device
 from skfairlatent._files.hub import find_model
 from skfairlatent.encoders._base import Array, ImageEncoder
 from skfairlatent.encoders._borrowing import borrowed
-from skfairlatent.encoders._cache import EmbeddingCache
 from skfairlatent.encoders._images import ImageSource
 from skfairlatent.encoders._pretrained import POOLINGS, Pretrained, load_pretrained
 from skfairlatent.encoders._texts import TextSource
@@ -137,21 +136,12 @@ class TransformersEncoder(ImageEncoder):
 
     def _encode(self, source: ImageSource | TextSource) -> Array:
         model = self._model()
-
-        def read(rows: Any) -> tuple[int, dict[str, Tensor]]:
-            chosen = source.originals(rows)
-            return len(chosen), model.tensors_of(chosen)
-
-        def encode(batch: tuple[int, dict[str, Tensor]]) -> Array:
-            n_rows, inputs = batch
-            return self._as_embeddings(self._features(model, inputs), slice(0, n_rows))
-
         with borrowed(model.features, resolve_device(self.device)):  # once for all batches
-            if self.cache_dir is None:
-                return self._map(len(source), encode, "encoding", read)
-            cache = EmbeddingCache(self.cache_dir, self.fingerprint())
-            return cache.encode(
-                source, encode, self.batch_size, read=read, verbose=bool(self.verbose)
+            return self._encoded(
+                source,
+                lambda inputs: self._features(model, inputs),
+                lambda rows: model.tensors_of(source.originals(rows)),
+                self.fingerprint,
             )
 
     def _source(self, X: Any) -> Any:

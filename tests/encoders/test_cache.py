@@ -355,13 +355,3 @@ def test__embedding_cache__a_full_disk_costs_no_embedding(tmp_path, pixels, monk
     again = cache.encode(ImageSource(pixels, None), encode, 2)
     np.testing.assert_array_equal(again, wide)
     assert sum(asked, []) == [*range(N), *range(2, N)]  # noqa: RUF017
-
-
-@pytest.mark.parametrize(
-    "result", [np.zeros(4), np.zeros((3, 2)), np.zeros((4, 2, 2)), np.zeros((4, 0))]
-)
-def test__embedding_cache__refuses_what_is_no_embedding(tmp_path, pixels, result):
-    cache = EmbeddingCache(tmp_path, "weights")
-    with pytest.raises(ValueError, match=r"4 images were encoded to an array of shape"):
-        cache.encode(ImageSource(pixels, None), lambda _: result, 4)
-    assert len(_encode(cache, pixels)) == 3

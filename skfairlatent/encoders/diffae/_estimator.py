@@ -15,7 +15,6 @@ from sklearn.utils.validation import check_is_fitted
 
 from skfairlatent._device import neutral_torch_state, resolve_device
 from skfairlatent.encoders._base import Array, ImageEncoder, Pixels
-from skfairlatent.encoders._cache import EmbeddingCache
 from skfairlatent.encoders._images import ImageSource
 from skfairlatent.encoders.diffae._codec import PRECISIONS, Codec
 from skfairlatent.encoders.diffae._config import DiffAEConfig
@@ -244,14 +243,12 @@ class DiffAEEncoder(ImageEncoder):
         return self.chunk_size
 
     def _encode(self, source: ImageSource) -> Array:
-        codec = self._codec()
-        if self.cache_dir is None:
-            return self._map(len(source), codec.encode, "encoding", source.read)
-        # Precisions differ by up to 1 %: each has codes of its own.
-        cache = EmbeddingCache(self.cache_dir, f"{self.fingerprint()}:{codec.precision}")
-        return cache.encode(
-            source, codec.encode, self.chunk_size, read=source.read, verbose=bool(self.verbose)
-        )
+        codec = self._codec()  # once for all batches
+
+        def key() -> str:  # precisions differ by up to 1 %: each has codes of its own
+            return f"{self.fingerprint()}:{codec.precision}"
+
+        return self._encoded(source, codec.encode, source.read, key)
 
     @neutral_torch_state()
     def inverse_transform(self, X: Any, *, x_T: Any = None) -> Pixels:
