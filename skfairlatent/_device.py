@@ -8,16 +8,24 @@ __all__ = [
     "neutral_torch_state",
     "own_random_state",
     "resolve_device",
+    "single_thread",
 ]
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ContextDecorator, ExitStack, contextmanager
+from contextlib import (
+    AbstractContextManager,
+    ContextDecorator,
+    ExitStack,
+    contextmanager,
+    nullcontext,
+)
 from typing import Any
 
 import numpy as np
 import torch
 from sklearn.utils import check_random_state
+from threadpoolctl import ThreadpoolController
 
 _AUTOCAST_DEVICES = ("cpu", "cuda", "mps")
 _ROUNDED = ("tf32", "bf16")
@@ -108,6 +116,15 @@ def own_random_state(random_state: Any) -> np.random.RandomState:
     random_state : int, RandomState instance or None
     """
     return np.random.RandomState() if random_state is None else check_random_state(random_state)
+
+
+def single_thread(wanted: bool) -> AbstractContextManager[Any]:
+    """Compute with one thread of OpenMP if `wanted`; other threads of the program keep theirs.
+
+    Threads that share little work wait for one another by spinning. On a machine with other work
+    they wait most of the time.
+    """
+    return ThreadpoolController().limit(limits=1, user_api="openmp") if wanted else nullcontext()
 
 
 @contextmanager

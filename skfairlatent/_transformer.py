@@ -181,16 +181,17 @@ class FairLatentTransformer(
         :math:`\sqrt{n / 3000}` times.
 
     max_iter : int or "auto", default="auto"
-        Number of epochs. ``"auto"`` takes as many as make 400 steps, or 200 with fewer than 3,000
-        rows, and at least 10. An epoch on rows that are read from a large ``numpy.memmap`` is 40
-        batches at most.
+        Number of epochs. ``"auto"`` takes as many as make 200 steps, or 400 where
+        `label_scores` are fitted on 3,000 rows or more, and at least 5. An epoch on rows that are
+        read from a large ``numpy.memmap`` is 40 batches at most.
 
     batch_size : int, default=1024
         Rows of a batch; every (label, group) cell gives equally many, at least 2.
 
     learning_rate_init : float or "auto", default="auto"
         Largest step size of Adam; it rises over the first tenth of the training and then falls
-        along a cosine to 0. ``"auto"`` takes 0.001, or 0.002 with fewer than 3,000 rows.
+        along a cosine to 0. ``"auto"`` takes 0.002, or 0.001 where `label_scores` are fitted on
+        3,000 rows or more.
 
     early_stopping : bool, default=False
         Hold out part of the rows, stop when their loss no longer improves, and keep the best
@@ -200,7 +201,7 @@ class FairLatentTransformer(
         Share held out of every (label, group) cell. Only used with `early_stopping`.
 
     n_iter_no_change : int, default=10
-        Epochs without an improvement by `tol` before stopping, and at least as many as make 200
+        Epochs without an improvement by `tol` before stopping, and at least as many as make 100
         steps, counted from the end of the rise of the step size. Only used with `early_stopping`.
 
     tol : float, default=1e-4
@@ -849,7 +850,7 @@ class FairLatentTransformer(
         if noise == "auto":
             noise = auto_input_noise(n_samples, n_features, with_scores=given)
         if rate == "auto":
-            rate = auto_learning_rate(n_samples)
+            rate = auto_learning_rate(n_samples, with_scores=given)
         return FitSettings(
             n_label_components=width,
             n_blocks=self.n_blocks,
@@ -859,7 +860,7 @@ class FairLatentTransformer(
             constraints=self.constraints,
             input_noise=float(noise),
             max_iter=None if self.max_iter == "auto" else int(self.max_iter),
-            steps=auto_steps(n_samples),
+            steps=auto_steps(n_samples, with_scores=given),
             batch_size=self.batch_size,
             learning_rate=float(rate),
             early_stopping=self.early_stopping,

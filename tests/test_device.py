@@ -1,6 +1,7 @@
 """Devices by name, precision by hardware, random numbers of one's own, torch as it starts."""
 
 import inspect
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from skfairlatent._device import (
     neutral_torch_state,
     own_random_state,
     resolve_device,
+    single_thread,
 )
 
 CPU = torch.device("cpu")
@@ -182,3 +184,17 @@ class TestOwnRandomState:
         given = np.random.RandomState(3)
         assert own_random_state(given) is given
         assert own_random_state(3).randint(99) == np.random.RandomState(3).randint(99)
+
+
+def test__single_thread__holds_for_this_thread_until_its_end():
+    before = torch.get_num_threads()
+    with single_thread(True), ThreadPoolExecutor(1) as other:
+        assert torch.get_num_threads() == 1
+        assert other.submit(torch.get_num_threads).result() == before
+    assert torch.get_num_threads() == before
+
+
+def test__single_thread__changes_nothing_unless_it_is_wanted():
+    before = torch.get_num_threads()
+    with single_thread(False):
+        assert torch.get_num_threads() == before

@@ -355,7 +355,7 @@ def test__plateau_warnings__say_what_to_try(losses, message):
     ],
 )
 def test__diagnose__names_a_training_of_too_few_steps(settings, is_short, monkeypatch):
-    monkeypatch.setattr("skfairlatent._training.settings.FEW_ROWS_STEPS", 40)
+    monkeypatch.setattr("skfairlatent._training.settings.STEPS", 40)
     monkeypatch.setattr("skfairlatent._training.loop.PATIENCE_STEPS", 4)
     X, y, group = separated_rows(n_rows=240)
     fair = FairLatentTransformer(

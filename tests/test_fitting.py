@@ -97,20 +97,23 @@ def test__layout__a_cell_of_one_row_is_not_comparable(trainers):
 def test__max_iter__auto_makes_enough_steps_and_enough_epochs(
     monkeypatch, steps, epochs, expected
 ):
-    monkeypatch.setattr(_settings, "FEW_ROWS_STEPS", steps)
+    monkeypatch.setattr(_settings, "STEPS", steps)
     monkeypatch.setattr(_settings, "AUTO_EPOCHS", epochs)
     # Five batches of 20 rows an epoch.
     assert fit(make_data(), max_iter="auto").n_iter_ == expected
 
 
 @pytest.mark.parametrize(
-    ("n_rows", "steps", "rate"), [(2_999, 200, 2e-3), (3_000, 400, 1e-3)], ids=str
+    ("label_scores", "n_rows", "steps", "rate"),
+    [(False, 3_000, 200, 2e-3), (True, 2_999, 200, 2e-3), (True, 3_000, 400, 1e-3)],
+    ids=str,
 )
-def test__auto__with_few_rows_takes_half_the_steps_of_twice_the_length(
-    trainers, monkeypatch, n_rows, steps, rate
+def test__auto__takes_more_and_shorter_steps_beside_scores_of_many_rows(
+    trainers, monkeypatch, label_scores, n_rows, steps, rate
 ):
     monkeypatch.setattr(Trainer, "run", lambda _: [{"epoch": 1.0}])
-    fit(make_data((n_rows - 60, 20, 20, 20)), max_iter="auto", batch_size=n_rows)
+    data = make_data((n_rows - 60, 20, 20, 20))
+    fit(data, max_iter="auto", batch_size=n_rows, label_scores=label_scores)
     assert trainers[0].n_epochs == steps
     assert trainers[0].settings.learning_rate == rate
 

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from skfairlatent._device import single_thread
 from skfairlatent._inputs.additive_model import FEWEST_OF_A_CLASS, AdditiveModel, cross_fit
 from skfairlatent._validation.annotations import Annotations
 
@@ -21,6 +22,8 @@ MOST_FEATURES, FEWEST_SAMPLES = 256, 500
 # By how many of its standard deviations a score changes at least with one of the feature in
 # whose place it stands: with less, what is edited would move that feature out of all bounds.
 SMALLEST_SLOPE = 0.25
+# Numbers that are worth a second thread.
+FEWEST_FOR_THREADS = 1_000_000
 # Rows on which features are compared.
 COMPARED_ROWS = 5000
 # A feature of less variance in those rows, where it has about 1 in all, tells nothing there.
@@ -126,7 +129,8 @@ def fit_label_scores(
             "boundaries: set label_scores=False."
         )
     rows = x.double().numpy()
-    fits = [cross_fit(rows, codes) for codes in annotations.label_codes.T]
+    with single_thread(rows.size < FEWEST_FOR_THREADS):
+        fits = [cross_fit(rows, codes) for codes in annotations.label_codes.T]
     model = reduce(AdditiveModel.beside, (model for model, _ in fits))
     scores = np.hstack([scores for _, scores in fits])
     slopes, bent = _lines(model, rows[:COMPARED_ROWS])

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-# Batches of an epoch of rows in a file, at most: ten epochs are then 400 steps.
+# Batches of an epoch of rows in a file, at most: five epochs are then 200 steps.
 MOST_BATCHES_READ = 40
 
 

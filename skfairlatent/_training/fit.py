@@ -15,7 +15,7 @@ import torch
 from sklearn.model_selection import train_test_split
 from torch import Tensor
 
-from skfairlatent._device import EXACT_MATMUL, Generators
+from skfairlatent._device import EXACT_MATMUL, Generators, single_thread
 from skfairlatent._files.tensors import digest_of
 from skfairlatent._inputs.mapped_rows import MappedRows, sample_of
 from skfairlatent._training.batches import CellSampler, ReadingSampler
@@ -24,7 +24,7 @@ from skfairlatent._training.checkpoint import Checkpoint
 from skfairlatent._training.loop import Trainer
 from skfairlatent._training.objective import HEADS_BATCHES, Objective
 from skfairlatent._training.plan import BatchPlan
-from skfairlatent._training.settings import FitSettings
+from skfairlatent._training.settings import FitSettings, is_small
 from skfairlatent._training.step import TrainingStep
 from skfairlatent._validation.annotations import Annotations
 from skfairlatent.distributed import agreed, require_agreement
@@ -68,7 +68,9 @@ def fit_flow(
     with _checkpoint(x, annotations, settings, start) as checkpoint:
         if checkpoint is not None and settings.seed_is_new:
             settings = replace(settings, seed=_seed_of(checkpoint, settings.seed))
-        result = _train(x, annotations, settings, device, start, checkpoint, tasks)
+        alone = device.type == "cpu" and is_small(x.shape[1], settings.hidden_features)
+        with single_thread(alone):
+            result = _train(x, annotations, settings, device, start, checkpoint, tasks)
         if checkpoint is not None:
             checkpoint.remove()
     return result

@@ -23,7 +23,7 @@ from skfairlatent.exceptions import TrainingDivergedError
 # Share of the steps over which the step size rises to its full value.
 WARM_UP = 0.1
 # Steps without an improvement before training stops early, at least.
-PATIENCE_STEPS = 200
+PATIENCE_STEPS = 100
 # Factor of the step size after a non-finite loss.
 RECOVERY_FACTOR = 0.1
 

@@ -6,6 +6,7 @@ __all__ = [
     "auto_input_noise",
     "auto_learning_rate",
     "auto_steps",
+    "is_small",
 ]
 
 import math
@@ -16,11 +17,9 @@ import torch
 from torch import Tensor
 
 # max_iter="auto" means at least so many steps and at least so many epochs.
-AUTO_STEPS = 400
-AUTO_EPOCHS = 10
-# Few rows teach as much in half the steps, each twice as long.
-FEW_ROWS_STEPS = 200
-AUTO_LEARNING_RATE, FEW_ROWS_LEARNING_RATE = 1e-3, 2e-3
+STEPS, MANY_STEPS = 200, 400
+AUTO_EPOCHS = 5
+LEARNING_RATE = 2e-3
 # Features for each row up to which little is memorised; above it "auto" takes a narrower
 # network and more noise.
 CROWDED = 0.025
@@ -31,6 +30,9 @@ FEW_ROWS = 3000
 # Width of the conditioners where rows abound, and the least.
 WIDEST, NARROWEST = 256, 16
 SMALLEST_NOISE, LARGEST_NOISE = 1.0, 3.0
+# Networks of fewer inputs times units than this gain nothing from a second thread or from half
+# precision on a CPU, and lose by them.
+SMALL_NETWORK = 15_000
 # Noise on scores of the label, which are those of rows that their models have not seen.
 NOISE_OF_SCORES = 0.3
 
@@ -101,14 +103,19 @@ def auto_input_noise(n_samples: int, n_features: int, *, with_scores: bool) -> f
     return min(max(least, math.sqrt(_crowding(n_samples, n_features))), LARGEST_NOISE)
 
 
-def auto_steps(n_samples: int) -> int:
-    """Return the least number of steps."""
-    return AUTO_STEPS if n_samples >= FEW_ROWS else FEW_ROWS_STEPS
+def auto_steps(n_samples: int, *, with_scores: bool) -> int:
+    """Return the least number of steps: more where many rows correct a score of the label."""
+    return MANY_STEPS if with_scores and n_samples >= FEW_ROWS else STEPS
 
 
-def auto_learning_rate(n_samples: int) -> float:
-    """Return the largest step size."""
-    return AUTO_LEARNING_RATE if n_samples >= FEW_ROWS else FEW_ROWS_LEARNING_RATE
+def auto_learning_rate(n_samples: int, *, with_scores: bool) -> float:
+    """Return the largest step size, in inverse proportion to the least number of steps."""
+    return LEARNING_RATE * STEPS / auto_steps(n_samples, with_scores=with_scores)
+
+
+def is_small(n_features: int, hidden_features: int) -> bool:
+    """Return whether a network is too small for threads and half precision on a CPU."""
+    return n_features * hidden_features < SMALL_NETWORK
 
 
 def _crowding(n_samples: int, n_features: int) -> float:

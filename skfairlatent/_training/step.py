@@ -11,17 +11,16 @@ from skfairlatent._device import Generators, autocast_dtype
 from skfairlatent._training.cuda_graphs import Replayed
 from skfairlatent._training.objective import TERMS, Objective
 from skfairlatent._training.optimizer import RecordableAdam
+from skfairlatent._training.settings import is_small
 from skfairlatent.distributed import average_gradients, shared
 from skfairlatent.flows import Glow
-
-# A CPU takes longer to convert smaller matrices to half precision than it gains in multiplying.
-SMALLEST_IN_HALF = 15_000
 
 
 def half_precision(flow: Glow, device: torch.device) -> torch.dtype | None:
     """Return the half precision in which a flow is trained, or None for float32."""
-    is_small = flow.features * flow.hidden_features < SMALLEST_IN_HALF
-    return None if device.type == "cpu" and is_small else autocast_dtype(device)
+    if device.type == "cpu" and is_small(flow.features, flow.hidden_features):
+        return None
+    return autocast_dtype(device)
 
 
 class TrainingStep:
