@@ -115,12 +115,7 @@ def load_pretrained(folder: Path, kind: str, pooling: str) -> Pretrained:
 
 
 @functools.lru_cache(maxsize=2)
-def _load(
-    folder: Path,
-    kind: str,
-    pooling: str,
-    changed: int,  # noqa: ARG001 - part of the key
-) -> Pretrained:
+def _load(folder: Path, kind: str, pooling: str, changed: int) -> Pretrained:
     config: dict[str, Any] = json_of(folder / CONFIG)
     if "model_type" not in config:
         raise CheckpointError(
@@ -129,7 +124,7 @@ def _load(
         )
     transformers = extra_module("transformers", "TransformersEncoder", "hub")
     with quiet(transformers):
-        model, has_pooler = _model(folder, transformers)
+        model, has_pooler = _model(folder, changed)
         kind = _kind(model, kind, folder, config)
         prepare = _prepare(folder, kind, transformers)
     options: dict[str, Any] = {"input_data_format": "channels_last"}
@@ -146,8 +141,10 @@ def _load(
     return Pretrained(features, prepare, options, f"{use}:{digest_of(features)}")
 
 
-def _model(folder: Path, transformers: Any) -> tuple[Any, bool]:
+@functools.lru_cache(maxsize=2)
+def _model(folder: Path, changed: int) -> tuple[Any, bool]:  # noqa: ARG001 - part of the key
     """Return the network, and whether its pooling, if it has weights, has those of the file."""
+    transformers = extra_module("transformers", "TransformersEncoder", "hub")
     model, missing = load_checked(
         transformers, "AutoModel", folder, needs=_is_needed, trust_remote_code=False
     )

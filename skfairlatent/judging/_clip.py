@@ -5,6 +5,7 @@ __all__ = ["ClipJudge"]
 import os
 from collections.abc import Mapping
 from numbers import Integral
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -16,11 +17,12 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from skfairlatent._device import neutral_torch_state, resolve_device
-from skfairlatent._files.hub import find_model
+from skfairlatent._files.hub import CONFIG, extra_module, find_model, json_of
 from skfairlatent.encoders._borrowing import borrowed
 from skfairlatent.encoders._chunks import map_chunks
 from skfairlatent.encoders._images import ImageSource
-from skfairlatent.judging._clip_files import ClipParts, load_parts
+from skfairlatent.encoders._pretrained import load_pretrained
+from skfairlatent.exceptions import CheckpointError
 
 Floats = npt.NDArray[np.float32]
 
@@ -153,14 +155,19 @@ class ClipJudge(ClassifierMixin, BaseEstimator):
             cache_dir=self.cache_dir,
             local_files_only=self.local_files_only,
         )
-        parts = load_parts(folder)
+        _require_clip(folder)
+        of_texts, of_images = (load_pretrained(folder, kind, "auto") for kind in ("text", "image"))
+        model = of_images.features.model
         self.classes_ = _sorted(list(prompts))
         self.text_features_ = np.stack(
-            [_embed_texts(parts, prompts[label]) for label in self.classes_.tolist()]
+            [
+                _embed_texts(model, of_texts.prepare, prompts[label])
+                for label in self.classes_.tolist()
+            ]
         )
-        self.logit_scale_ = float(parts.model.logit_scale.detach().exp())
-        self._images_to_features = _ImageTower(parts.model)
-        self._processor = parts.processor
+        self.logit_scale_ = float(model.logit_scale.detach().exp())
+        self._images_to_features = _ImageTower(model)
+        self._processor = of_images.prepare
         return self
 
     @neutral_torch_state()
@@ -241,10 +248,22 @@ class _ImageTower(nn.Module):
         return nn.functional.normalize(self.projection(self.encoder(pixel_values=pixels)[1]))
 
 
-def _embed_texts(parts: ClipParts, texts: list[str]) -> Floats:
+def _require_clip(folder: Path) -> None:
+    """Raise an error, before anything is loaded, unless a folder holds CLIP and it can be read."""
+    for library in ("transformers", "PIL.Image"):
+        extra_module(library, "ClipJudge", "clip")
+    kind = json_of(folder / CONFIG).get("model_type")
+    if kind != "clip":
+        found = f"is of type {kind!r}" if kind else f"has no {CONFIG} that says what it is"
+        raise CheckpointError(
+            f"The model in {folder} {found}: ClipJudge takes CLIP, as saved by "
+            "CLIPModel.save_pretrained, with its tokenizer and its image processor."
+        )
+
+
+def _embed_texts(model: Any, tokenizer: Any, texts: list[str]) -> Floats:
     """Return the mean direction of texts, shape (n_features,), of length 1."""
-    model = parts.model
-    tokens = parts.tokenizer(texts, padding=True, return_tensors="pt")
+    tokens = tokenizer(texts, padding=True, return_tensors="pt")
     room, length = model.config.text_config.max_position_embeddings, tokens.input_ids.shape[1]
     if length > room:
         longest = texts[int(tokens.attention_mask.sum(dim=1).argmax())]

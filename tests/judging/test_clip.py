@@ -189,8 +189,8 @@ def test__clip__code_beside_the_model_is_not_run(clip_folder, tmp_path):
     ("name", "message"),
     [
         ("config.json", "says what it is"),
-        ("preprocessor_config.json", "no preprocessor_config.json"),
-        ("tokenizer.json vocab.json", "no tokenizer.json"),
+        ("preprocessor_config.json", "does not have preprocessor_config.json"),
+        ("tokenizer.json vocab.json", "does not have its tokenizer"),
     ],
 )
 def test__clip__a_missing_file_is_named(clip_folder, tmp_path, name, message):
