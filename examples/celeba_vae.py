@@ -16,7 +16,10 @@ as an argument or in ``SKFAIRLATENT_DATA``::
 Training takes two minutes of one core, and all of it three (processor time, 2026-11-29). The edits
 are drawn into two files beside the one that is named last, ``edits_label.png`` and
 ``edits_gender.png``. They show faces of real people: do not publish them.
+The picture of the gallery shows faces that the shipped model sampled, edited in the same way.
 """
+
+# sphinx_gallery_thumbnail_path = "_static/thumbnails/celeba_vae.png"
 
 # %%
 # Data
