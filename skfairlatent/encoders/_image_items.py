@@ -1,4 +1,4 @@
-"""The forms in which images may be given, brought to three and checked without decoding any."""
+"""One image of any form, and a whole set of them, checked without decoding any."""
 
 __all__ = ["as_images", "check_items", "describe", "name_of"]
 
