@@ -123,12 +123,9 @@ def off_diagonal_mass(Z: Any, label_slice: slice | None = None) -> float | dict[
 
 
 def _correlation(Z: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    is_constant = np.ptp(Z, axis=0) == 0
-    centred = Z - Z.mean(axis=0)
-    # Rounding leaves a remainder of a constant column, which would then be scaled to one.
-    centred[:, is_constant] = 0.0
-    norms = np.sqrt((centred**2).sum(axis=0))
-    scaled = centred / np.where(norms > 0, norms, 1.0)
-    correlation: npt.NDArray[np.float64] = scaled.T @ scaled
+    with np.errstate(divide="ignore", invalid="ignore"):  # columns that do not vary
+        correlation = np.atleast_2d(np.corrcoef(Z, rowvar=False))
+    constant = np.ptp(Z, axis=0) == 0
+    correlation[constant] = correlation[:, constant] = 0.0
     np.fill_diagonal(correlation, 1.0)
     return correlation
