@@ -10,9 +10,9 @@ logistic regression on the raw latent and one behind a FairLatentTransformer are
 train split. Faces of the valid split are then edited in the label and in the sensitive attribute,
 until the model, or the probe of the attribute, gives the other class log-odds of ``--log-odds``.
 
-Gender, age and identity are judged by networks that others trained on other faces; the label by a
-convolutional network that this script trains on the train images, with (label, gender) cells drawn
-equally. Decisions are taken on the edited image, encoded again.
+Gender, age and identity are judged by networks that others trained on other faces; the label, and
+gender once more, by convolutional networks that this script trains on the train images, with
+(label, gender) cells drawn equally. Decisions are taken on the edited image, encoded again.
 
 Both models are trained on the first principal components of the codes, whitened (a PCA's codes
 are such already). What hardly varies in the codes hardly outlasts decoding, and without this step
@@ -99,11 +99,18 @@ def fit_models(codes, y, s, encoder, n_components):
     }
 
 
-def label_judge(label, images, frame, options):
-    """Return a network trained to see the label, with genders drawn equally."""
-    path = options.cache / f"judge-{label}-{len(images)}-{options.judge_epochs}.joblib"
-    target, beside = frame[label].to_numpy(), frame[SENSITIVE].to_numpy()
-    return cached(path, lambda: ConvJudge(epochs=options.judge_epochs).fit(images, target, beside))
+def trained_judges(label, images, frame, options):
+    """Return networks trained to see the label, and the gender, with cells drawn equally."""
+    key = f"{label}-{len(images)}-{options.judge_epochs}"
+    judges = []
+    for name, beside in ((label, SENSITIVE), (SENSITIVE, label)):
+        columns = frame[name].to_numpy(), frame[beside].to_numpy()
+        judge = cached(
+            options.cache / f"judge-{name}-{key}.joblib",
+            lambda columns=columns: ConvJudge(epochs=options.judge_epochs).fit(images, *columns),
+        )
+        judges.append(judge)
+    return judges
 
 
 def make_encoder(name, images, options):
@@ -124,24 +131,28 @@ class Bench:
     def __init__(self, options):
         self.gender, self.identity, self.options = AgeAndGender(), FaceIdentity(), options
 
-    def of_label_edits(self, edits, judge):
-        """Return a row of figures, and the judgement, of decoded edits of the label."""
-        judgement = judge_edits(
-            edits, label_judge=judge, sensitive_judge=self.gender, random_state=0
-        )
+    def of_label_edits(self, edits, trained):
+        """Return a row of figures of decoded edits of the label, and judgements by name."""
+        label_judge, gender_judge = trained
+        judgements = {
+            name: judge_edits(
+                edits, label_judge=label_judge, sensitive_judge=judge, random_state=0
+            )
+            for name, judge in (("outside", self.gender), ("trained", gender_judge))
+        }
+        direction = judgements["outside"].direction[:, 0]
         before, after = edits.original_images, edits.images[:, 0]
-        older = (self.gender.ages(after) - self.gender.ages(before)) * judgement.direction[:, 0]
+        older = (self.gender.ages(after) - self.gender.ages(before)) * direction
         some = slice(self.options.identity_rows)
-        found = judgement.summary().iloc[0]
+        found = judgements["outside"].summary().iloc[0]
         return {
             "flips": edits.reencode().changed.mean(),
             "shown": np.nanmedian(edits.shown),
             "label_shift": found["label_shift"],
-            "gender_shift": found["sensitive_shift"],
             "years": older.mean(),
             "same_person": self.identity.same(before[some], after[some]).mean(),
             "ssim": found["ssim"],
-        }, judgement
+        }, judgements
 
     def of_gender_edits(self, edits):
         """Return a row of figures of decoded edits of the gender."""
@@ -153,7 +164,7 @@ class Bench:
         }
 
 
-def measure(explainers, faces, judge, bench, options):
+def measure(explainers, faces, trained, bench, options):
     """Return one row of figures for each model."""
     codes, noise, genders = faces
     wanted = {"target_probability": expit(options.log_odds)}
@@ -161,16 +172,19 @@ def measure(explainers, faces, judge, bench, options):
     for name, explainer in explainers.items():
         start = time.perf_counter()
         edits = explainer.explain_label(codes, **wanted).decode(x_T=noise)
-        rows[name], judgements[name] = bench.of_label_edits(edits, judge)
+        rows[name], judgements[name] = bench.of_label_edits(edits, trained)
         # From the gender that a face is annotated with, which the latent may misread.
         edits = explainer.explain_sensitive(codes, target_value=1 - genders, **wanted)
         rows[name] |= bench.of_gender_edits(edits.decode(x_T=noise))
         rows[name]["seconds"] = time.perf_counter() - start
         print(name, rows[name], flush=True)
-    compared = compare_judgements(judgements, random_state=0)
     table = pd.DataFrame.from_dict(rows, orient="index")
-    columns = ["relative_ratio", "relative_ratio_low", "relative_ratio_high"]
-    return table.join(compared[columns]).rename_axis("latent").reset_index()
+    for judge in ("outside", "trained"):
+        by_latent = {name: found[judge] for name, found in judgements.items()}
+        compared = compare_judgements(by_latent, random_state=0)
+        columns = ["sensitive_shift", *(f"relative_ratio{end}" for end in ("", "_low", "_high"))]
+        table = table.join(compared[columns].add_prefix(f"{judge}_"))
+    return table.rename_axis("latent").reset_index()
 
 
 def run(options):
@@ -188,7 +202,7 @@ def run(options):
         genders = frame[SENSITIVE].to_numpy()
         decoded = encoder.inverse_transform(codes, **({} if noise is None else {"x_T": noise}))
         for label in options.labels:
-            judge = label_judge(label, *train, options)
+            trained = trained_judges(label, *train, options)
             explainers = fit_models(
                 train_codes,
                 train[1][label].to_numpy(),
@@ -196,12 +210,14 @@ def run(options):
                 encoder,
                 options.components or COMPONENTS.get(encoder_name),
             )
-            found = measure(explainers, (codes, noise, genders), judge, bench, options)
+            found = measure(explainers, (codes, noise, genders), trained, bench, options)
             found["accuracy"] = [
                 each.model.score(held_out, valid[1][label].to_numpy())
                 for each in explainers.values()
             ]
-            found["judge"] = (judge.predict(valid[0]) == valid[1][label].to_numpy()).mean()
+            for judge, name in zip(trained, (label, SENSITIVE), strict=True):
+                right = judge.predict(valid[0]) == valid[1][name].to_numpy()
+                found["label_judge" if name == label else "gender_judge"] = right.mean()
             for name, shown in (("real", images), ("decoded", decoded)):
                 found[f"gender_read_{name}"] = (bench.gender.predict(shown) == genders).mean()
             found = found.assign(
@@ -219,40 +235,47 @@ def read(path):
     return pd.read_csv(path) if path.exists() else pd.DataFrame()
 
 
+def interval(rows, judge):
+    """Return the relative ratio that a judge sees, with its interval, as text."""
+    names = [f"{judge}_relative_ratio{end}" for end in ("", "_low", "_high")]
+    return [
+        "1" if latent == "raw" else f"{value:.2f} [{low:.2f}, {high:.2f}]"
+        for latent, value, low, high in rows[["latent", *names]].itertuples(index=False)
+    ]
+
+
 def tables(rows):
     """Return the table of edits, and that of the judges, as text."""
-    ratio = [
-        "1" if latent == "raw" else f"{value:.2f} [{low:.2f}, {high:.2f}]"
-        for latent, value, low, high in rows[
-            ["latent", "relative_ratio", "relative_ratio_low", "relative_ratio_high"]
-        ].itertuples(index=False)
-    ]
-    shown = pd.DataFrame(
-        {
-            "encoder": rows["encoder"].map(TITLES),
-            "label": rows["label"],
-            "latent": rows["latent"],
-            "accuracy": rows["accuracy"],
-            "label edits: shown": rows["shown"],
-            "flips": rows["flips"],
-            "label shift": rows["label_shift"],
-            "gender shift": rows["gender_shift"],
-            "relative ratio": ratio,
-            "years": rows["years"].map("{:+.1f}".format),
-            "same person": rows["same_person"],
-            "SSIM": rows["ssim"],
-            "gender edits: shown": rows["gender_shown"],
-            "gender flips": rows["gender_flips"],
-            "decisions changed": rows["decisions_changed"],
-        }
-    )
-    read_by = rows.groupby("encoder", sort=False)[
-        ["faces", "gender_read_real", "gender_read_decoded"]
-    ]
-    judges = read_by.first().reset_index()
-    judges["encoder"] = judges["encoder"].map(TITLES)
-    judges.columns = ["encoder", "faces", "gender, real faces", "gender, decoded faces"]
-    return rst_table("Edits", shown) + "\n" + rst_table("Judge of gender", judges)
+    titles = rows["encoder"].map(TITLES)
+    shown = {
+        "encoder": titles,
+        "label": rows["label"],
+        "latent": rows["latent"],
+        "accuracy": rows["accuracy"],
+        "label edits: shown": rows["shown"],
+        "flips": rows["flips"],
+        "label shift": rows["label_shift"],
+        "gender shift": rows["outside_sensitive_shift"],
+        "relative ratio": interval(rows, "outside"),
+        "judge trained here": interval(rows, "trained"),
+        "years": rows["years"].map("{:+.1f}".format),
+        "same person": rows["same_person"],
+        "SSIM": rows["ssim"],
+        "gender edits: shown": rows["gender_shown"],
+        "gender flips": rows["gender_flips"],
+        "decisions changed": rows["decisions_changed"],
+    }
+    judges = {
+        "encoder": titles,
+        "faces": rows["faces"],
+        "gender, real faces": rows["gender_read_real"],
+        "gender, decoded faces": rows["gender_read_decoded"],
+        "label": rows["label"],
+        "label, judge trained here": rows["label_judge"],
+        "gender, judge trained here": rows["gender_judge"],
+    }
+    judges = pd.DataFrame(judges).drop_duplicates(["encoder", "label"])
+    return rst_table("Edits", pd.DataFrame(shown)) + "\n" + rst_table("Judges", judges)
 
 
 def main(arguments=None):

@@ -15,6 +15,12 @@ from sklearn.utils import _safe_indexing, check_scalar
 from skfairlatent._image_forms import holds_images
 from skfairlatent._user_warnings import warn_user
 from skfairlatent._validation.groups import unique_name
+from skfairlatent.counterfactuals._advice import (
+    decisions_lost,
+    hardly_shown,
+    repetitive,
+    variety_of,
+)
 from skfairlatent.counterfactuals._codec import Decoded
 from skfairlatent.counterfactuals._directions import Attribute
 from skfairlatent.counterfactuals._scores import Floats, Scores
@@ -200,15 +206,30 @@ class Counterfactuals:
             images=self._where_moved([each.images for each in edits], original.images),
             original_images=original.images,
         )
-        if original.found is None:
-            return result
-        found = self._where_moved([each.found for each in edits], original.found)
-        return replace(
-            result,
-            _found=found,
-            _original_found=original.found,
-            shown=self._shares_shown(original.found, found),
-        )
+        if original.found is not None:
+            found = self._where_moved([each.found for each in edits], original.found)
+            result = replace(
+                result,
+                _found=found,
+                _original_found=original.found,
+                shown=self._shares_shown(original.found, found),
+            )
+        result._warn_about_decoding()
+        return result
+
+    def _warn_about_decoding(self) -> None:
+        space = self._known_reader().space
+        images, before = np.asarray(self.images), np.asarray(self.original_images)
+        if holds_images(self._given) and before.shape[1] == before.shape[2]:
+            # Those decoded would all be alike too.
+            before = ImageSource(self._given, before.shape[1]).read(slice(None))
+        found = repetitive(images, before)
+        if self.shown is not None:
+            found += hardly_shown(self.name, self.shown, space.codec)
+            if self.kind == "sensitive" and space.is_blind:
+                found += decisions_lost(self.name, self.reencode().changed, space.codec)
+        for text in found:
+            warn_user(text)
 
     def reencode(self) -> Self:
         """Encode the decoded images and decide again.
@@ -383,12 +404,6 @@ class Reader:
             "original_sensitive_probabilities": {a: each[0] for a, each in sensitive.items()},
             "sensitive_probabilities": {a: each[1] for a, each in sensitive.items()},
         }
-
-
-def variety_of(edited: Array, original: Array) -> float:
-    """Return the variance of edits, shape (n, k, ...), in units of that of rows, (n, ...)."""
-    after, before = (rows.astype(np.float64).var(axis=0).sum() for rows in (edited, original))
-    return float(after / edited.shape[1] / before) if before > 0 else np.nan
 
 
 def repeated(rows: Array, k: int) -> Array:

@@ -59,6 +59,11 @@ class Space:
     codec: ImageCodec
     contain: Callable[[Array], Any] = np.asarray
 
+    @property
+    def is_blind(self) -> bool:
+        """Whether the classifier does not see what sensitive edits move."""
+        return bool(self.input.stop <= self.sensitive.start)
+
     def scores(self) -> Scores:
         """Return the classifier's scores of latents."""
         return Scores(self.classifier, self.contain)

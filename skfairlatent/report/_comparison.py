@@ -201,7 +201,7 @@ def compare(pipe: Any, given: Given, settings: Settings, rng: Any) -> Comparison
         noise=settings.noise if hasattr(after.codec, "invert") else None,
         n_bootstrap=settings.n_bootstrap,
         confidence=settings.confidence,
-        is_blind=space is not None and space.input.stop <= space.sensitive.start,
+        is_blind=space is not None and space.is_blind,
         untraced=untraced,
         can_decode=after.codec.can_decode,
         shows_others=examples is not None,

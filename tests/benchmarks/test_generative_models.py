@@ -141,7 +141,11 @@ def test__counterfactuals__judges_edits_and_writes_tables(
     script.main(arguments)  # rows are measured again, and take the place of the old ones
     found = pd.read_csv(out).set_index("latent")
     assert list(found.index) == ["raw", "fair"]
-    assert found[["flips", "label_shift", "gender_flips", "same_person"]].notna().all(axis=None)
+    assert (
+        found[["flips", "trained_sensitive_shift", "gender_flips", "same_person"]]
+        .notna()
+        .all(axis=None)
+    )
     script.main(["--render", str(out)])
     text = out.with_suffix(".txt").read_text(encoding="utf-8")
     assert "relative ratio" in text

@@ -1,6 +1,7 @@
 """The result: tables, subsets, images, and decisions on images encoded again."""
 
 import pickle
+import warnings
 
 import numpy as np
 import pytest
@@ -37,7 +38,7 @@ def encoder(pictures):
 @pytest.fixture(scope="module")
 def explainer(pictures, encoder):
     images, y, s = pictures
-    fair = FairLatentTransformer(encoder, max_iter=30, random_state=0)
+    fair = FairLatentTransformer(encoder, max_iter=60, random_state=0)
     fair.fit(images, y, sensitive_features=s)
     classifier = LogisticRegression().fit(fair.transform(images), y)
     return CounterfactualExplainer(fair, classifier).fit(images, y, sensitive_features=s)
@@ -80,7 +81,7 @@ def test__label_edit__shows_on_the_side_of_the_label(explainer, pictures):
     images = pictures[0][:100]
     edits = explainer.explain_label(images, strengths=[-2.0, 2.0]).decode().images.astype(float)
     change = np.abs(edits[:, 1] - edits[:, 0]).mean(axis=(0, 1, 3))
-    assert change[:4].mean() > 2.0 * change[4:].mean()
+    assert change[:4].mean() > 1.5 * change[4:].mean()
 
 
 def test__reencode__tells_what_images_became(explainer, pictures):
@@ -258,6 +259,9 @@ class Garbling(BaseEstimator):
     def __init__(self, factor):
         self.factor = factor
 
+    def fit(self, X, y=None):  # noqa: ARG002 - scikit-learn's
+        return self
+
     def transform(self, X):
         return (X.reshape(len(X), -1)[:, :12].astype(np.float64) - 128) / 50
 
@@ -287,6 +291,65 @@ def test__corrections__make_up_for_a_decoder_that_understates():
 
 def test__corrections__that_lead_away_are_not_taken():
     assert (missed_by(3.0, 2) <= missed_by(3.0, 0)).all()
+
+
+def understated(factor):
+    """Return label edits of twelve rows, decoded to `factor` times what is asked."""
+    codes, y = np.random.default_rng(0).normal(size=(40, 12)), np.arange(40) % 2
+    model = LogisticRegression().fit(codes, y)
+    explainer = CounterfactualExplainer(model, encoder=Garbling(factor)).fit(codes)
+    return explainer.explain_label(codes[:12]).decode(n_corrections=0)
+
+
+@pytest.mark.parametrize("factor", [0.6, 1.0])
+def test__shown__is_the_share_of_an_edit_that_the_encoder_finds_in_its_image(factor):
+    result = understated(factor)
+    assert result.shown.shape == (12, 1)
+    assert np.median(result.shown) == pytest.approx(factor, abs=0.1)
+    # What was found when decoding is what encoding again finds.
+    again = result.reencode()
+    found = Garbling(factor).transform(result.images[:, 0])
+    np.testing.assert_array_equal(again.embeddings[:, 0], found)
+
+
+def test__edits_that_hardly_show__are_named_with_a_remedy():
+    with pytest.warns(FairLatentWarning, match=r"hold 3\d% of the edits of 'label'.*PCA\(128"):
+        result = understated(0.3)
+    assert np.median(result.shown) < 0.4
+
+
+def test__shown__is_nan_where_nothing_was_edited():
+    codes, y = np.random.default_rng(0).normal(size=(40, 12)), np.arange(40) % 2
+    explainer = CounterfactualExplainer(
+        LogisticRegression().fit(codes, y), encoder=Garbling(0.6)
+    ).fit(codes)
+    result = explainer.explain_label(codes[:3], strengths=[0.0, 2.0]).decode(n_corrections=0)
+    assert np.isnan(result.shown[:, 0]).all()
+    assert np.isfinite(result.shown[:, 1]).all()
+
+
+class Ignoring(Garbling):
+    """Decodes everything to one image, or nearly."""
+
+    def inverse_transform(self, X):
+        return super().inverse_transform(0.05 * np.asarray(X))
+
+
+def test__repetitive_counterfactuals__are_named():
+    images = np.random.default_rng(0).integers(256, size=(40, 2, 2, 3), dtype=np.uint8)
+    y = np.arange(40) % 2
+    for encoder, is_repetitive in ((Garbling(1.0), False), (Ignoring(1.0), True)):
+        model = make_pipeline(encoder, LogisticRegression()).fit(images, y)
+        edits = CounterfactualExplainer(model).fit(images, y).explain_label(images)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            result = edits.decode(n_corrections=0)
+        texts = [str(each.message) for each in caught]
+        assert (
+            any(text.startswith("Repetitive counterfactuals") for text in texts) == is_repetitive
+        )
+        assert edits.variety > 0.5
+        assert len(result) == 40
 
 
 def test__corrections__fewer_than_none_are_refused(explainer, pictures):

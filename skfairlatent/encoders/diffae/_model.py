@@ -30,6 +30,8 @@ from skfairlatent.exceptions import CheckpointError
 
 # Models that ship with the package.
 SHIPPED = {name: f"{name}.safetensors" for name in ("faces64", "faces64_unsupervised")}
+# The one whose images show most of an edit: docs/results/counterfactuals.rst.
+SHIPPED_TO_EXPLAIN = "faces64_unsupervised"
 # Models kept in memory, so that each call need not read the file again.
 N_KEPT = 2
 
