@@ -18,6 +18,7 @@ import os
 import sys
 import time
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -209,13 +210,9 @@ def edits(fair, Z, fit, X):
     explainer = CounterfactualExplainer(fair, LogisticRegression().fit(Z, fit.y)).fit(fit.X, fit.y)
     result = explainer.explain_label(X)
     alone = fair.inverse_transform(result.latents[:, 0, fair.label_slice_])
-    before, after, alone = (
-        rows.reshape(len(X), -1).var(axis=0).sum()
-        for rows in (result.original_embeddings, result.embeddings, alone)
-    )
     return {
-        "variety": after / before,
-        "variety_alone": alone / before,
+        "variety": result.variety,
+        "variety_alone": replace(result, embeddings=alone[:, np.newaxis]).variety,
         "reached": result.reached.mean(),
     }
 

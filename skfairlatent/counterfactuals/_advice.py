@@ -1,6 +1,6 @@
 """What limits decoded edits, as text: they look alike, do not show, or decoding adds others."""
 
-__all__ = ["decisions_lost", "hardly_shown", "repetitive", "variety_of"]
+__all__ = ["lost_in_decoding", "repetitive", "variety_of"]
 
 from typing import Any
 
@@ -28,10 +28,10 @@ def repetitive(images: Array, before: Array) -> list[str]:
     if len(images) < MIN_ROWS or not variety < ALIKE:
         return []
     return [
-        f"Repetitive counterfactuals: the decoded edits of {len(images)} rows vary {variety:.1%} "
-        "as much as the images before, so that all show nearly the same. The codes hold too "
-        "little of an image, or the decoder ignores them: use an encoder with wider codes, or "
-        "train it for longer."
+        f"Repetitive counterfactuals: the decoded edits of {len(images)} rows vary "
+        f"{100 * variety:.1g}% as much as the images before, so that all show nearly the same. "
+        "The codes hold too little of an image, or the decoder ignores them: use an encoder with "
+        "wider codes, or train it for longer."
     ]
 
 
@@ -41,27 +41,38 @@ def variety_of(edited: Array, original: Array) -> float:
     return float(after / before) if before > 0 else np.nan
 
 
-def hardly_shown(name: str, shown: Array, codec: ImageCodec) -> list[str]:
-    """Find edits of which decoded images show little, given the share shown of each."""
-    known = shown[np.isfinite(shown)]
-    if len(known) < MIN_ROWS or not np.median(known) < SHOWN_SHARE:
-        return []
-    return [
-        f"Edits hardly show: once encoded again, decoded images hold {np.median(known):.0%} of "
-        f"the edits of {name!r} (median of `shown`), and so they say little of them. "
-        f"{_remedy(codec)}"
-    ]
+def lost_in_decoding(
+    name: str, shown: Array | None, changed: Array | None, codec: ImageCodec
+) -> list[str]:
+    """Find what decoding loses of edits and of decisions.
 
-
-def decisions_lost(name: str, changed: Array, codec: ImageCodec) -> list[str]:
-    """Find decisions that decoding changes, where edits leave alone what the classifier sees."""
-    if len(changed) < MIN_ROWS or not changed.mean() > LOST_SHARE:
-        return []
-    return [
-        f"Decoding changes decisions: edits of {name!r} leave the label block as it is, and yet "
-        f"{changed.mean():.0%} of the decisions change once the images are encoded again. The "
-        f"cause is the decoder, not the classifier. {_remedy(codec)}"
-    ]
+    Parameters
+    ----------
+    name : str
+        Attribute that was edited.
+    shown : ndarray or None
+        Share of each edit that its image shows.
+    changed : ndarray of bool or None
+        Whether the decision on each image is another, if the classifier does not see what the
+        edits move.
+    codec : ImageCodec
+        What decoded the images.
+    """
+    found = []
+    known = np.empty(0) if shown is None else shown[np.isfinite(shown)]
+    if len(known) >= MIN_ROWS and np.median(known) < SHOWN_SHARE:
+        found.append(
+            f"Edits hardly show: once encoded again, decoded images hold {np.median(known):.0%} "
+            f"of the edits of {name!r} (median of `shown`), and so they say little of them. "
+            f"{_remedy(codec)}"
+        )
+    if changed is not None and len(changed) >= MIN_ROWS and changed.mean() > LOST_SHARE:
+        found.append(
+            f"Decoding changes decisions: edits of {name!r} leave the label block as it is, and "
+            f"yet {changed.mean():.0%} of the decisions change once the images are encoded "
+            f"again. The cause is the decoder, not the classifier. {_remedy(codec)}"
+        )
+    return found
 
 
 def _remedy(codec: ImageCodec) -> str:

@@ -16,8 +16,7 @@ from skfairlatent._image_forms import holds_images
 from skfairlatent._user_warnings import warn_user
 from skfairlatent._validation.groups import unique_name
 from skfairlatent.counterfactuals._advice import (
-    decisions_lost,
-    hardly_shown,
+    lost_in_decoding,
     repetitive,
     variety_of,
 )
@@ -225,9 +224,9 @@ class Counterfactuals:
             before = ImageSource(self._given, before.shape[1]).read(slice(None))
         found = repetitive(images, before)
         if self.shown is not None:
-            found += hardly_shown(self.name, self.shown, space.codec)
-            if self.kind == "sensitive" and space.is_blind:
-                found += decisions_lost(self.name, self.reencode().changed, space.codec)
+            is_by_design = self.kind == "sensitive" and space.is_blind
+            changed = self.reencode().changed if is_by_design else None
+            found += lost_in_decoding(self.name, self.shown, changed, space.codec)
         for text in found:
             warn_user(text)
 

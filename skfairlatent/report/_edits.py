@@ -23,7 +23,9 @@ from sklearn.utils import _safe_indexing
 
 from skfairlatent._image_forms import holds_images
 from skfairlatent._names import nameless
+from skfairlatent._user_warnings import warn_user
 from skfairlatent.counterfactuals import CounterfactualExplainer, Counterfactuals
+from skfairlatent.counterfactuals._advice import lost_in_decoding
 from skfairlatent.counterfactuals._codec import ImageCodec
 from skfairlatent.counterfactuals._result import _WHOLE, N_CORRECTIONS
 from skfairlatent.exceptions import FairLatentWarning
@@ -162,14 +164,23 @@ class Explained:
             if not self.side.codec.can_decode:
                 found.append(result)
                 continue
-            pictured = result.decode(
-                self.noise.of(self.side.codec, part, self.embeddings),
-                n_corrections=self.noise.n_corrections(self.side.codec),
-            )
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", FairLatentWarning)  # said once, of all parts
+                pictured = result.decode(
+                    self.noise.of(self.side.codec, part, self.embeddings),
+                    n_corrections=self.noise.n_corrections(self.side.codec),
+                )
             found.append(pictured.reencode() if reencode else pictured)
         positions = pd.Index(np.concatenate(order)).get_indexer(rows)
         # Without the model, which a report is not to carry along.
         return replace(merged(found)[positions], _reader=None, _given=None)
+
+    def warn_about_decoding(self, result: Counterfactuals) -> None:
+        """Warn where images of edits, encoded again, say little; the audit lists its warnings."""
+        is_blind = self.parts[0].explainer._reader.space.is_blind
+        changed = result.changed if is_blind else None
+        for text in lost_in_decoding(result.name, result.shown, changed, self.side.codec):
+            warn_user(text)
 
     def _explain(self, attribute: str, rows: Rows) -> Iterator[tuple[Rows, Counterfactuals]]:
         for part in self.parts:
@@ -265,6 +276,7 @@ def _decoded(
         unknown = dict.fromkeys(("decoded_changed", "decoded_group_changed"), np.nan)
         return {"decoded_rows": 0, **unknown, **_share(0, 0, "decoded_", confidence)}
     result = explained.counterfactuals(attribute, rows, reencode=True)
+    explained.warn_about_decoding(result)
     groups = result.sensitive_probabilities[attribute][:, 0].argmax(axis=1)
     original = result.original_sensitive_probabilities[attribute].argmax(axis=1)
     changed = int(result.changed.sum())
