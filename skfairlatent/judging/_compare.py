@@ -102,9 +102,10 @@ def compare_judgements(
     >>> for width in (1, 4):
     ...     encoder = make_pipeline(PixelFlattener(), PCA(width, random_state=0)).fit(images)
     ...     model = make_pipeline(encoder, LogisticRegression()).fit(images, y)
-    ...     edits = CounterfactualExplainer(model).fit(images, y).explain_label(images).decode()
+    ...     explainer = CounterfactualExplainer(model).fit(images, y)
+    ...     edits = explainer.explain_label(images, target_probability=0.9)
     ...     judgements[f"PCA({width})"] = judge_edits(
-    ...         edits, label_judge=left, sensitive_judge=right, random_state=0
+    ...         edits.decode(), label_judge=left, sensitive_judge=right, random_state=0
     ...     )
     >>> table = compare_judgements(judgements, random_state=0)
     >>> bool(table.loc["PCA(4)", "relative_ratio_high"] < 0.5)

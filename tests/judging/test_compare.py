@@ -121,7 +121,8 @@ def test__compare_judgements__sees_a_latent_that_cannot_tell_the_label_from_the_
         encoder = make_pipeline(PixelFlattener(), PCA(width, random_state=0)).fit(halves.images)
         model = make_pipeline(encoder, LogisticRegression()).fit(halves.images, halves.y)
         explainer = CounterfactualExplainer(model).fit(halves.images, halves.y)
-        result = explainer.explain_label(halves.images[:80]).decode()
+        edits = explainer.explain_label(halves.images[:80], target_probability=0.9)
+        result = edits.decode()
         judgements[width] = judge_edits(result, **halves.judges, random_state=0)
     table = compare_judgements(judgements, random_state=0)
     assert table.loc[1, "ratio_low"] > 0.5
