@@ -14,7 +14,7 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 EXAMPLES = HERE.parent / "examples"
 GALLERY = HERE / "auto_examples"
-sys.path.insert(0, str(HERE))  # gallery_order
+sys.path.insert(0, str(HERE))  # gallery
 
 project = "skfairlatent"
 author = "skfairlatent developers"
@@ -74,7 +74,8 @@ if any(EXAMPLES.glob("*.py")):
         "download_all_examples": False,
         "show_memory": False,
         "abort_on_example_error": True,
-        "within_subsection_order": "gallery_order.ReadingOrder",
+        "within_subsection_order": "gallery.ReadingOrder",
+        "reset_modules": ("matplotlib", "gallery.forget_settings"),
         # The examples that use a class or a function are listed below its description.
         "backreferences_dir": "api/backreferences",
         "doc_module": ("skfairlatent",),

@@ -1,4 +1,10 @@
-"""The order of the gallery: that in which a newcomer reads."""
+"""The order of the gallery, in which a newcomer reads, and what its examples share."""
+
+from typing import Any
+
+import sklearn
+
+DEFAULTS = sklearn.get_config()
 
 READING_ORDER = (
     "plot_quickstart.py",
@@ -28,3 +34,8 @@ class ReadingOrder:
     def __call__(self, filename: str) -> tuple[int, str]:
         listed = filename in READING_ORDER
         return (READING_ORDER.index(filename) if listed else len(READING_ORDER), filename)
+
+
+def forget_settings(_gallery: Any, _file: str) -> None:
+    """Undo the ``sklearn.set_config`` of the example before: all run in one process."""
+    sklearn.set_config(**DEFAULTS)
