@@ -19,17 +19,11 @@ from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.base import (
-    BaseEstimator,
-    TransformerMixin,
-    clone,
-    is_clusterer,
-    is_outlier_detector,
-    is_regressor,
-)
+from sklearn.base import clone, is_clusterer, is_outlier_detector, is_regressor
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import check_is_fitted
 
@@ -94,29 +88,6 @@ class Side:
         if label is None or self.classes[-1] == label:
             return self
         return replace(self, classes=self.classes[::-1], probabilities=self.probabilities[:, ::-1])
-
-
-class Latent(TransformerMixin, BaseEstimator):
-    """The way of a fitted model from embeddings to its latent and back, as one step."""
-
-    def __init__(self, space: Space) -> None:
-        self.space = space
-
-    def fit(self, X: Any, y: Any = None) -> Self:  # noqa: ARG002 - scikit-learn's signature
-        """Do nothing: the model is fitted."""
-        return self
-
-    def transform(self, X: Any) -> Array:
-        """Return latents."""
-        return np.asarray(self.space.forward(X))
-
-    def inverse_transform(self, X: Any) -> Array:
-        """Return embeddings."""
-        return np.asarray(self.space.inverse(X))
-
-    def __sklearn_is_fitted__(self) -> bool:
-        """Tell ``check_is_fitted`` so."""
-        return True
 
 
 def find_fair(pipe: Any) -> list[tuple[list[Any], Any]]:
@@ -249,7 +220,10 @@ def baseline_side(baseline: Any, X: Any, after: Side) -> Side:
     if not images:  # the same embeddings decode the same way
         same = np.array_equal(embeddings, after.embeddings)
         codec = after.codec if same else ImageCodec()
-    model = Pipeline([("latent", Latent(space)), ("classifier", space.classifier)])
+    latent = FunctionTransformer(space.forward, space.inverse, check_inverse=False)
+    model = Pipeline(
+        [("latent", latent.set_output(transform="default")), ("classifier", space.classifier)]
+    )
     return _side(space, embeddings, model, codec)
 
 
