@@ -36,7 +36,7 @@ from torch import nn
 from train_faces64 import CONFIG
 
 from skfairlatent.encoders import OFFICIAL_CONFIGS, DiffAEEncoder
-from skfairlatent.encoders.diffae._codec import Codec
+from skfairlatent.encoders.diffae._codec import PRECISIONS, Codec
 from skfairlatent.encoders.diffae._model import channels_last
 from skfairlatent.encoders.diffae._networks import fused
 from skfairlatent.encoders.diffae._networks.networks import SemanticEncoder
@@ -108,7 +108,7 @@ def measure(name, options):
     official = official_encoder(options.official, config).eval().to(device)
     official.load_state_dict(ours.state_dict())
     channels_last(ours)
-    codec = Codec(ours, config.image_size, device, "auto")
+    codec = Codec(ours, config.image_size, device, options.precision)
     size = config.image_size
     pixels = np.random.default_rng(0).integers(0, 256, (n_images, size, size, 3), dtype=np.uint8)
     images = (torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1).contiguous()
@@ -174,6 +174,7 @@ def main(arguments=None):
     parser.add_argument("--official", type=Path, help="checkout of github.com/phizaz/diffae")
     parser.add_argument("--models", nargs="*", choices=CONFIGS, default=list(CONFIGS))
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--precision", choices=PRECISIONS, default="auto", help="of our network")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--clock", choices=CLOCKS, default="wall")
