@@ -159,12 +159,13 @@ class ClipJudge(ClassifierMixin, BaseEstimator):
         of_texts, of_images = (load_pretrained(folder, kind, "auto") for kind in ("text", "image"))
         model = of_images.features.model
         self.classes_ = _sorted(list(prompts))
-        self.text_features_ = np.stack(
-            [
-                _embed_texts(model, of_texts.prepare, prompts[label])
-                for label in self.classes_.tolist()
-            ]
-        )
+        with borrowed(model, torch.device("cpu")):
+            self.text_features_ = np.stack(
+                [
+                    _embed_texts(model, of_texts.prepare, prompts[label])
+                    for label in self.classes_.tolist()
+                ]
+            )
         self.logit_scale_ = float(model.logit_scale.detach().exp())
         self._images_to_features = _ImageTower(model)
         self._processor = of_images.prepare
@@ -271,10 +272,9 @@ def _embed_texts(model: Any, tokenizer: Any, texts: list[str]) -> Floats:
             f"The prompt {longest!r} makes {length} tokens, and this CLIP reads {room} at most: "
             "shorten it."
         )
-    with torch.no_grad():
-        hidden = model.text_model(input_ids=tokens.input_ids, attention_mask=tokens.attention_mask)
-        features = nn.functional.normalize(model.text_projection(hidden[1]))
-        mean: Floats = nn.functional.normalize(features.mean(dim=0), dim=0).numpy()
+    hidden = model.text_model(input_ids=tokens.input_ids, attention_mask=tokens.attention_mask)
+    features = nn.functional.normalize(model.text_projection(hidden[1]))
+    mean: Floats = nn.functional.normalize(features.mean(dim=0), dim=0).numpy()
     return mean
 
 
