@@ -27,6 +27,8 @@ from skfairlatent.encoders.diffae._model import channels_last
 from skfairlatent.encoders.diffae._networks import networks
 from skfairlatent.encoders.diffae._networks.winograd import Conv3x3
 
+NETWORKS = ["encoder", "noise prediction"]
+
 
 def without(network, *, winograd=False, pieces=False):
     """Return a function that computes a network without one or both of the faster ways."""
@@ -103,13 +105,14 @@ def main(arguments=None):
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--models", nargs="+", choices=CONFIGS, default=["faces64", "celeba64"])
+    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=NETWORKS)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--out", type=Path, help="folder for compiled.rst")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     rows = []
     for name in options.models:
-        for part in ("encoder", "noise prediction"):
+        for part in options.networks:
             rows.append(measure(name, part, options.rounds))
             print(rows[-1], flush=True)
     title = f"Images a second on one core of a CPU, torch {torch.__version__}"
