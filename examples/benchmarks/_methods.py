@@ -17,8 +17,12 @@ from fairlearn.adversarial import AdversarialFairnessClassifier
 from fairlearn.postprocessing import ThresholdOptimizer
 from fairlearn.preprocessing import CorrelationRemover
 from scipy.linalg import eigh
+from scipy.optimize import minimize
+from scipy.special import expit, logit
+from sklearn.base import clone
 from sklearn.kernel_approximation import RBFSampler
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import cross_val_predict, train_test_split
 
 from skfairlatent import FairLatentTransformer
 
@@ -178,6 +182,71 @@ def optimize_thresholds(model, fit, new, _dial, _seed, constraints):
     return optimizer._pmf_predict(new.X, sensitive_features=new.group)[:, 1]
 
 
+def adjust_thresholds(model, fit, new, dial, seed, constraints):
+    """Apply OxonFair (Delaney et al. 2024), which needs the group to predict; `dial` is its bound.
+
+    The thresholds are chosen on a third of the rows, which the classifier has not seen.
+    """
+    from oxonfair import DataDict, FairPredictor, group_metrics  # noqa: PLC0415
+
+    groups = np.unique(fit.group, return_inverse=True)[1].astype(str)
+    train, held_out = train_test_split(
+        np.arange(len(fit.y)), test_size=1 / 3, stratify=fit.y, random_state=seed
+    )
+    model = model.fit(fit.X[train], fit.y[train])
+    known = DataDict(fit.y[held_out], fit.X[held_out], groups[held_out])
+    predictor = FairPredictor(model, known)
+    gap = {
+        EQUALIZED_ODDS: group_metrics.equalized_odds,
+        DEMOGRAPHIC_PARITY: group_metrics.demographic_parity,
+    }[constraints]
+    predictor.fit(group_metrics.accuracy, gap, dial)
+    groups = np.unique(new.group, return_inverse=True)[1].astype(str)
+    asked = DataDict(np.zeros(len(new.X), int), new.X, groups)
+    return np.asarray(predictor.predict(asked), float).ravel()
+
+
+def project_model(model, fit, new, dial, _seed, constraints):
+    r"""Apply FairProjection (Alghamdi et al. 2022, arXiv:2206.07801) with the cross-entropy.
+
+    Of all models whose rates differ from the common one by at most `dial` in expectation, the
+    nearest to a given one is :math:`\mathrm{logit}\,h = \mathrm{logit}\,b - \lambda^T g(x)`,
+    where g is the influence of a row on each difference. Groups are inferred: the model predicts
+    (label, group) cells. The multipliers minimise the dual on rows that it has not seen. Read from
+    the paper, with absolute differences of rates in the place of their ratios.
+    """
+    names, groups = np.unique(fit.group, return_inverse=True)
+    cells = fit.y * len(names) + groups
+    unseen = cross_val_predict(clone(model), fit.X, cells, cv=3, method="predict_proba")
+    asked = clone(model).fit(fit.X, cells).predict_proba(new.X)
+    joint = np.bincount(cells) / len(cells)
+
+    def parts(posterior):
+        share = posterior.reshape(len(posterior), 2, len(names))
+        base = share[:, 1].sum(axis=1)
+        if constraints == EQUALIZED_ODDS:
+            given, rows = joint.reshape(2, -1), share
+        else:
+            given, rows = joint.reshape(2, -1).sum(axis=0)[None], share.sum(axis=1)[:, None]
+        whole = rows.sum(axis=2, keepdims=True) / given.sum(axis=1)[None, :, None]
+        influence = (rows / given - whole).reshape(len(posterior), -1)
+        return logit(np.clip(base, 1e-6, 1 - 1e-6)), influence
+
+    odds, influence = parts(unseen)
+    n = influence.shape[1]
+
+    def dual(signed):
+        multipliers = signed[:n] - signed[n:]
+        moved = odds - influence @ multipliers
+        value = np.logaddexp(0, moved).mean() + dial * signed.sum()
+        slope = -expit(moved) @ influence / len(moved)
+        return value, np.concatenate([slope, -slope]) + dial
+
+    found = minimize(dual, np.zeros(2 * n), jac=True, bounds=[(0, None)] * (2 * n)).x
+    odds, influence = parts(asked)
+    return (odds - influence @ (found[:n] - found[n:]) > 0).astype(float)
+
+
 def play(_model, fit, new, dial, seed, constraints):
     """Train a network against an adversary, by fairlearn's AdversarialFairnessClassifier."""
     rows = np.random.default_rng(seed).permutation(len(fit.X))
@@ -322,6 +391,12 @@ METHODS = {
     ),
     "ThresholdOptimizer": Method(
         optimize_thresholds, [0.0], True, ("logistic", "boosting"), needs_group=True
+    ),
+    "FairProjection": Method(
+        project_model, [0.0, 0.02, 0.05, 0.1], True, ("logistic", "boosting", "MLP")
+    ),
+    "OxonFair": Method(
+        adjust_thresholds, [0.01, 0.03, 0.06], True, ("logistic", "boosting"), needs_group=True
     ),
     "AdversarialFairnessClassifier": Method(play, [0.1, 0.3, 1.0, 3.0], True, ("MLP",)),
     "HSIC penalty": Method(penalise, [0.3, 1.0, 3.0, 10.0], True, ("MLP",)),

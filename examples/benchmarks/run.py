@@ -43,8 +43,16 @@ CLASSIFIERS = {
 # Fitted with equal weights of the classes, as those do who care for balanced accuracy.
 BALANCED = "balanced "
 CLASSIFIERS |= {BALANCED + name: CLASSIFIERS[name] for name in ("logistic", "boosting")}
+# Packages of other people's methods that not everyone has.
+NEEDED = {"LEACE": "concept-erasure", "OxonFair": "oxonfair"}
 KEYS = ["task", "constraints", "method", "dial", "seed", "split", "max_rows"]
 QUICK_ROWS = 500
+
+
+def is_missing(method):
+    """Return whether a method needs a package that is not installed."""
+    package = NEEDED.get(method)
+    return package is not None and importlib.util.find_spec(package.replace("-", "_")) is None
 
 
 def scores(y, group, probability):
@@ -174,9 +182,9 @@ def main(arguments=None):
     options = parser.parse_args(arguments)
     if options.data is None:
         parser.error("name the folder of the data: --data DATA, or SKFAIRLATENT_DATA")
-    if "LEACE" in options.methods and importlib.util.find_spec("concept_erasure") is None:
+    for method in filter(is_missing, options.methods):
         parser.error(
-            "LEACE needs the package concept-erasure: install it, or name other --methods"
+            f"{method} needs the package {NEEDED[method]}: install it, or name other --methods"
         )
     if options.quick:
         options.seeds, options.max_rows = options.seeds[:1], QUICK_ROWS
