@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.preprocessing import label_binarize
 
@@ -112,6 +111,8 @@ def _label_directions(block: Floats, label_codes: Codes) -> Floats:
 
 
 def _means(scores: Floats, n_bins: int, seed: int) -> Floats:
+    from sklearn.cluster import KMeans  # noqa: PLC0415 - slow to import, and seldom needed
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct rows than means
         found = KMeans(n_bins, n_init=3, random_state=seed).fit(scores)
