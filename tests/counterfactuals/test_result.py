@@ -1,6 +1,7 @@
 """The result: tables, subsets, images, and decisions on images encoded again."""
 
 import pickle
+import re
 import warnings
 
 import numpy as np
@@ -14,6 +15,8 @@ from sklearn.preprocessing import Normalizer, StandardScaler
 
 from skfairlatent import FairLatentTransformer
 from skfairlatent.counterfactuals import CounterfactualExplainer
+from skfairlatent.counterfactuals._advice import lost_in_decoding
+from skfairlatent.counterfactuals._codec import ImageCodec
 from skfairlatent.encoders import DiffAEEncoder, PixelFlattener
 from skfairlatent.exceptions import FairLatentWarning
 
@@ -326,6 +329,55 @@ def test__shown__is_nan_where_nothing_was_edited():
     result = explainer.explain_label(codes[:3], strengths=[0.0, 2.0]).decode(n_corrections=0)
     assert np.isnan(result.shown[:, 0]).all()
     assert np.isfinite(result.shown[:, 1]).all()
+
+
+class Mixing(Garbling):
+    """Decodes so that what the second code changes shows in the first."""
+
+    def inverse_transform(self, X):
+        mixed = np.array(X, dtype=np.float64)
+        mixed[:, 0] += self.factor * mixed[:, 1]
+        return super().inverse_transform(mixed / self.factor)
+
+
+@pytest.mark.parametrize("factor", [1e-3, 1.0])
+def test__decisions_that_decoding_changes__are_named_after_sensitive_edits(factor):
+    rng = np.random.default_rng(0)
+    y, s = rng.integers(2, size=(2, 200))
+    codes = rng.normal(scale=0.3, size=(200, 12))
+    codes[:, 0] += y - 0.5
+    codes[:, 1] += s - 0.5
+    fair = FairLatentTransformer(
+        label_scores=False, max_iter=30, n_blocks=1, hidden_features=8, random_state=0
+    )
+    classifier = LogisticRegression().fit(fair.fit_transform(codes, y, sensitive_features=s), y)
+    explainer = CounterfactualExplainer(fair, classifier, encoder=Mixing(factor))
+    edits = explainer.fit(codes, y, sensitive_features=s).explain_sensitive(codes[:60])
+    assert not edits.changed.any()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        result = edits.decode(n_corrections=0)
+    is_lossy = result.reencode().changed.mean() > 0.05
+    found = [text for text in map(str, (each.message for each in caught)) if "decisions" in text]
+    assert is_lossy == (factor == 1.0)
+    assert len(found) == is_lossy
+    assert all("edits of 'sensitive_feature_0' leave the label block as it is" in t for t in found)
+
+
+@pytest.mark.parametrize(
+    ("encoder", "undo", "remedy"),
+    [
+        ("faces64", (), r"Use DiffAEEncoder\('faces64_unsupervised'\), and put PCA\(128,"),
+        ("faces64", (PCA(),), r"Use DiffAEEncoder\('faces64_unsupervised'\)\.$"),
+        ("faces64_unsupervised", (), r"Put PCA\(128"),
+        ("faces64_unsupervised", (PCA(),), "Use an encoder whose decoder"),
+    ],
+)
+def test__lost_in_decoding__proposes_what_is_not_in_use_yet(encoder, undo, remedy):
+    codec = ImageCodec(DiffAEEncoder(encoder), undo)
+    (text,) = lost_in_decoding("sex", np.full(12, 0.2), None, codec)
+    assert re.search(remedy, text)
+    assert lost_in_decoding("sex", np.full(9, 0.2), np.ones(9, dtype=bool), codec) == []
 
 
 class Ignoring(Garbling):
