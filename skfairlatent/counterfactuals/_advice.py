@@ -16,10 +16,10 @@ Array = npt.NDArray[Any]
 MIN_ROWS = 10
 # Share of the variance of the images before: with less, edits look alike.
 ALIKE = 0.1
-# Median share of an edit that its image shows: with less, images say little of it.
-SHOWN_SHARE = 0.5
-# Share of decisions that change though the classifier does not see what is edited.
-LOST_SHARE = 0.05
+# Median share of an edit that its image shows, and share of decisions that change though the
+# classifier does not see what is edited: between those of the two models that ship, on faces.
+SHOWN_SHARE = 0.7
+LOST_SHARE = 0.1
 
 
 def repetitive(images: Array, before: Array) -> list[str]:
@@ -62,9 +62,8 @@ def lost_in_decoding(
     known = np.empty(0) if shown is None else shown[np.isfinite(shown)]
     if len(known) >= MIN_ROWS and np.median(known) < SHOWN_SHARE:
         found.append(
-            f"Edits hardly show: once encoded again, decoded images hold {np.median(known):.0%} "
-            f"of the edits of {name!r} (median of `shown`), and so they say little of them. "
-            f"{_remedy(codec)}"
+            f"Edits show in part: once encoded again, decoded images hold {np.median(known):.0%} "
+            f"of the edits of {name!r} (median of `shown`). {_remedy(codec)}"
         )
     if changed is not None and len(changed) >= MIN_ROWS and changed.mean() > LOST_SHARE:
         found.append(

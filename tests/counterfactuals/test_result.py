@@ -304,7 +304,7 @@ def understated(factor):
     return explainer.explain_label(codes[:12]).decode(n_corrections=0)
 
 
-@pytest.mark.parametrize("factor", [0.6, 1.0])
+@pytest.mark.parametrize("factor", [0.8, 1.0])
 def test__shown__is_the_share_of_an_edit_that_the_encoder_finds_in_its_image(factor):
     result = understated(factor)
     assert result.shown.shape == (12, 1)
@@ -315,7 +315,7 @@ def test__shown__is_the_share_of_an_edit_that_the_encoder_finds_in_its_image(fac
     np.testing.assert_array_equal(again.embeddings[:, 0], found)
 
 
-def test__edits_that_hardly_show__are_named_with_a_remedy():
+def test__edits_that_show_in_part__are_named_with_a_remedy():
     with pytest.warns(FairLatentWarning, match=r"hold 3\d% of the edits of 'label'.*PCA\(128"):
         result = understated(0.3)
     assert np.median(result.shown) < 0.4
@@ -357,7 +357,7 @@ def test__decisions_that_decoding_changes__are_named_after_sensitive_edits(facto
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         result = edits.decode(n_corrections=0)
-    is_lossy = result.reencode().changed.mean() > 0.05
+    is_lossy = result.reencode().changed.mean() > 0.1
     found = [text for text in map(str, (each.message for each in caught)) if "decisions" in text]
     assert is_lossy == (factor == 1.0)
     assert len(found) == is_lossy
