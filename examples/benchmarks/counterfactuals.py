@@ -236,12 +236,13 @@ def read(path):
 
 
 def interval(rows, judge):
-    """Return the relative ratio that a judge sees, with its interval, as text."""
+    """Return the relative ratio that a judge sees, as text; n/a where raw edits shift nothing."""
     names = [f"{judge}_relative_ratio{end}" for end in ("", "_low", "_high")]
-    return [
-        "1" if latent == "raw" else f"{value:.2f} [{low:.2f}, {high:.2f}]"
-        for latent, value, low, high in rows[["latent", *names]].itertuples(index=False)
-    ]
+    texts = []
+    for latent, value, low, high in rows[["latent", *names]].itertuples(index=False):
+        known = f"{value:.2f} [{low:.2f}, {high:.2f}]" if np.isfinite(low) else "n/a"
+        texts.append("1" if latent == "raw" else known)
+    return texts
 
 
 def tables(rows):
