@@ -30,6 +30,7 @@ from skfairlatent._identity import (
     alike_codes,
     codes_of_probes,
     digest_of_values,
+    kind_of,
     same_codes,
 )
 from skfairlatent._image_forms import first_of, is_column, shape_of
@@ -165,7 +166,7 @@ def encoder_fingerprint(encoder: Any, *, used: bool = True) -> str | None:
     if hasattr(encoder, "fingerprint"):
         with _trained(encoder):
             return str(encoder.fingerprint())
-    return f"{_kind(encoder)}:{digest_of_values(encoder)}"
+    return f"{kind_of(encoder)}:{digest_of_values(encoder)}"
 
 
 def probe_codes(encoder: Any, shape: tuple[int, ...] | None) -> Codes | None:
@@ -238,13 +239,9 @@ def _was_of_first(encoder: Any, fingerprint: str | None) -> bool:
 def _first_fingerprint(encoder: Any) -> str:
     """Return the fingerprint of version 0.1, for its files: a hash of all that pickle keeps."""
     try:
-        return f"{_kind(encoder)}:{joblib.hash(encoder)}"
+        return f"{kind_of(encoder)}:{joblib.hash(encoder)}"
     except (AttributeError, TypeError, pickle.PicklingError):
-        return _kind(encoder)
-
-
-def _kind(encoder: Any) -> str:
-    return f"{type(encoder).__module__}.{type(encoder).__qualname__}"
+        return kind_of(encoder)
 
 
 def image_encoder(encoder: Any, device: str | torch.device) -> Any:

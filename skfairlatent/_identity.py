@@ -1,6 +1,6 @@
 """Identity of an encoder: a digest of its values, and its codes of made-up images."""
 
-__all__ = ["alike_codes", "codes_of_probes", "digest_of_values", "same_codes"]
+__all__ = ["alike_codes", "codes_of_probes", "digest_of_values", "kind_of", "same_codes"]
 
 import hashlib
 import random
@@ -55,7 +55,7 @@ def digest_of_values(value: Any) -> str:
     try:
         return _Digests().of(value).hex()
     except RecursionError:
-        return _hash(_kind(value)).hex()
+        return _hash(kind_of(value)).hex()
 
 
 class _Digests:
@@ -92,13 +92,13 @@ class _Digests:
     def _of_collection(self, items: Mapping[Any, Any] | Set[Any]) -> bytes:
         """In any order."""
         parts: Iterable[Any] = items.items() if isinstance(items, Mapping) else items
-        return _hash(_kind(items), *sorted(map(self.of, parts)))
+        return _hash(kind_of(items), *sorted(map(self.of, parts)))
 
     def _of_code(self, code: types.CodeType) -> bytes:
         return _hash(code.co_code, *code.co_names, self.of(code.co_consts))
 
     def _of_estimator(self, estimator: BaseEstimator) -> bytes:
-        return _hash(_kind(estimator), self.of(_values_of(estimator)))
+        return _hash(kind_of(estimator), self.of(_values_of(estimator)))
 
     def _of_array(self, array: npt.NDArray[Any]) -> bytes:
         if array.dtype.hasobject:
@@ -114,7 +114,7 @@ class _Digests:
 
     def _of_module(self, module: nn.Module) -> bytes:
         """By weights, buffers and settings, with the class of each part; not by hooks."""
-        parts = [(name, _kind(part), _values_of(part)) for name, part in module.named_modules()]
+        parts = [(name, kind_of(part), _values_of(part)) for name, part in module.named_modules()]
         weights = [*module.named_parameters(), *module.named_buffers()]
         public = [(n, k, {a: v for a, v in s.items() if a[0] != "_"}) for n, k, s in parts]
         return _hash("module", self.of(public), self.of(weights))
@@ -124,11 +124,11 @@ class _Digests:
         try:
             made = value.__reduce_ex__(4)
         except Exception:  # noqa: BLE001 - a user's object may raise anything
-            return _hash(_kind(value))
+            return _hash(kind_of(value))
         if isinstance(made, str):
-            return _hash(_kind(value), made)
+            return _hash(kind_of(value), made)
         made, items = made[:3], made[3:5]
-        return _hash(_kind(value), *map(self.of, made), *(self.of([*(i or ())]) for i in items))
+        return _hash(kind_of(value), *map(self.of, made), *(self.of([*(i or ())]) for i in items))
 
 
 # The first that fits is taken.
@@ -208,7 +208,8 @@ def _values_of(value: Any) -> dict[str, Any]:
     return {name: part for name, part in vars(value).items() if name not in _NO_VALUES}
 
 
-def _kind(value: Any) -> str:
+def kind_of(value: Any) -> str:
+    """Return the full name of the class of an object."""
     return f"{type(value).__module__}.{type(value).__qualname__}"
 
 
