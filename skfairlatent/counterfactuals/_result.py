@@ -32,6 +32,8 @@ Array = npt.NDArray[Any]
 N_CORRECTIONS = 2
 # Mean difference over an image, in levels of 255, from which on a face looks like another.
 FAR = 10.0
+# Rows whose images are compared with one another: all may be too many for the memory.
+MOST_ROWS = 200
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -218,10 +220,11 @@ class Counterfactuals:
 
     def _warn_about_decoding(self) -> None:
         space = self._known_reader().space
-        images, before = np.asarray(self.images), np.asarray(self.original_images)
+        some = slice(min(len(self), MOST_ROWS))
+        images, before = np.asarray(self.images)[some], np.asarray(self.original_images)[some]
         if holds_images(self._given) and before.shape[1] == before.shape[2]:
             # Those decoded would all be alike too.
-            before = ImageSource(self._given, before.shape[1]).read(slice(None))
+            before = ImageSource(self._given, before.shape[1]).read(some)
         found = repetitive(images, before)
         if self.shown is not None:
             is_by_design = self.kind == "sensitive" and space.is_blind
