@@ -349,9 +349,10 @@ def table_of(runs, index, columns):
     found = {}
     for title, (metric, chosen) in columns.items():
         rows = runs.loc[np.logical_and.reduce([runs[of] == is_ for of, is_ in chosen.items()])]
-        found[title] = rows.groupby(index, sort=False)[metric].agg(spread)
+        found[title] = rows.dropna(subset=metric).groupby(index, sort=False)[metric].agg(spread)
     order = runs[index].drop_duplicates()
-    return order.merge(pd.DataFrame(found).reset_index(), on=index, how="left")
+    table = pd.DataFrame(found).rename_axis(index).reset_index()
+    return order.merge(table, on=index, how="left").fillna("n/a")
 
 
 def by_classifier(metrics, **chosen):
@@ -366,8 +367,8 @@ def by_classifier(metrics, **chosen):
 def texts_tables(runs):
     columns = by_classifier(
         [
-            ("accuracy, same,", "accuracy", {"scored": "same"}),
-            ("accuracy, balanced,", "accuracy", {"scored": BALANCED}),
+            ("same", "accuracy", {"scored": "same"}),
+            ("balanced", "accuracy", {"scored": BALANCED}),
             ("EO", "equalized_odds", {"scored": BALANCED}),
         ]
     )
