@@ -74,6 +74,7 @@ if any(EXAMPLES.glob("*.py")):
         "download_all_examples": False,
         "show_memory": False,
         "abort_on_example_error": True,
+        "remove_config_comments": True,
         "within_subsection_order": "gallery.ReadingOrder",
         "reset_modules": ("matplotlib", "gallery.forget_settings"),
         # The examples that use a class or a function are listed below its description.

@@ -16,14 +16,13 @@ documentation. The page it wrote is `here <../_static/audit_adult.html>`__. It h
 counts, rates and the probabilities of six people for each attribute; no row of the table.
 """
 
-# sphinx_gallery_thumbnail_path = "_static/thumbnails/audit_adult.png"
-
 # %%
 # Data
 # ----
 # Race is recorded in five groups, some of them small. Here the smaller ones are merged, which
 # hides differences between them; with more rows one would not.
 
+# sphinx_gallery_thumbnail_path = "_static/thumbnails/audit_adult.png"
 import os
 import sys
 from pathlib import Path

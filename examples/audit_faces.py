@@ -17,12 +17,11 @@ examples that run with the documentation. A second run finds the codes in the fo
 nobody; no face of the data.
 """
 
-# sphinx_gallery_thumbnail_path = "_static/thumbnails/audit_faces.png"
-
 # %%
 # Data
 # ----
 
+# sphinx_gallery_thumbnail_path = "_static/thumbnails/audit_faces.png"
 import argparse
 import os
 from pathlib import Path

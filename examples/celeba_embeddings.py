@@ -17,14 +17,13 @@ a few minutes on two cores, and is therefore not among the examples that run wit
 documentation.
 """
 
-# sphinx_gallery_thumbnail_path = "_static/thumbnails/celeba_embeddings.png"
-
 # %%
 # Data
 # ----
 # The model is fitted on the train split and judged on the valid split. The embeddings are stored
 # in one byte a feature.
 
+# sphinx_gallery_thumbnail_path = "_static/thumbnails/celeba_embeddings.png"
 import os
 import sys
 import time

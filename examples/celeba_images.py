@@ -16,12 +16,11 @@ not among the examples that run with the documentation. A second run finds the c
 folder ``codes``.
 """
 
-# sphinx_gallery_thumbnail_path = "_static/faces64_sampled.png"
-
 # %%
 # Data
 # ----
 
+# sphinx_gallery_thumbnail_path = "_static/faces64_sampled.png"
 import os
 import sys
 import time

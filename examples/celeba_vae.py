@@ -19,13 +19,12 @@ are drawn into two files beside the one that is named last, ``edits_label.png`` 
 The picture of the gallery shows faces that the shipped model sampled, edited in the same way.
 """
 
-# sphinx_gallery_thumbnail_path = "_static/thumbnails/celeba_vae.png"
-
 # %%
 # Data
 # ----
 # Faces of 32 by 32 pixels.
 
+# sphinx_gallery_thumbnail_path = "_static/thumbnails/celeba_vae.png"
 import os
 import sys
 import tempfile

@@ -8,14 +8,13 @@ here are made up and drawn anew each time, so the example needs no file. Audits 
 :doc:`a table <audit_adult>` and of :doc:`faces <audit_faces>` are made the same way.
 """
 
-# sphinx_gallery_thumbnail_path = "_static/thumbnails/audit.png"
-
 # %%
 # Data
 # ----
 # Embeddings that carry a decision and two attributes that go together with it. Half of the rows
 # are kept from both models: an audit on rows that a model was trained on flatters it.
 
+# sphinx_gallery_thumbnail_path = "_static/thumbnails/audit.png"
 import sys
 
 import numpy as np

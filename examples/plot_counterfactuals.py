@@ -10,11 +10,10 @@ checkpoint for images of 256 pixels takes its place by one argument.
 To keep the second figure, name a file: ``python examples/plot_counterfactuals.py genders.png``.
 """
 
-# sphinx_gallery_thumbnail_path = "_static/counterfactuals.png"
-
 # %%
 # Embeddings of faces, a label, a sensitive attribute
 # ---------------------------------------------------
+# sphinx_gallery_thumbnail_path = "_static/counterfactuals.png"
 import sys
 
 import matplotlib.pyplot as plt

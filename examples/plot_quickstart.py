@@ -10,14 +10,13 @@ It runs offline, in under a minute on two cores. To keep the figure, name a file
 ``python examples/plot_quickstart.py quickstart.png``.
 """
 
-# sphinx_gallery_thumbnail_path = "_static/quickstart.png"
-
 # %%
 # Data
 # ----
 # Label and group are known here, because we draw them; ``sensitive_features`` says which group
 # each row belongs to.
 
+# sphinx_gallery_thumbnail_path = "_static/quickstart.png"
 import sys
 
 import matplotlib.pyplot as plt

@@ -14,8 +14,6 @@ It needs ``pip install skrub matplotlib`` and ``compas-two-years.csv``, read fro
 ``compas-scores-two-years.csv`` of https://github.com/propublica/compas-analysis by that name.
 """
 
-# sphinx_gallery_thumbnail_path = "_static/thumbnails/skrub_tables.png"
-
 # %%
 # Data
 # ----
@@ -24,6 +22,7 @@ It needs ``pip install skrub matplotlib`` and ``compas-two-years.csv``, read fro
 # who were charged again (Barenstein 2019, arXiv:1906.04711): there the date would tell the label,
 # and they are left out as well.
 
+# sphinx_gallery_thumbnail_path = "_static/thumbnails/skrub_tables.png"
 import os
 import sys
 from pathlib import Path
