@@ -181,6 +181,13 @@ class Counterfactuals:
             If there is no encoder, or it cannot decode.
         ValueError
             If `x_T` has another number of rows, or `n_corrections` is negative.
+
+        Warns
+        -----
+        FairLatentWarning
+            Of ten rows or more: if images show less than 0.7 of the edits (the median of `shown`),
+            if a tenth of the decisions change though the classifier does not see what a sensitive
+            edit moves, or if the images vary less than a tenth as much as those before.
         """
         check_scalar(n_corrections, "n_corrections", Integral, min_val=0)
         codec = self._known_reader().space.codec
