@@ -2,6 +2,7 @@
 
 __version__ = "0.1.0.dev0"
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from skfairlatent._transformer import FairLatentTransformer
@@ -11,15 +12,22 @@ if TYPE_CHECKING:
 
 __all__ = ["FairLatentTransformer", "FairLatentTransformerCV", "__version__"]
 
+# Imported when they are asked for, and where they are: fairlearn, which only these need, takes as
+# long to import as all the rest.
+_LATER = {
+    "FairLatentTransformerCV": "skfairlatent._transformer_cv",
+    "metrics": "skfairlatent.metrics",
+    "selection": "skfairlatent.selection",
+}
 
-def __getattr__(name: str) -> object:
-    # fairlearn, which only the search needs, takes as long to import as all the rest.
-    if name == "FairLatentTransformerCV":
-        from skfairlatent._transformer_cv import FairLatentTransformerCV  # noqa: PLC0415
+if not TYPE_CHECKING:  # a type checker would take any name for one of this module
 
-        return FairLatentTransformerCV
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    def __getattr__(name: str) -> object:
+        if name not in _LATER:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        module = import_module(_LATER[name])
+        return getattr(module, name, module)
 
 
 def __dir__() -> list[str]:
-    return [*globals(), "FairLatentTransformerCV"]
+    return sorted(globals().keys() | _LATER.keys())

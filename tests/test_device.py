@@ -194,6 +194,21 @@ def test__single_thread__holds_for_this_thread_until_its_end():
     assert torch.get_num_threads() == before
 
 
+def test__single_thread__holds_in_a_thread_in_which_torch_has_not_computed_yet():
+    def seen():
+        with single_thread(True):
+            within = torch.get_num_threads()
+        return within, torch.get_num_threads()
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        with ThreadPoolExecutor(1) as new:
+            assert new.submit(seen).result() == (1, 3)
+    finally:
+        torch.set_num_threads(before)
+
+
 def test__single_thread__changes_nothing_unless_it_is_wanted():
     before = torch.get_num_threads()
     with single_thread(False):
