@@ -2,6 +2,7 @@
 
 __all__ = ["N_CORRECTIONS", "Counterfactuals", "Reader", "repeated"]
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from numbers import Integral
@@ -109,9 +110,6 @@ class Counterfactuals:
     shown: Floats | None = None
     _reader: "Reader | None" = field(default=None)
     _given: Any = field(default=None)  # the rows as they were given
-    # Embeddings that the encoder finds in the images.
-    _found: Array | None = field(default=None)
-    _original_found: Array | None = field(default=None)
 
     @property
     def variety(self) -> float:
@@ -214,31 +212,29 @@ class Counterfactuals:
             images=self._where_moved([each.images for each in edits], original.images),
             original_images=original.images,
         )
+        changed = None
         if original.found is not None:
             found = self._where_moved([each.found for each in edits], original.found)
-            result = replace(
-                result,
-                _found=found,
-                _original_found=original.found,
-                shown=self._shares_shown(original.found, found),
-            )
-        result._warn_about_decoding()
+            result = replace(result, shown=self._shares_shown(original.found, found))
+            if self.kind == "sensitive" and self._known_reader().space.is_blind:
+                changed = result._seen_as(original.found, found).changed
+        some = slice(MOST_ROWS)
+        for text in (
+            *repetitive(np.asarray(result.images)[some], result._images_before(some)),
+            *lost_in_decoding(self.name, result.shown, changed, codec),
+        ):
+            warn_user(text)
         return result
 
-    def _warn_about_decoding(self) -> None:
-        space = self._known_reader().space
-        some = slice(min(len(self), MOST_ROWS))
-        images, before = np.asarray(self.images)[some], np.asarray(self.original_images)[some]
-        if holds_images(self._given) and before.shape[1] == before.shape[2]:
-            # Those decoded would all be alike too.
-            before = ImageSource(self._given, before.shape[1]).read(some)
-        found = repetitive(images, before)
-        if self.shown is not None:
-            is_by_design = self.kind == "sensitive" and space.is_blind
-            changed = self.reencode().changed if is_by_design else None
-            found += lost_in_decoding(self.name, self.shown, changed, space.codec)
-        for text in found:
-            warn_user(text)
+    def _images_before(self, rows: slice) -> Array:
+        """Return the images that were given; those decoded, if they cannot be compared."""
+        decoded = np.asarray(self.original_images)[rows]
+        is_square = decoded.shape[1] == decoded.shape[2]
+        if decoded.dtype == np.uint8 and is_square and holds_images(self._given):
+            # An encoder of the user's own may take images that no other does.
+            with contextlib.suppress(TypeError, ValueError):
+                return ImageSource(self._given, decoded.shape[1]).read(rows)
+        return decoded
 
     def reencode(self) -> Self:
         """Encode the decoded images and decide again.
@@ -261,20 +257,17 @@ class Counterfactuals:
         reader = self._known_reader()
         if self.images is None or self.original_images is None:
             raise ValueError("There are no images to encode: call decode() first.")
-        if self._found is None or self._original_found is None:
+        codec, moved = reader.space.codec, self.strengths != 0.0
+        if not hasattr(codec.encoder, "transform"):
             raise TypeError(
-                f"{type(reader.space.codec.encoder).__name__} has no transform, so that decoded "
-                "images cannot be encoded: give an encoder that has one."
+                f"{type(codec.encoder).__name__} has no transform, so that decoded images cannot "
+                "be encoded: give an encoder that has one."
             )
-        original, latents = self._latents_of(self._original_found, self._found)
-        return replace(
-            self,
-            latents=latents,
-            embeddings=self._found,
-            original_latents=original,
-            original_embeddings=self._original_found,
-            **reader.read(original, latents, self.strengths != 0.0),
-        )
+        original = codec.transform(self.original_images)
+        found = repeated(original, moved.shape[1])
+        if moved.any():
+            found[moved] = codec.transform(self.images[moved])
+        return self._seen_as(original, found)
 
     def to_frame(self) -> pd.DataFrame:
         """Return a table with one row for each edit.
@@ -343,6 +336,18 @@ class Counterfactuals:
         if moved.any():
             after[moved] = forward(edited[moved])
         return before, after
+
+    def _seen_as(self, original: Array, edited: Array) -> Self:
+        """Return the same edits, as embeddings that the encoder finds in images are read."""
+        before, after = self._latents_of(original, edited)
+        return replace(
+            self,
+            latents=after,
+            embeddings=edited,
+            original_latents=before,
+            original_embeddings=original,
+            **self._known_reader().read(before, after, self.strengths != 0.0),
+        )
 
     def _shares_shown(self, original: Array, edited: Array) -> Floats:
         before, after = self._latents_of(original, edited)

@@ -3,6 +3,7 @@
 import pickle
 import re
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -402,6 +403,31 @@ def test__repetitive_counterfactuals__are_named():
         )
         assert edits.variety > 0.5
         assert len(result) == 40
+
+
+class OfFloats(Garbling):
+    """Takes and decodes images of floats, in whatever range."""
+
+    def transform(self, X):
+        return np.asarray(X).reshape(len(X), -1)
+
+    def inverse_transform(self, X):
+        return np.asarray(X).reshape(-1, 2, 2, 3)
+
+
+@pytest.mark.parametrize("lowest", [-1.0, 0.0])
+def test__decode__images_of_floats_are_not_taken_for_repetitive(lowest):
+    images, y = np.random.default_rng(0).uniform(lowest, size=(40, 2, 2, 3)), np.arange(40) % 2
+    model = make_pipeline(OfFloats(1.0), LogisticRegression()).fit(images, y)
+    result = CounterfactualExplainer(model).fit(images, y).explain_label(images).decode()
+    np.testing.assert_allclose(result.original_images, images)
+
+
+def test__reencode__encodes_the_images_that_there_are():
+    result = understated(1.0)
+    darker = replace(result, images=result.images // 2)
+    found = Garbling(1.0).transform(darker.images[:, 0])
+    np.testing.assert_array_equal(darker.reencode().embeddings[:, 0], found)
 
 
 def test__corrections__fewer_than_none_are_refused(explainer, pictures):
