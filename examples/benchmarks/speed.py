@@ -344,9 +344,14 @@ def print_fit(title, X, y, s, clock):
 def busy(n_processes):
     """Keep so many processes computing for the time of a block."""
     context = multiprocessing.get_context("spawn")
-    processes = [context.Process(target=compute, daemon=True) for _ in range(n_processes)]
+    started = context.Semaphore(0)
+    processes = [
+        context.Process(target=compute, args=(started,), daemon=True) for _ in range(n_processes)
+    ]
     for process in processes:
         process.start()
+    for _ in processes:
+        started.acquire()
     try:
         yield
     finally:
@@ -354,8 +359,9 @@ def busy(n_processes):
             process.kill()
 
 
-def compute():
+def compute(started):
     torch.set_num_threads(1)
+    started.release()
     x = torch.randn(500, 500)
     while True:
         x = torch.nn.functional.normalize(x @ x)
