@@ -63,7 +63,8 @@ CLOCKS = {"wall": time.perf_counter, "processor": time.process_time}
 
 def main():
     options = parse_options()
-    torch.set_num_threads(options.threads)
+    if options.threads is not None:
+        torch.set_num_threads(options.threads)
     torch.manual_seed(0)
     print_setting(options)
     if "step" in options.what:
@@ -81,7 +82,7 @@ def parse_options():
     parser.add_argument(
         "what", nargs="*", default=["step", "transform"], help="step transform fit import"
     )
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, help="of torch; by default as many as it takes")
     parser.add_argument("--clock", choices=CLOCKS, default="wall")
     parser.add_argument("--repeats", type=int, default=20, help="times each step is timed")
     parser.add_argument("--rows", type=int, default=100_000, help="rows to transform")
@@ -98,7 +99,7 @@ def print_setting(options):
     packages = ("torch", "numpy", "scikit-learn", "normflows", "FrEIA", "zuko")
     print(f"{datetime.date.today()}, Python {platform.python_version()}")
     print(", ".join(f"{name} {version(name)}" for name in packages))
-    print(f"{os.cpu_count()} cores, {options.threads} threads, {options.clock} time\n")
+    print(f"{os.cpu_count()} cores, {torch.get_num_threads()} threads, {options.clock} time\n")
 
 
 def version(package):
