@@ -83,6 +83,11 @@ class Counterfactuals:
         Decoded images, uint8; None until `decode` is called. Originals are decoded as well, so
         that they differ from the edits only by the edit.
 
+    shown : ndarray of shape (n, k), float64
+        Share of each edit of the latent that is found again when its image is encoded, along the
+        direction of the edit: 1 if the image shows all of it. NaN where nothing was edited; None
+        until `decode` is called, or if the encoder cannot encode.
+
     See Also
     --------
     skfairlatent.inspection.CounterfactualDisplay : Plots edits.
@@ -215,9 +220,10 @@ class Counterfactuals:
         changed = None
         if original.found is not None:
             found = self._where_moved([each.found for each in edits], original.found)
-            result = replace(result, shown=self._shares_shown(original.found, found))
+            seen = result._seen_as(original.found, found)
+            result = replace(result, shown=self._shares_in(seen))
             if self.kind == "sensitive" and self._known_reader().space.is_blind:
-                changed = result._seen_as(original.found, found).changed
+                changed = seen.changed
         some = slice(MOST_ROWS)
         for text in (
             *repetitive(np.asarray(result.images)[some], result._images_before(some)),
@@ -327,33 +333,28 @@ class Counterfactuals:
         found[moved] = np.stack(edited, axis=1)[moved]
         return found
 
-    def _latents_of(self, original: Array, edited: Array) -> tuple[Array, Array]:
-        """Return the latents of embeddings before and after the edits."""
-        forward = self._known_reader().space.forward
-        before = forward(original)
-        after = repeated(before, edited.shape[1])
-        moved = self.strengths != 0.0
-        if moved.any():
-            after[moved] = forward(edited[moved])
-        return before, after
-
     def _seen_as(self, original: Array, edited: Array) -> Self:
         """Return the same edits, as embeddings that the encoder finds in images are read."""
-        before, after = self._latents_of(original, edited)
+        reader, moved = self._known_reader(), self.strengths != 0.0
+        before = reader.space.forward(original)
+        after = repeated(before, edited.shape[1])
+        if moved.any():
+            after[moved] = reader.space.forward(edited[moved])
         return replace(
             self,
             latents=after,
             embeddings=edited,
             original_latents=before,
             original_embeddings=original,
-            **self._known_reader().read(before, after, self.strengths != 0.0),
+            **reader.read(before, after, moved),
         )
 
-    def _shares_shown(self, original: Array, edited: Array) -> Floats:
-        before, after = self._latents_of(original, edited)
+    def _shares_in(self, seen: Self) -> Floats:
+        """Return the share of each edit that is found in images, as they are seen."""
         asked = (self.latents - self.original_latents[:, None]).astype(np.float64)
+        found = seen.latents - seen.original_latents[:, None]
         lengths = np.where(self.strengths != 0.0, (asked**2).sum(axis=2), np.nan)
-        return np.asarray(((after - before[:, None]) * asked).sum(axis=2) / lengths)
+        return np.asarray((found * asked).sum(axis=2) / lengths)
 
     def _known_reader(self) -> "Reader":
         if self._reader is None:
