@@ -124,8 +124,11 @@ def single_thread(wanted: bool) -> AbstractContextManager[Any]:
     Threads that share little work wait for one another by spinning. On a machine with other work
     they wait most of the time.
     """
+    if not wanted:
+        return nullcontext()
     torch.get_num_threads()  # sets that of a new thread, which would otherwise undo the limit
-    return ThreadpoolController().limit(limits=1, user_api="openmp") if wanted else nullcontext()
+    limit: AbstractContextManager[Any] = ThreadpoolController().limit(limits=1, user_api="openmp")
+    return limit
 
 
 @contextmanager

@@ -46,7 +46,6 @@ from memory_map import write
 
 from skfairlatent import FairLatentTransformer
 from skfairlatent._device import Generators, autocast_dtype
-from skfairlatent._training.batches import MOST_BATCHES_READ
 from skfairlatent._training.layout import CellLayout
 from skfairlatent._training.losses import density_loss
 from skfairlatent._training.objective import TERMS, Objective
@@ -329,8 +328,7 @@ def print_fit(title, X, y, s, clock):
     start = clock()
     fair.fit(X, y, sensitive_features=s)
     seconds = clock() - start
-    n_batches = min(max(1, round(len(X) / fair.batch_size)), MOST_BATCHES_READ)
-    n_steps = fair.n_iter_ * n_batches
+    n_steps = int(fair.history_["steps"].iloc[-1])
     shapes = fair.flow_.features, fair.flow_.n_blocks, fair.flow_.hidden_features
     products = training_products(*shapes)
     products()
