@@ -178,7 +178,8 @@ class FairLatentTransformer(
         memorising rows, whose fairness would not carry over to new ones. With r rows for each
         feature of X, ``"auto"`` takes :math:`\sqrt{40 / r}`, but at least 1, or .3 where
         `label_scores` are fitted, and at most 3; with n below 3,000 rows, r counts
-        :math:`\sqrt{n / 3000}` times.
+        :math:`\sqrt{n / 3000}` times. The scores themselves, which are of models that have not
+        seen the row, get .1 at most.
 
     max_iter : int or "auto", default="auto"
         Number of epochs. ``"auto"`` takes as many as make 200 steps, or 400 where
