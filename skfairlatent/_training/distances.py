@@ -93,12 +93,13 @@ def energy(z: Tensor, layout: CellLayout, _generator: torch.Generator | None = N
     first, second = layout.group_pairs
     if len(first) == 0:
         return z.new_zeros(())
-    rows = layout.by_cell(z)
     n_rows = layout.rows_per_cell
-    between = _distances(rows[first], rows[second]).mean(dim=(1, 2))
-    within = _distances(rows, rows).sum(dim=(1, 2)) / (n_rows * (n_rows - 1))
+    sums = _sums_of_numbers if z.shape[1] == 1 else _sums
+    between, within = sums(layout.by_cell(z), first, second)
+    within = within / (n_rows * (n_rows - 1))
     mean_within = 0.5 * (within[first] + within[second])
-    return (2.0 * (between - mean_within) / (mean_within.detach() + _EPSILON)).mean()
+    difference = between / n_rows**2 - mean_within
+    return (2.0 * difference / (mean_within.detach() + _EPSILON)).mean()
 
 
 def sliced_wasserstein(
@@ -121,13 +122,47 @@ def sliced_wasserstein(
     return torch.stack(terms).mean() if terms else z.new_zeros(())
 
 
-def _distances(x: Tensor, y: Tensor) -> Tensor:
-    """Return the Euclidean distances of the rows of `x` and `y`, shape (n_cells, n, n)."""
-    if x.shape[2] == 1:
-        # torch.cdist multiplies matrices, and loses the sign of small differences, which is all
-        # of the gradient of numbers.
-        return (x - y.transpose(1, 2)).abs()
-    return torch.cdist(x, y)
+def _sums(rows: Tensor, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the sums of all distances between paired cells, and of those within each cell.
+
+    Parameters
+    ----------
+    rows : Tensor of shape (n_cells, n, k)
+    first, second : Tensor of shape (n_pairs,), int64
+        The cells of each pair.
+
+    Returns
+    -------
+    between : Tensor of shape (n_pairs,)
+    within : Tensor of shape (n_cells,)
+        With every pair of rows twice.
+    """
+    distances = torch.cdist(rows[first], rows[second]), torch.cdist(rows, rows)
+    between, within = (each.sum(dim=(1, 2)) for each in distances)
+    return between, within
+
+
+def _sums_of_numbers(rows: Tensor, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what `_sums` does of single numbers, by sorting them.
+
+    Between all numbers of two cells together are the distances within either and between both.
+    This takes n log n instead of n * n steps, and `torch.cdist`, which multiplies matrices,
+    loses the sign of small differences, which is all of their gradient.
+    """
+    numbers = rows[:, :, 0]
+    own = _sum_of_differences(numbers)
+    both = _sum_of_differences(torch.cat([numbers[first], numbers[second]], dim=1))
+    return both - own[first] - own[second], 2.0 * own
+
+
+def _sum_of_differences(x: Tensor) -> Tensor:
+    r"""Return :math:`\sum_{i < j} |x_i - x_j|` of each row of `x`.
+
+    Of n sorted numbers, the k-th is the larger one of k - 1 pairs and the smaller one of n - k.
+    """
+    n = x.shape[1]
+    times = torch.arange(1 - n, n, 2, dtype=x.dtype, device=x.device)
+    return x.sort(dim=1).values @ times
 
 
 def _masked_log_mean_exp(values: Tensor, mask: Tensor) -> Tensor:

@@ -142,7 +142,7 @@ class Trainer:
             total += self.step(rows)
         # Reading the numbers waits for the GPU: once an epoch, not once a step. A step that
         # spoils the weights shows in the terms of a later one, the last step's in the weights.
-        finite = bool(self._weights().isfinite().all())
+        finite = math.isfinite(float(self._weights().sum()))
         terms = total / len(batches)
         loss = float(self.step.objective.total(terms)) if finite else math.nan
         named = {f"loss_{name}": float(value) for name, value in zip(TERMS, terms, strict=True)}
