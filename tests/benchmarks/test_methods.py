@@ -360,7 +360,7 @@ def test__unbalanced__fits_on_uneven_cells_and_scores_even_ones_of_other_rows(sc
 def test__experiments__run_and_render(script, tmp_path, monkeypatch, capsys):
     module = script("experiments")
     quick = {"max_iter": 2, "hidden_features": 8, "n_blocks": 1, "label_scores": False}
-    tiny = module.Experiment(["latents-rounded"], {"defaults": {}}, common=quick)
+    tiny = module.Experiment(["latents-rounded"], {"quick": quick})
     monkeypatch.setitem(module.EXPERIMENTS, "failures", tiny)
     monkeypatch.setattr(module, "JUDGED_ROWS", 300)
     out = tmp_path / "runs.csv"
@@ -377,7 +377,7 @@ def test__experiments__run_and_render(script, tmp_path, monkeypatch, capsys):
     assert (judged["variety_alone"] < judged["variety"]).all()
 
     module.main(["failures", "--render", str(out)])
-    assert "defaults" in (tmp_path / "runs_failures.txt").read_text(encoding="utf-8")
+    assert "quick" in (tmp_path / "runs_failures.txt").read_text(encoding="utf-8")
 
 
 def test__experiments__a_region_is_flat_around_the_default_only(script):
