@@ -50,19 +50,19 @@ def lost_in_decoding(
     ----------
     name : str
         Attribute that was edited.
-    shown : ndarray or None
-        Share of each edit that its image shows.
-    changed : ndarray of bool or None
+    shown : ndarray of shape (n, k) or None
+        Share of each edit that its image shows; NaN where nothing was edited.
+    changed : ndarray of shape (n, k), bool, or None
         Whether the decision on each image is another, if the classifier does not see what the
         edits move.
     codec : ImageCodec
         What decoded the images.
     """
     found = []
-    known = np.empty(0) if shown is None else shown[np.isfinite(shown)]
-    if len(known) >= MIN_ROWS and np.median(known) < SHOWN_SHARE:
+    share = np.nanmedian(shown) if shown is not None and np.isfinite(shown).any() else 1.0
+    if shown is not None and len(shown) >= MIN_ROWS and share < SHOWN_SHARE:
         found.append(
-            f"Edits show in part: once encoded again, decoded images hold {np.median(known):.0%} "
+            f"Edits show in part: once encoded again, decoded images hold {share:.0%} "
             f"of the edits of {name!r} (median of `shown`). {_remedy(codec)}"
         )
     if changed is not None and len(changed) >= MIN_ROWS and changed.mean() > LOST_SHARE:
