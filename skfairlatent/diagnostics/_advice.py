@@ -136,8 +136,8 @@ def short_training_warnings(transformer: Any) -> list[str]:
     if n_epochs < max_iter or steps >= SHORT_SHARE * auto_steps:
         return []
     return [
-        f"Short training: with max_iter={max_iter}, fit made {steps:,.0f} of the {auto_steps:,.0f} "
-        "steps that max_iter='auto' takes. Set max_iter='auto'."
+        f"Short training: with max_iter={max_iter}, fit made {steps:,.0f} of the "
+        f"{auto_steps:,.0f} steps that max_iter='auto' takes. Set max_iter='auto'."
     ]
 
 
