@@ -118,7 +118,8 @@ class FairLatentTransformer(
         Width of the two hidden layers in each coupling. ``"auto"`` takes 256 where X has at least
         40 rows for each feature, and less, down to 16, in proportion where it has fewer: a wide
         network learns few rows by heart. With n below 3,000 rows, their number counts
-        :math:`\sqrt{n / 3000}` times; where `label_scores` are fitted, a sixth.
+        :math:`\sqrt{n / 3000}` times; where `label_scores` are fitted, a sixth. There are at most
+        about 12 units for each feature.
 
     lambda_dg : float, default=0.3
         Weight of the decorrelation of all features of the latent.
@@ -138,7 +139,8 @@ class FairLatentTransformer(
     lambda_cls : float, default=3.0
         Weight of the linear heads that read the label from the label block and each
         sensitive attribute from the sensitive block. In the label's cross-entropy every
-        (label, group) cell has its share in the data.
+        (label, group) cell has its share in the data, and a rare label counts more, in inverse
+        proportion to its entropy.
 
     distance : {"energy", "sliced_wasserstein", "moment", "contrastive"}, default="energy"
         Form of the group distance. ``"energy"`` and ``"sliced_wasserstein"`` compare whole

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy.stats import entropy
 from sklearn.model_selection import train_test_split
 from torch import Tensor
 
@@ -32,6 +33,8 @@ from skfairlatent.flows import Glow
 
 # ActNorm's scales are started from at most so many rows.
 INITIAL_ROWS = 8192
+# A label's cross-entropy counts so many times at most, which is reached at 1 % of positives.
+MOST_RARE = 10.0
 
 
 @dataclass(frozen=True)
@@ -183,6 +186,8 @@ def _objective(
     rows = np.repeat(first_rows, plan.rows_per_cell)
     counts = np.bincount(plan.cells[training])
     weights = np.repeat(counts / plan.rows_per_cell, plan.rows_per_cell)
+    rarity = [_rarity(codes) for codes in annotations.label_codes[training].T]
+    row_weights = np.outer(rarity, weights / weights.mean())
     return Objective(
         plan.layout,
         torch.from_numpy(annotations.label_codes[rows]),
@@ -191,9 +196,19 @@ def _objective(
         n_label_components=settings.n_label_components,
         weights=settings.weights,
         distance=settings.distance,
-        row_weights=torch.from_numpy((weights / weights.mean()).astype(np.float32)),
+        row_weights=torch.from_numpy(row_weights.astype(np.float32)),
         generators=generators,
     )
+
+
+def _rarity(codes: npt.NDArray[np.int64]) -> float:
+    """Return how many times less there is to know of a label than of a coin, 1 to MOST_RARE.
+
+    So many times a label's cross-entropy counts, which is at most its entropy: the losses beside
+    it would otherwise outweigh a rare label.
+    """
+    coin = math.log(2.0)
+    return coin / min(max(float(entropy(np.bincount(codes))), coin / MOST_RARE), coin)
 
 
 def _checkpoint(

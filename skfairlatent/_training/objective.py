@@ -42,9 +42,8 @@ class Objective(nn.Module):
         Weight of each term, by the names in `TERMS`.
     distance : str
         Form of the group-distance term, a key of `DISTANCES`.
-    row_weights : Tensor of shape (batch_size,), float32
-        Weight of each row in the label heads' cross-entropy: the share of its cell in the data
-        over its share in the batch.
+    row_weights : Tensor of shape (n_label_columns, batch_size) or (batch_size,), float32
+        Weight of each row in each label head's cross-entropy.
     generators : Generators
         Random generators of the fit, for the initial weights of the heads and for the directions
         of the group distance.
@@ -105,7 +104,8 @@ class Objective(nn.Module):
         .. math:: L_{cls} = \overline{w\, CE(y_j, W_j Z_Y)}\,_j + \overline{CE(s_a, V_a Z_S)}\,_a
 
         The weight w of a row is the share of its (label, group) cell in the data over its share
-        in the batch: the label heads see the data as a classifier that follows will see them.
+        in the batch: the label heads see the data as a classifier that follows will see them. It
+        is higher for a label of little entropy, which the other losses would outweigh.
         """
         label_block, sensitive_block = z.tensor_split((self.n_label_components,), dim=1)
         labels = _mean_cross_entropy(
@@ -175,12 +175,12 @@ def _heads(codes: Tensor, n_inputs: int, generators: Generators) -> nn.ModuleLis
 def _mean_cross_entropy(
     heads: nn.ModuleList, block: Tensor, codes: Tensor, row_weights: Tensor | None = None
 ) -> Tensor:
-    """Return the cross-entropy of each row, weighted, averaged over rows and heads."""
+    """Return the cross-entropy averaged over heads and rows, weighted."""
     losses = [
         nn.functional.cross_entropy(head(block), column, reduction="none")
         for head, column in zip(heads, codes.T, strict=True)
     ]
     if not losses:
         return block.new_zeros(())
-    by_row = torch.stack(losses).mean(dim=0)
-    return (by_row if row_weights is None else row_weights * by_row).mean()
+    stacked = torch.stack(losses)
+    return (stacked if row_weights is None else row_weights * stacked).mean()

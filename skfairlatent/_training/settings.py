@@ -27,8 +27,10 @@ CROWDED = 0.025
 SCORES_CROWD = 6
 # With fewer rows, each is seen more often than it takes to memorise it.
 FEW_ROWS = 3000
-# Width of the conditioners where rows abound, and the least.
+# Width of the conditioners where rows abound, and the least. Many units on few features make a
+# flow that bends two columns until it loses the label, as on the table "Default" of ISLR.
 WIDEST, NARROWEST = 256, 16
+UNITS_PER_FEATURE = 12
 SMALLEST_NOISE, LARGEST_NOISE = 1.0, 3.0
 # Networks of fewer inputs times units than this gain nothing from a second thread or from half
 # precision on a CPU, and lose by them.
@@ -85,13 +87,14 @@ class FitSettings:
 
 
 def auto_hidden_features(n_samples: int, n_features: int, *, with_scores: bool) -> int:
-    """Return the width of the conditioners: a power of two, smaller where rows are few.
+    """Return the width of the conditioners: a power of two, smaller where X is.
 
     Beside a score of the label, which holds most of what X tells of it, a wide network mostly
     memorises.
     """
     times = SCORES_CROWD if with_scores else 1
     wanted = WIDEST / max(1.0, times * _crowding(n_samples, n_features))
+    wanted = min(wanted, UNITS_PER_FEATURE * n_features)
     return int(min(max(2 ** round(math.log2(wanted)), NARROWEST), WIDEST))
 
 
