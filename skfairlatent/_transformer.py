@@ -795,13 +795,23 @@ class FairLatentTransformer(
         return {"label": self.label_slice_, "full": slice(None)}[self.output]
 
     def _warn_about_round_trip(self, settings: FitSettings) -> None:
-        if not self.inverse_error_ <= LARGEST_INVERSE_ERROR:
-            warn_user(
-                f"The round trip of a training row is off by {self.inverse_error_:.2g} of its "
-                "norm (inverse_error_), where 1e-05 is usual: inverse_transform and edits of the "
-                f"latent cannot be relied on. Lower input_noise={settings.input_noise:g} or "
-                f"learning_rate_init={settings.learning_rate:g}, whichever is above its default."
+        if self.inverse_error_ <= LARGEST_INVERSE_ERROR:
+            return
+        set_by_user = [
+            f"{name}={value:g}"
+            for name, value in (
+                ("input_noise", settings.input_noise),
+                ("learning_rate_init", settings.learning_rate),
             )
+            if getattr(self, name) != "auto"
+        ]
+        remedy = f"Lower {' or '.join(set_by_user)}, or raise" if set_by_user else "Raise"
+        warn_user(
+            f"The round trip of a training row is off by {self.inverse_error_:.2g} of its "
+            "norm (inverse_error_), where 1e-05 is usual: inverse_transform and edits of the "
+            f"latent cannot be relied on. {remedy} lambda_g={self.lambda_g:g}, which keeps the "
+            "latent to the scale of a standard normal."
+        )
 
     def _check_constraints(self, annotations: Annotations) -> None:
         sizes = [len(classes) for classes in annotations.classes]

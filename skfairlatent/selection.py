@@ -153,8 +153,8 @@ class MostAccurateWithin:
         warn_user(
             f"No candidate has {fairness} <= {self.bound:g}. Taking the fairest, with "
             f"{fairness} {fairest[fairness]:.4g} and {self.accuracy} "
-            f"{fairest[self.accuracy]:.4g}. Search over stronger fairness weights, or allow a "
-            "larger bound."
+            f"{fairest[self.accuracy]:.4g}. Search over stronger fairness weights, allow a larger "
+            "bound, or merge groups of few rows, whose gaps are mostly chance."
         )
 
 

@@ -248,8 +248,12 @@ def test__diagnose__reports_undefined_leakage():
     X, y, group = separated_rows(n_rows=300)
     group[y == 0] = 0
 
-    with pytest.warns(UndefinedMetricWarning, match=r"label '0'.*0 to train on"):
-        diagnose(Selection(), X, y, sensitive_features=group, random_state=0)
+    with (
+        pytest.warns(UndefinedMetricWarning, match=r"label '0'.*0 to train on"),
+        pytest.warns(FairLatentWarning, match="Not measured"),
+    ):
+        found = diagnose(Selection(), X, y, sensitive_features=group, random_state=0)
+    assert re.search(r"Not measured: .*label '0'", "".join(found.warnings))
 
 
 def test__diagnose__prepares_the_rows_of_a_pipeline():
@@ -367,7 +371,7 @@ def test__diagnose__names_a_training_of_too_few_steps(settings, is_short, monkey
 
     assert len(found) == is_short
     if is_short:
-        assert "18 steps, in 9 epochs, where max_iter='auto' takes 40, in 20" in found[0]
+        assert "with max_iter=9, fit made 18 of the 40 steps" in found[0]
         remedy = re.search(r"Set (max_iter='auto')\.$", found[0])[1]
         fair = eval(f"fair.set_params({remedy})").fit(X, y, sensitive_features=group)  # noqa: S307
         assert short_training_warnings(fair) == []

@@ -63,6 +63,9 @@ class Certificate:
         The gap within each label between two groups, by any classifier of the family: the columns
         ``label``, ``group``, ``other group``, ``rows``, ``other rows``, ``plug-in`` and
         ``bound``. All its bounds hold at once with probability `confidence`.
+
+    seen_share : float, default=0.0
+        Share of the rows that were rows of fit; above 0, no bound holds.
     """
 
     bound: float
@@ -73,6 +76,7 @@ class Certificate:
     n_cells: int | None
     rows: pd.DataFrame
     by_label: pd.DataFrame
+    seen_share: float = 0.0
 
     def to_frame(self) -> pd.DataFrame:
         """Put every figure into one table.
@@ -169,6 +173,11 @@ class Certificate:
     def __str__(self) -> str:
         """Say it in a sentence."""
         name, n_rows = _NAMES[self.constraints], int(self.rows.to_numpy().sum())
+        if self.seen_share > 0:
+            return (
+                f"No bound: about {self.seen_share:.0%} of the {n_rows:,} rows were rows of fit. "
+                "Certify rows that no fit, early stopping or search saw."
+            )
         confidence = f"With a confidence of {100 * self.confidence:.12g} %, "
         people = f"on people drawn like these {n_rows:,} rows"
         if self.bound >= 1:

@@ -2,6 +2,7 @@
 
 __all__ = ["certify", "certify_cells", "check_parameters"]
 
+from dataclasses import replace
 from numbers import Real
 from typing import Any
 
@@ -103,10 +104,12 @@ def certify(
     classes, family, see = seen_by(estimator)
     y = labels_of_fit(classes, y, constraints)
     given = [(X, y, sensitive_features), *([] if probe_rows is None else [probe_rows])]
-    values = [see(rows, fresh=part == 0) for part, (rows, *_) in enumerate(given)]
+    seen = [see(rows, fresh=part == 0) for part, (rows, *_) in enumerate(given)]
+    values, seen_share = [each for each, _ in seen], seen[0][1]
     by_cells = family is worst_on_cells and probe_rows is None
     decided = decided_by(estimator, X, values[0]) if by_cells else None
-    return certificate_of(values, given, family, constraints, float(confidence), decided)
+    certificate = certificate_of(values, given, family, constraints, float(confidence), decided)
+    return replace(certificate, seen_share=seen_share)
 
 
 def certify_cells(

@@ -25,8 +25,8 @@ Prepare: TypeAlias = Callable[[Any], Any]
 class See(Protocol):
     """From rows to what a classifier sees of them; fresh ones must not be rows of fit."""
 
-    def __call__(self, rows: Any, /, *, fresh: bool) -> Values:
-        """Return the values, shape (n,)."""
+    def __call__(self, rows: Any, /, *, fresh: bool) -> tuple[Values, float]:
+        """Return the values, shape (n,), and the share of fresh rows that were rows of fit."""
 
 
 def seen_by(estimator: Any) -> tuple[Any, Family, See]:
@@ -77,13 +77,11 @@ def _more_than_cells(estimator: Any, transformer: Any) -> str | None:
     return None
 
 
-def _cells(transformer: Any, prepare: Prepare, rows: Any, *, fresh: bool) -> Values:
-    """Return the cell of each row."""
+def _cells(transformer: Any, prepare: Prepare, rows: Any, *, fresh: bool) -> tuple[Values, float]:
+    """Return the cell of each row, and the share of fresh rows that were rows of fit."""
     embeddings = transformer.embed(prepare(rows))
-    if fresh:
-        _warn_about_seen_rows(transformer, embeddings)
-    cells: Values = transformer.bins_.assign(nameless(transformer.latent)(embeddings))
-    return cells
+    share = _share_seen(transformer, embeddings) if fresh else 0.0
+    return transformer.bins_.assign(nameless(transformer.latent)(embeddings)), share
 
 
 def decided_by(estimator: Any, rows: Any, cells: Values) -> Decided | None:
@@ -99,11 +97,12 @@ def decided_by(estimator: Any, rows: Any, cells: Values) -> Decided | None:
 
 def _scores(
     estimator: Any, found: tuple[Any, Prepare] | None, rows: Any, *, fresh: bool
-) -> Values:
-    """Return the score of each row, by which an estimator decides between two classes."""
+) -> tuple[Values, float]:
+    """Return the score by which an estimator decides on each row, and what `_cells` returns."""
+    share = 0.0
     if fresh and found is not None:
         transformer, prepare = found
-        _warn_about_seen_rows(transformer, transformer.embed(prepare(rows)))
+        share = _share_seen(transformer, transformer.embed(prepare(rows)))
     if hasattr(estimator, "decision_function"):
         values = np.asarray(estimator.decision_function(rows), dtype=np.float64)
     else:
@@ -115,10 +114,11 @@ def _scores(
             "score to certify: certify its decisions, as by certify_cells(estimator.predict(X), "
             "y, sensitive_features=...)."
         )
-    return values
+    return values, share
 
 
-def _warn_about_seen_rows(transformer: Any, embeddings: Values) -> None:
+def _share_seen(transformer: Any, embeddings: Values) -> float:
+    """Return the share of rows that were rows of fit, and warn if there are any."""
     seen = getattr(transformer, "_seen_rows", None)  # a file of version 0.1 has none
     share = 0.0 if seen is None else seen.share_in(embeddings)
     if share > 0:
@@ -126,6 +126,7 @@ def _warn_about_seen_rows(transformer: Any, embeddings: Values) -> None:
             f"About {share:.0%} of the rows of X were rows of fit: no bound holds for them. "
             "Give rows that no fit, early stopping or search saw."
         )
+    return share
 
 
 def labels_of_fit(classes: Any, y: Any, constraints: str) -> Any:

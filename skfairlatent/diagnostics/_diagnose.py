@@ -278,13 +278,16 @@ def diagnose(
         # A block that has collapsed decides everybody alike, too.
         *(
             collapse_warnings(found.blocks, len(Z), found.label_readability)
-            or lost_decisions(Z, transformer.label_slice_, labels)
+            or lost_decisions(
+                Z, transformer.label_slice_, labels, getattr(transformer, "n_bins", None)
+            )
         ),
         *(
             short_training_warnings(transformer)
             or plateau_warnings(getattr(transformer, "history_", None))
         ),
         *leakage_warnings(found.leakage, leakage_margin, _WHERE[found.constraints]),
+        *([f"Not measured: {undefined_message(skipped)}"] if skipped else []),
     )
     if skipped:
         warn_user(undefined_message(skipped), UndefinedMetricWarning)

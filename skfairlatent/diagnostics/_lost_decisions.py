@@ -23,7 +23,7 @@ MOST_ROWS = 3000
 SEED = 0  # of the rows and the folds: the result does not depend on the probes' seed
 
 
-def lost_decisions(Z: Floats, label: slice, y: Any) -> list[str]:
+def lost_decisions(Z: Floats, label: slice, y: Any, n_bins: int | None = None) -> list[str]:
     """Find classes that hardly anybody is given by a classifier on the label block.
 
     A label block may rank people and yet move nobody across the threshold: where a class is rare,
@@ -36,21 +36,26 @@ def lost_decisions(Z: Floats, label: slice, y: Any) -> list[str]:
     label : slice
         The label block.
     y : array-like of shape (n_samples,) or (n_samples, n_labels)
+    n_bins : int, optional
+        Into how many cells the label block was cut, if it was.
 
     Returns
     -------
     list of str
     """
+    remedy = "lower lambda_di, or train the classifier with class_weight='balanced'"
+    if n_bins is not None:
+        remedy = f"raise n_bins={n_bins}, so that a cell may hold mostly rare labels, {remedy}"
     rows = np.random.default_rng(SEED).permutation(len(Z))[:MOST_ROWS]
     return [
         text
         for column in encode_columns(y, "y")
-        for text in _lost(Z[rows], label, column.codes[rows], column)
+        for text in _lost(Z[rows], label, column.codes[rows], column, remedy)
     ]
 
 
 def _lost(
-    Z: Floats, label: slice, codes: npt.NDArray[np.int64], column: EncodedColumn
+    Z: Floats, label: slice, codes: npt.NDArray[np.int64], column: EncodedColumn, remedy: str
 ) -> list[str]:
     counts = np.bincount(codes, minlength=len(column.values))
     if counts.min() < N_FOLDS:
@@ -60,7 +65,7 @@ def _lost(
     return [
         f"Decided alike: a logistic regression on the label block finds {new:.1%} of those whose "
         f"{name} is {value!r}, where one on all of Z finds {old:.1%}: nearly everybody is "
-        "decided alike. Lower lambda_di, or train the classifier with class_weight='balanced'."
+        f"decided alike. {remedy[0].upper()}{remedy[1:]}."
         for value, old, new in zip(column.values, before, after, strict=True)
         if old >= SMALLEST_RECALL and new < LOST_SHARE * old
     ]

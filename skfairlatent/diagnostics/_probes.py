@@ -136,7 +136,8 @@ def undefined_message(skipped: list[str]) -> str:
     named = "; ".join(some_of(skipped))
     return (
         f"The leakage is NaN where a group has fewer than {MIN_TRAIN_ROWS} rows to train on or "
-        f"{MIN_TEST_ROWS} to score: {named}. Give more rows, or merge the small groups."
+        f"{MIN_TEST_ROWS} to score: {named}. Give more rows, merge the small groups, or leave "
+        "their rows out."
     )
 
 
