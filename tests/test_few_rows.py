@@ -48,9 +48,9 @@ def test__auto__is_that_of_many_rows_from_forty_for_each_feature_on():
     assert auto_input_noise(100_000, 512, with_scores=False) == 1.0
 
 
-def test__auto_width__is_twelve_units_a_feature_at_most():
-    widths = [auto_hidden_features(100_000, d, with_scores=True) for d in (2, 3, 7, 15, 16)]
-    assert widths == [32, 32, 64, 128, 256]
+def test__auto_width__is_smaller_for_two_to_four_features():
+    widths = [auto_hidden_features(100_000, d, with_scores=True) for d in (2, 3, 4, 5, 16)]
+    assert widths == [32, 64, 128, 256, 256]
 
 
 @pytest.mark.parametrize("seed", [0, 1])

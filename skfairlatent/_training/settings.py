@@ -27,10 +27,11 @@ CROWDED = 0.025
 SCORES_CROWD = 6
 # With fewer rows, each is seen more often than it takes to memorise it.
 FEW_ROWS = 3000
-# Width of the conditioners where rows abound, and the least. Many units on few features make a
-# flow that bends two columns until it loses the label, as on the table "Default" of ISLR.
+# Width of the conditioners where rows abound, and the least.
 WIDEST, NARROWEST = 256, 16
-UNITS_PER_FEATURE = 12
+# Of two to four features so many times the square: a wide network bends two columns until they
+# lose the label, as on the table "Default" of ISLR.
+UNITS_PER_PAIR = 8
 SMALLEST_NOISE, LARGEST_NOISE = 1.0, 3.0
 # Networks of fewer inputs times units than this gain nothing from a second thread or from half
 # precision on a CPU, and lose by them.
@@ -94,7 +95,7 @@ def auto_hidden_features(n_samples: int, n_features: int, *, with_scores: bool) 
     """
     times = SCORES_CROWD if with_scores else 1
     wanted = WIDEST / max(1.0, times * _crowding(n_samples, n_features))
-    wanted = min(wanted, UNITS_PER_FEATURE * n_features)
+    wanted = min(wanted, UNITS_PER_PAIR * n_features**2)
     return int(min(max(2 ** round(math.log2(wanted)), NARROWEST), WIDEST))
 
 
