@@ -13,6 +13,7 @@ from threadpoolctl import threadpool_limits
 from skfairlatent import FairLatentTransformer
 from skfairlatent.diagnostics import diagnose
 from skfairlatent.diagnostics._advice import plateau_warnings, short_training_warnings
+from skfairlatent.diagnostics._lost_decisions import lost_decisions
 from skfairlatent.exceptions import FairLatentWarning, UndefinedMetricWarning
 
 CHANCE_TOLERANCE = 0.06  # three standard errors of the smallest scored cell, rounded up
@@ -195,6 +196,9 @@ def test__diagnose__warns_where_nearly_everybody_is_decided_alike():
     (text,) = found.warnings
     assert "of those whose y is 'rejected'" in text
     assert "class_weight='balanced'" in text
+    assert "n_bins" not in text
+    (text,) = lost_decisions(Z, slice(0, 1), y, n_bins=4)
+    assert "Raise n_bins=4" in text
     weak = "Decided alike: a logistic regression on the label block finds 0"
     assert text.startswith(weak)
     # Where all of Z finds no more, the block has lost nothing.

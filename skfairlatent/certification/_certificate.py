@@ -125,6 +125,8 @@ class Certificate:
         list of str
             One sentence each.
         """
+        if self.seen_share > 0:
+            return ["Certify rows that no fit, early stopping or search saw."]
         found = [
             f"{self.plug_in:.3f} of the bound {self.bound:.3f} is the gap on the rows themselves, "
             f"the rest allows for sampling."

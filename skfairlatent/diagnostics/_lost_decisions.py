@@ -43,19 +43,19 @@ def lost_decisions(Z: Floats, label: slice, y: Any, n_bins: int | None = None) -
     -------
     list of str
     """
-    remedy = "lower lambda_di, or train the classifier with class_weight='balanced'"
+    more_cells = ""
     if n_bins is not None:
-        remedy = f"raise n_bins={n_bins}, so that a cell may hold mostly rare labels, {remedy}"
+        more_cells = f"Raise n_bins={n_bins}, so that a cell may hold mostly rare labels. "
     rows = np.random.default_rng(SEED).permutation(len(Z))[:MOST_ROWS]
     return [
         text
         for column in encode_columns(y, "y")
-        for text in _lost(Z[rows], label, column.codes[rows], column, remedy)
+        for text in _lost(Z[rows], label, column.codes[rows], column, more_cells)
     ]
 
 
 def _lost(
-    Z: Floats, label: slice, codes: npt.NDArray[np.int64], column: EncodedColumn, remedy: str
+    Z: Floats, label: slice, codes: npt.NDArray[np.int64], column: EncodedColumn, more_cells: str
 ) -> list[str]:
     counts = np.bincount(codes, minlength=len(column.values))
     if counts.min() < N_FOLDS:
@@ -65,7 +65,8 @@ def _lost(
     return [
         f"Decided alike: a logistic regression on the label block finds {new:.1%} of those whose "
         f"{name} is {value!r}, where one on all of Z finds {old:.1%}: nearly everybody is "
-        f"decided alike. {remedy[0].upper()}{remedy[1:]}."
+        f"decided alike. {more_cells}Lower lambda_di, or train the classifier with "
+        "class_weight='balanced'."
         for value, old, new in zip(column.values, before, after, strict=True)
         if old >= SMALLEST_RECALL and new < LOST_SHARE * old
     ]
