@@ -57,13 +57,16 @@ def map_rows(
     rows = ROWS_ON_CPU if on_cpu else ROWS_ON_GPU
     with torch.inference_mode(), EXACT_MATMUL:
         frozen = placed.frozen()
-        apply: Callable[[Tensor], Tensor] = frozen.inverse if inverse else frozen.transform
         # Written in place: pieces of two columns would each keep all their columns alive.
         width = len(range(*columns.indices(flow.features)))
         out = torch.empty((len(x), width), dtype=x.dtype, device="cpu")
         for piece, place in zip(x.split(rows), out.split(rows), strict=True):
             prepared = piece if prepare is None else prepare(piece)
-            place.copy_(apply(prepared.to(device, dtype))[:, columns])
+            prepared = prepared.to(device, dtype)
+            if inverse:
+                place.copy_(frozen.inverse(prepared)[:, columns])
+            else:
+                place.copy_(frozen.transform(prepared, columns))
     return out
 
 

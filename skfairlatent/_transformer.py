@@ -499,6 +499,7 @@ class FairLatentTransformer(
         -------
         ndarray of shape (n_samples, n_features)
             Columns `label_slice_` hold the label block, `sensitive_slice_` the sensitive block.
+            The label block differs from that of `transform` by rounding.
         """
         self._check_ready()
         return self._forward(self._embed(X, reset=False), slice(None))

@@ -59,7 +59,9 @@ def test__map_rows__inverse_gives_the_rows_back(flow, dtype):
 @pytest.mark.parametrize("columns", [slice(0, 2), slice(2, 6), slice(None)], ids=str)
 def test__map_rows__keeps_the_columns_asked_for(flow, columns):
     x = torch.randn(20, 6)
-    assert torch.equal(map_rows(flow, x, CPU, columns=columns), map_rows(flow, x, CPU)[:, columns])
+    expected = map_rows(flow, x, CPU)[:, columns]
+    z = map_rows(flow, x, CPU, columns=columns)
+    torch.testing.assert_close(z, expected, atol=PIECES_TOLERANCE[z.dtype], rtol=0)
 
 
 @pytest.mark.usefixtures("small_pieces")

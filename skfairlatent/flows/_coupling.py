@@ -3,6 +3,7 @@
 __all__ = ["AffineCoupling"]
 
 from functools import partial
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -89,6 +90,31 @@ class AffineCoupling(Bijection):
         changed, given = z.split((self.n_changed, self.n_given), dim=-1)
         log_scale, shift = self._log_scale_and_shift(given)
         return torch.cat(((changed - shift) * (-log_scale).exp(), given), dim=-1)
+
+    def changed(self, x: Tensor, given: Tensor, columns: slice) -> Tensor:
+        """Return some columns of :math:`z_a`, for which no others of :math:`x_a` are needed.
+
+        Parameters
+        ----------
+        x : Tensor of shape (..., width of columns)
+            These columns of :math:`x_a`.
+        given : Tensor of shape (..., d // 2)
+            :math:`x_b`.
+        columns : slice
+            Among the first d - d // 2 features.
+
+        Returns
+        -------
+        Tensor of shape (..., width of columns)
+        """
+        last = cast("nn.Linear", self.conditioner[-1])
+        hidden = self.conditioner[:-1](given)
+        parts = zip(last.weight.chunk(2), last.bias.chunk(2), strict=True)
+        raw, shift = (
+            nn.functional.linear(hidden, weight[columns], bias[columns]).to(x.dtype)
+            for weight, bias in parts
+        )
+        return x * torch.tanh(raw).exp() + shift
 
     def _log_scale_and_shift(self, given: Tensor) -> tuple[Tensor, Tensor]:
         # Under mixed precision the conditioner answers in half; scales are kept in full precision.

@@ -154,11 +154,12 @@ class FrozenGlow:
     def __init__(self, blocks: list["_FrozenBlock"]) -> None:
         self.blocks = blocks
 
-    def transform(self, x: Tensor) -> Tensor:
-        """Return z of shape (n, d)."""
-        for block in self.blocks:
+    def transform(self, x: Tensor, columns: slice = slice(None)) -> Tensor:
+        """Return these columns of z of shape (n, d); the last block computes no others."""
+        *first, last = self.blocks
+        for block in first:
             x = block.transform(x)
-        return x
+        return last.transform_to(x, columns)
 
     def inverse(self, z: Tensor) -> Tensor:
         """Return x of shape (n, d)."""
@@ -177,6 +178,19 @@ class _FrozenBlock(NamedTuple):
     def transform(self, x: Tensor) -> Tensor:
         rotated = nn.functional.linear(x, self.weight, self.bias).to(x.dtype)
         return couple_(self.coupling, rotated)[0]
+
+    def transform_to(self, x: Tensor, columns: slice) -> Tensor:
+        """Return these columns of ``transform(x)``, without the others where they can be left out.
+
+        Of the part that the coupling changes, no column depends on another.
+        """
+        n_changed = self.coupling.n_changed
+        start, stop, step = columns.indices(len(self.bias))
+        if not start < stop <= n_changed or step != 1:
+            return self.transform(x)[:, columns]
+        given = nn.functional.linear(x, self.weight[n_changed:], self.bias[n_changed:])
+        rotated = nn.functional.linear(x, self.weight[columns], self.bias[columns])
+        return self.coupling.changed(rotated, given, columns)
 
     def inverse(self, z: Tensor) -> Tensor:
         x = self.coupling.inverse(z)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
 
 from skfairlatent.flows import ActNorm, Glow
 from skfairlatent.flows._linear import make_linear
@@ -144,6 +145,23 @@ class TestFrozen:
         torch.testing.assert_close(frozen.transform(x), z, atol=FROZEN_TOLERANCE, rtol=1e-5)
         back = flow.inverse(z)
         torch.testing.assert_close(frozen.inverse(z), back, atol=10 * FROZEN_TOLERANCE, rtol=0)
+
+    @pytest.mark.parametrize("columns", [(0, 1), (1, 3), (0, 4), (2, 7), (0, 0), (None, None)])
+    @pytest.mark.parametrize("n_blocks", [1, 3])
+    def test__frozen__computes_some_columns_as_it_does_all(self, n_blocks, columns):
+        flow, x, columns = trained(7, n_blocks=n_blocks), torch.randn(20, 7), slice(*columns)
+        z = flow.frozen().transform(x, columns)
+        expected = flow.transform(x)[:, columns]
+        torch.testing.assert_close(z, expected, atol=FROZEN_TOLERANCE, rtol=1e-5)
+
+    def test__frozen__computes_no_more_of_the_last_block_than_the_columns_need(self):
+        frozen, x = trained(100, n_blocks=1).frozen(), torch.randn(20, 100)
+        counts = []
+        for columns in (slice(None), slice(0, 2)):
+            with torch.no_grad(), FlopCounterMode(display=False) as counter:
+                frozen.transform(x, columns)
+            counts.append(counter.get_total_flops())
+        assert counts[1] < 0.7 * counts[0]
 
     def test__frozen__computes_the_matrices_once_and_leaves_the_flow_alone(self):
         flow, x = trained(), torch.randn(20, 6)
