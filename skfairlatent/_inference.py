@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from skfairlatent._device import EXACT_MATMUL
-from skfairlatent._inputs.mapped_rows import MappedRows
+from skfairlatent._out_of_core.mapped_rows import MappedRows
 from skfairlatent.flows import Glow
 
 # Activations of this many rows fit the second-level cache of a core at d = 512. On a GPU

@@ -33,19 +33,19 @@ from skfairlatent._files.tensors import digest_of
 from skfairlatent._files.writing import require_folder
 from skfairlatent._image_forms import holds_images, is_column
 from skfairlatent._inference import largest_round_trip_error, map_rows
-from skfairlatent._inputs.by_parts import ByParts
 from skfairlatent._inputs.flow_inputs import FlowInputs
 from skfairlatent._inputs.label_scores import LabelScores, fit_label_scores, wants_label_scores
-from skfairlatent._inputs.mapped_rows import MappedRows, is_large_map, pieces_of, sample_of
 from skfairlatent._inputs.scaling import Standardizer, as_rows, rows_of
-from skfairlatent._persistence import file
+from skfairlatent._out_of_core.dask_and_zarr import ByParts
+from skfairlatent._out_of_core.mapped_rows import MappedRows, is_large_map, pieces_of, sample_of
+from skfairlatent._persistence import save_load
 from skfairlatent._persistence.state import SavedState, from_picklable, to_picklable
 from skfairlatent._seen_rows import SeenRows
+from skfairlatent._training.batch_plan import CONSTRAINTS
 from skfairlatent._training.callbacks import CallbackSupport, FitTasks, with_callbacks
 from skfairlatent._training.distances import DISTANCES
 from skfairlatent._training.fit import fit_flow
 from skfairlatent._training.objective import TERMS
-from skfairlatent._training.plan import CONSTRAINTS
 from skfairlatent._training.settings import (
     FitSettings,
     auto_hidden_features,
@@ -574,7 +574,7 @@ class FairLatentTransformer(
             A file that is there is replaced once the new one is complete.
         """
         self._check_ready()
-        file.save(path, SavedState.of(self), self.encoder)
+        save_load.save(path, SavedState.of(self), self.encoder)
 
     @classmethod
     @neutral_torch_state()
@@ -609,7 +609,7 @@ class FairLatentTransformer(
         CheckpointError
             If the file is damaged, foreign, of another version, or `encoder` is another one.
         """
-        return file.load(cls, path, encoder, check_encoder=check_encoder)
+        return save_load.load(cls, path, encoder, check_encoder=check_encoder)
 
     def _check_ready(self) -> None:
         """Check, before any work, that this is fitted and that its parameters are valid still."""

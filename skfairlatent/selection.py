@@ -15,7 +15,7 @@ import pandas as pd
 from sklearn.model_selection import StratifiedKFold
 from sklearn.utils import check_scalar
 
-from skfairlatent._inputs.one_file import held
+from skfairlatent._out_of_core.temporary_file import held
 from skfairlatent._user_warnings import warn_user
 from skfairlatent._validation.containers import reject_other_order
 from skfairlatent._validation.groups import check_length, encode_columns, reject_ids

@@ -364,7 +364,7 @@ def test__plateau_warnings__say_what_to_try(losses, message):
 )
 def test__diagnose__names_a_training_of_too_few_steps(settings, is_short, monkeypatch):
     monkeypatch.setattr("skfairlatent._training.settings.STEPS", 40)
-    monkeypatch.setattr("skfairlatent._training.loop.PATIENCE_STEPS", 4)
+    monkeypatch.setattr("skfairlatent._training.early_stopping.PATIENCE_STEPS", 4)
     X, y, group = separated_rows(n_rows=240)
     fair = FairLatentTransformer(
         **settings, batch_size=128, n_blocks=1, hidden_features=4, random_state=0, device="cpu"

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from skfairlatent._training.cell_layout import CellLayout
 from skfairlatent._training.distances import (
     DISTANCES,
     contrastive,
@@ -12,7 +13,6 @@ from skfairlatent._training.distances import (
     moment,
     sliced_wasserstein,
 )
-from skfairlatent._training.layout import CellLayout
 
 # Sums of a few dozen float32 numbers, and the small constant in each denominator.
 ROUNDING = 1e-5

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from skfairlatent import FairLatentTransformer
-from skfairlatent._inputs import mapped_rows
-from skfairlatent._inputs.mapped_rows import MappedRows, is_large_map, pieces_of
 from skfairlatent._inputs.scaling import Standardizer, as_rows
+from skfairlatent._out_of_core import mapped_rows
+from skfairlatent._out_of_core.mapped_rows import MappedRows, is_large_map, pieces_of
 from skfairlatent._training import batches
 from skfairlatent.datasets import make_biased_embeddings
 

@@ -9,8 +9,8 @@ from torch.utils._pytree import tree_leaves
 
 from skfairlatent import FairLatentTransformer
 from skfairlatent._device import Generators
+from skfairlatent._training.cell_layout import CellLayout
 from skfairlatent._training.distances import DISTANCES
-from skfairlatent._training.layout import CellLayout
 from skfairlatent._training.losses import (
     covariance,
     density_loss,

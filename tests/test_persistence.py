@@ -23,7 +23,7 @@ from sklearn.decomposition import PCA
 
 from skfairlatent import FairLatentTransformer
 from skfairlatent._files.tensors import digest_of
-from skfairlatent._persistence import file
+from skfairlatent._persistence import save_load
 from skfairlatent.exceptions import CheckpointError
 
 FILES = Path(__file__).parent / "files"
@@ -346,7 +346,7 @@ def test__load__a_foreign_safetensors_file(tmp_path):
 
 
 def test__load__another_format_version(model, tmp_path, monkeypatch):
-    monkeypatch.setattr(file, "FORMAT_VERSION", 99)
+    monkeypatch.setattr(save_load, "FORMAT_VERSION", 99)
     model.save(tmp_path / "new")
     monkeypatch.undo()
     with pytest.raises(CheckpointError, match=r"format version 99, .* reads 1 and 2; load it"):

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from skfairlatent._device import Generators
+from skfairlatent._training.cell_layout import CellLayout
 from skfairlatent._training.cuda_graphs import N_EAGER_CALLS, Replayed
-from skfairlatent._training.layout import CellLayout
 from skfairlatent._training.objective import TERMS, Objective
 from skfairlatent._training.optimizer import MAX_GRADIENT_NORM
 from skfairlatent._training.step import TrainingStep

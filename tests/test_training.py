@@ -15,10 +15,10 @@ from sklearn.pipeline import Pipeline
 
 from skfairlatent import FairLatentTransformer
 from skfairlatent._device import Generators
-from skfairlatent._training import loop
+from skfairlatent._training import early_stopping
 from skfairlatent._training.batches import CellSampler
 from skfairlatent._training.callbacks import FitTasks
-from skfairlatent._training.layout import CellLayout
+from skfairlatent._training.cell_layout import CellLayout
 from skfairlatent._training.loop import RECOVERY_FACTOR, WARM_UP, Trainer
 from skfairlatent._training.objective import TERMS, Objective
 from skfairlatent._training.settings import FitSettings
@@ -232,7 +232,7 @@ class TestEarlyStopping:
     def test__early_stopping__stops_after_epochs_without_improvement(self, patience, monkeypatch):
         # No epoch improves by a million: the first after the warm-up of two is the best. With two
         # batches an epoch, eight steps are four epochs.
-        monkeypatch.setattr(loop, "PATIENCE_STEPS", 8)
+        monkeypatch.setattr(early_stopping, "PATIENCE_STEPS", 8)
         trainer = make_trainer(
             validation=True, tol=1e6, n_iter_no_change=patience, max_iter=20, learning_rate=0.05
         )
@@ -247,7 +247,7 @@ class TestEarlyStopping:
         assert len(trainer.run()) == 5
 
     def test__early_stopping__restores_the_best_weights(self, monkeypatch):
-        monkeypatch.setattr(loop, "PATIENCE_STEPS", 8)
+        monkeypatch.setattr(early_stopping, "PATIENCE_STEPS", 8)
         # So fast that the loss goes up and down; without heads, which are not kept after fit.
         # Stopping early means that the last epochs were not the best.
         trainer = make_trainer(

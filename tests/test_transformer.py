@@ -22,7 +22,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skfairlatent import FairLatentTransformer, _transformer
-from skfairlatent._training import loop
+from skfairlatent._training import early_stopping
 from skfairlatent.datasets import make_biased_embeddings
 from skfairlatent.exceptions import FairLatentWarning
 from skfairlatent.metrics import fairness_scorers
@@ -514,7 +514,7 @@ def test__history__has_a_row_an_epoch_and_a_column_a_term():
 
 
 def test__early_stopping__stops_and_records_the_validation_loss(monkeypatch):
-    monkeypatch.setattr(loop, "PATIENCE_STEPS", 8)
+    monkeypatch.setattr(early_stopping, "PATIENCE_STEPS", 8)
     X, y, s = make_rows()
     model = quick(
         max_iter=200,

@@ -46,7 +46,7 @@ from memory_map import write
 
 from skfairlatent import FairLatentTransformer
 from skfairlatent._device import Generators, autocast_dtype
-from skfairlatent._training.layout import CellLayout
+from skfairlatent._training.cell_layout import CellLayout
 from skfairlatent._training.losses import density_loss
 from skfairlatent._training.objective import TERMS, Objective
 from skfairlatent._training.optimizer import MAX_GRADIENT_NORM

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from skfairlatent._inputs.mapped_rows import MappedRows, is_large_map, pieces_of
+from skfairlatent._out_of_core.mapped_rows import MappedRows, is_large_map, pieces_of
 
 # A standard deviation of so many steps between neighbouring numbers, at the feature's magnitude
 # and in the precision of X, is rounding, not signal: dividing by it would blow noise up. Such

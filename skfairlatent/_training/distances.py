@@ -14,7 +14,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from skfairlatent._training.layout import CellLayout
+from skfairlatent._training.cell_layout import CellLayout
 
 # Keeps divisions by a spread defined when a block has collapsed to a point.
 _EPSILON = 1e-6

@@ -13,18 +13,18 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from scipy.stats import entropy
-from sklearn.model_selection import train_test_split
 from torch import Tensor
 
 from skfairlatent._device import EXACT_MATMUL, Generators, single_thread
 from skfairlatent._files.tensors import digest_of
-from skfairlatent._inputs.mapped_rows import MappedRows, sample_of
+from skfairlatent._out_of_core.mapped_rows import MappedRows, sample_of
+from skfairlatent._training.batch_plan import BatchPlan
 from skfairlatent._training.batches import CellSampler, ReadingSampler
 from skfairlatent._training.callbacks import FitTasks
 from skfairlatent._training.checkpoint import Checkpoint
+from skfairlatent._training.early_stopping import hold_out
 from skfairlatent._training.loop import Trainer
 from skfairlatent._training.objective import HEADS_BATCHES, Objective
-from skfairlatent._training.plan import BatchPlan
 from skfairlatent._training.settings import FitSettings, is_small
 from skfairlatent._training.step import TrainingStep
 from skfairlatent._validation.annotations import Annotations
@@ -96,7 +96,7 @@ def _train(
     tasks: FitTasks,
 ) -> FitResult:
     generators = Generators(settings.seed, device)
-    training, held_out = _split(annotations.cells, settings)
+    training, held_out = hold_out(annotations.cells, settings)
     plan = BatchPlan.of(annotations, training, settings.batch_size, settings.constraints)
     flow = _first_flow(x, settings, generators.on_cpu) if start is None else copy.deepcopy(start)
     flow = agreed(flow)
@@ -147,31 +147,6 @@ def _first_flow(x: Tensor | MappedRows, settings: FitSettings, generator: torch.
     noise = torch.empty_like(rows).normal_(generator=generator)
     flow.initialize(rows + settings.noise(x.shape[1]) * noise)
     return flow
-
-
-def _split(
-    cells: npt.NDArray[np.int64], settings: FitSettings
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64] | None]:
-    """Hold out a share of every cell for early stopping, if that is asked for."""
-    rows = np.arange(len(cells))
-    if not settings.early_stopping:
-        return rows, None
-    counts = np.bincount(cells)
-    share = settings.validation_fraction
-    if counts.min() < math.ceil(2.0 / min(share, 1.0 - share)):
-        # A cell of fewer rows would leave one or none for validation, and the validation loss
-        # would then say nothing of it; or for training.
-        change = "a larger" if share < 0.5 else "a smaller"
-        raise ValueError(
-            f"early_stopping=True and validation_fraction={share:g} hold out that share of every "
-            f"(label, group) cell and train on the rest, two rows at least on either side, but "
-            f"the smallest cell has {counts.min()} rows: set early_stopping=False, or {change} "
-            "validation_fraction."
-        )
-    training, held_out = train_test_split(
-        rows, test_size=settings.validation_fraction, stratify=cells, random_state=settings.seed
-    )
-    return training, held_out
 
 
 def _objective(

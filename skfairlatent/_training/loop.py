@@ -1,4 +1,4 @@
-"""The training loop: epochs, schedule, early stopping, recovery, resuming."""
+"""The training loop: epochs, schedule of the step size, recovery, resuming."""
 
 __all__ = ["Trainer"]
 
@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 from skfairlatent._training.batches import CellSampler
 from skfairlatent._training.callbacks import FitTasks
 from skfairlatent._training.checkpoint import Checkpoint
+from skfairlatent._training.early_stopping import EarlyStopping
 from skfairlatent._training.objective import TERMS
 from skfairlatent._training.settings import FitSettings
 from skfairlatent._training.step import TrainingStep
@@ -22,8 +23,6 @@ from skfairlatent.exceptions import TrainingDivergedError
 
 # Share of the steps over which the step size rises to its full value.
 WARM_UP = 0.1
-# Steps without an improvement before training stops early, at least.
-PATIENCE_STEPS = 100
 # Factor of the step size after a non-finite loss.
 RECOVERY_FACTOR = 0.1
 
@@ -69,6 +68,8 @@ class Trainer:
         self.step, self.sampler, self.validation = step, sampler, validation
         self.settings, self.checkpoint, self.tasks = settings, checkpoint, tasks
         self.n_epochs = settings.n_epochs(sampler.n_batches)
+        warm_up = int(WARM_UP * self.n_epochs)
+        self.early_stopping = EarlyStopping.of(settings, sampler.n_batches, warm_up)
         self.state = _State()
         if checkpoint is not None and (saved := checkpoint.read()) is not None:
             with checkpoint.explained():
@@ -164,25 +165,15 @@ class Trainer:
         return {"validation_loss": float(self.step.objective.total(terms))}
 
     def _keep_if_best(self, validation_loss: float) -> None:
-        # While the step size rises, the loss of a flow that has learnt nothing may be the lowest.
-        is_warm = self.state.epoch > self._warm_up
-        if is_warm and validation_loss < self.state.best_loss - self.settings.tol:
-            self.state.best_loss = validation_loss
-            self.state.best_epoch = self.state.epoch
-            self.state.best_flow = copy.deepcopy(self.step.flow.state_dict())
+        rule, state = self.early_stopping, self.state
+        if rule is not None and rule.is_better(state.epoch, validation_loss, state.best_loss):
+            state.best_loss = validation_loss
+            state.best_epoch = state.epoch
+            state.best_flow = copy.deepcopy(self.step.flow.state_dict())
 
     def _stopped_early(self) -> bool:
-        if not self.settings.early_stopping:
-            return False
-        # An epoch of few rows is a step or two.
-        fewest: int = math.ceil(PATIENCE_STEPS / self.sampler.n_batches)
-        patience = max(self.settings.n_iter_no_change, fewest)
-        return self.state.epoch - max(self.state.best_epoch, self._warm_up) >= patience
-
-    @property
-    def _warm_up(self) -> int:
-        """Epochs in which the step size rises."""
-        return int(WARM_UP * self.n_epochs)
+        rule, state = self.early_stopping, self.state
+        return rule is not None and rule.is_over(state.epoch, state.best_epoch)
 
     def _latest(self) -> dict[str, str]:
         latest = self.state.history[-1]

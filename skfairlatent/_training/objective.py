@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from skfairlatent._device import Generators
+from skfairlatent._training.cell_layout import CellLayout
 from skfairlatent._training.distances import DISTANCES
-from skfairlatent._training.layout import CellLayout
 from skfairlatent._training.losses import (
     covariance,
     density_loss,

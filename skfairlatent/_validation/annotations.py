@@ -22,8 +22,8 @@ from skfairlatent._validation.containers import (
     reject_nested,
     table_columns,
 )
+from skfairlatent._validation.few_rows import warn_about_many_groups, warn_about_thin_cells
 from skfairlatent._validation.groups import (
-    EncodedColumn,
     EncodedColumns,
     as_text,
     check_length,
@@ -33,10 +33,6 @@ from skfairlatent._validation.groups import (
 
 Codes = npt.NDArray[np.int64]
 
-# An attribute of more groups is likely to be a number that was not cut, or a row's name.
-_MANY_GROUPS = 20
-# More names than this make a warning unreadable.
-_MAX_NAMED = 8
 # Cells are compared pair by pair: more take gigabytes, and come of identifiers.
 _MAX_CELLS = 8192
 # Longer floats are not numbers that a file of tensors can hold.
@@ -142,7 +138,8 @@ def encode_annotations(X: Any, y: Any, sensitive_features: Any) -> Annotations:
         single_target=single_target,
     )
     if attributes:
-        _warn_about_thin_cells(annotations, joint_labels)
+        names = [_label_name(classes, codes) for codes in joint_labels]
+        warn_about_thin_cells(cell_keys, annotations.counts, names, groups)
     return annotations
 
 
@@ -245,45 +242,8 @@ def _encode_groups(
                 "fairness terms."
             )
         reject_ids(where, len(attribute.values), n_samples)
-        _warn_about_many_groups(attribute)
+        warn_about_many_groups(attribute)
     return attributes, attributes.crossed.codes, attributes.crossed.values
-
-
-def _warn_about_many_groups(attribute: EncodedColumn) -> None:
-    n_groups = len(attribute.values)
-    if n_groups > _MANY_GROUPS:
-        shown = ", ".join(attribute.values[:3])
-        warn_user(
-            f"sensitive feature {attribute.label!r} has {n_groups} groups ({shown}, ...), "
-            "each of which is matched with every other: few rows are left for each. Cut numbers "
-            "into groups, as pandas.cut(age, [0, 30, 50, 120]), and merge rare categories."
-        )
-
-
-def _warn_about_thin_cells(annotations: Annotations, joint_labels: Codes) -> None:
-    """Name, once, the cells without rows and those with a single one."""
-    n_groups = len(annotations.groups)
-    present = annotations.cell_labels * n_groups + annotations.cell_groups
-    # Only the first of the empty cells are listed: of many labels and groups there are millions.
-    some = np.arange(min(len(joint_labels) * n_groups, len(present) + _MAX_NAMED))
-    empty = np.setdiff1d(some, present)
-    single = present[annotations.counts == 1]
-    n_empty = len(joint_labels) * n_groups - len(present)
-    for n_thin, thin, meaning in (
-        (n_empty, empty, "no rows"),
-        (len(single), single, "a single row"),
-    ):
-        if n_thin:
-            shown = ", ".join(
-                f"({_label_name(annotations.classes, joint_labels[cell // n_groups])}, "
-                f"{annotations.groups[cell % n_groups]})"
-                for cell in thin[:_MAX_NAMED]
-            ) + (", ..." if n_thin > _MAX_NAMED else "")
-            warn_user(
-                f"{n_thin} (label, group) cell(s) have {meaning} in the training data: "
-                f"{shown}. These groups cannot be compared within these labels, and nothing is "
-                "promised for them. Merge groups, or collect rows of these cells."
-            )
 
 
 def _label_name(classes: list[npt.NDArray[Any]], codes: Codes) -> str:

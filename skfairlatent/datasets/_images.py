@@ -10,7 +10,7 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from skfairlatent.datasets._pictures import Pixels, open_pixels, pillow
+from skfairlatent.datasets._one_image import Pixels, open_pixels, pillow
 from skfairlatent.datasets._store import ImageStore
 
 _MODES = ("array", "lazy", "paths")

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 
 from skfairlatent._wording import some_of
 from skfairlatent.datasets._files import open_regular
-from skfairlatent.datasets._pictures import MAX_BYTES
+from skfairlatent.datasets._one_image import MAX_BYTES
 from skfairlatent.datasets._zips import open_zip, read_member
 
 IMAGE_SUFFIXES = frozenset(

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from skfairlatent.datasets._files import Place, check_size, open_regular
-from skfairlatent.datasets._pictures import MAX_BYTES
+from skfairlatent.datasets._one_image import MAX_BYTES
 
 # Python unpacks other methods without a bound, and no tool picks them by itself.
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)

@@ -27,11 +27,11 @@ from skfairlatent._files.hub import (
     load_checked,
 )
 from skfairlatent._files.tensors import digest_of
-from skfairlatent.encoders import _borrowing
+from skfairlatent.encoders import _torch_modules
 from skfairlatent.encoders._base import Array, ImageEncoder, Pixels
-from skfairlatent.encoders._borrowing import borrowed
 from skfairlatent.encoders._images import ImageSource
 from skfairlatent.encoders._torch import ValueRange, as_tensor
+from skfairlatent.encoders._torch_modules import borrowed
 from skfairlatent.exceptions import CheckpointError
 
 WEIGHTS = "diffusion_pytorch_model"
@@ -432,4 +432,4 @@ def _load(folder: Path, changed: int) -> _Network:  # noqa: ARG001 - part of the
     network: nn.Module = load_checked(
         diffusers, "AutoencoderKL", folder, weights=WEIGHTS, low_cpu_mem_usage=False
     )[0]
-    return _Network(network, _borrowing.digest_of(network))
+    return _Network(network, _torch_modules.digest_of(network))

@@ -16,7 +16,7 @@ from skfairlatent._image_forms import is_picture, of_all
 from skfairlatent._user_warnings import UserLine
 from skfairlatent._validation.features import detach
 from skfairlatent.datasets import LazyImages
-from skfairlatent.datasets._pictures import open_pixels, pillow
+from skfairlatent.datasets._one_image import open_pixels, pillow
 from skfairlatent.encoders._image_items import as_images, check_items, describe, name_of
 from skfairlatent.encoders._pixels import (
     Pixels,

@@ -31,7 +31,7 @@ from skfairlatent._image_forms import (
     of_all,
 )
 from skfairlatent._validation.features import detach
-from skfairlatent.datasets._pictures import Pixels, opened, orientation, pillow, upright
+from skfairlatent.datasets._one_image import Pixels, opened, orientation, pillow, upright
 
 # Rounding that float32 may add to an image in [0, 1].
 _ROUNDING = 1e-6

@@ -18,7 +18,7 @@ from skfairlatent._files.hub import (
     load_checked,
     quiet,
 )
-from skfairlatent.encoders._borrowing import digest_of
+from skfairlatent.encoders._torch_modules import digest_of
 from skfairlatent.exceptions import CheckpointError
 
 POOLINGS = ("auto", "cls", "mean")

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from skfairlatent._device import resolve_device
 from skfairlatent.encoders._base import Array, ImageEncoder, Pixels
-from skfairlatent.encoders._borrowing import Place, borrowed, digest_of, name_of
 from skfairlatent.encoders._chunks import is_out_of_memory
 from skfairlatent.encoders._images import ImageSource
+from skfairlatent.encoders._torch_modules import Place, borrowed, digest_of, name_of
 
 TorchCallable = Callable[[Tensor], Tensor]
 

@@ -13,10 +13,10 @@ from torch import Tensor
 from skfairlatent._device import neutral_torch_state, resolve_device
 from skfairlatent._files.hub import find_model
 from skfairlatent.encoders._base import Array, ImageEncoder
-from skfairlatent.encoders._borrowing import borrowed
 from skfairlatent.encoders._images import ImageSource
 from skfairlatent.encoders._pretrained import POOLINGS, Pretrained, load_pretrained
 from skfairlatent.encoders._texts import TextSource
+from skfairlatent.encoders._torch_modules import borrowed
 
 
 class TransformersEncoder(ImageEncoder):

@@ -18,10 +18,10 @@ from torch import Tensor, nn
 
 from skfairlatent._device import neutral_torch_state, resolve_device
 from skfairlatent._files.hub import CONFIG, extra_module, find_model, json_of
-from skfairlatent.encoders._borrowing import borrowed
 from skfairlatent.encoders._chunks import map_chunks
 from skfairlatent.encoders._images import ImageSource
 from skfairlatent.encoders._pretrained import load_pretrained
+from skfairlatent.encoders._torch_modules import borrowed
 from skfairlatent.exceptions import CheckpointError
 
 Floats = npt.NDArray[np.float32]

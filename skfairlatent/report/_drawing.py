@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from skfairlatent.inspection._drawing import pyplot
-from skfairlatent.report._parts import Picture
+from skfairlatent.report._page_parts import Picture
 
 # Inches: the width that a phone shows without shrinking letters much, that of a figure which
 # names the values that it shows, and that of two columns.

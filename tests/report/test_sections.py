@@ -7,7 +7,7 @@ import pytest
 
 from skfairlatent.report import audit
 from skfairlatent.report._drawing import embed, finished, panels, plain_style
-from skfairlatent.report._parts import Block, Cell, Table, Text
+from skfairlatent.report._page_parts import Block, Cell, Table, Text
 from skfairlatent.report.sections import SECTIONS, Section
 
 from .conftest import HOSTILE, QUICK

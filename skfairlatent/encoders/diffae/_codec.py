@@ -16,7 +16,7 @@ from torch import Tensor
 from skfairlatent._device import EXACT_MATMUL, SharedSetting, autocast_dtype
 from skfairlatent._training.cuda_graphs import Recorded
 from skfairlatent.encoders.diffae._networks.networks import DiffusionAutoencoder, SemanticEncoder
-from skfairlatent.encoders.diffae._solvers.choose import Solver
+from skfairlatent.encoders.diffae._solvers.registry import Solver
 
 # Half precision is used where it moves no code by more than this share of its norm.
 MAX_RELATIVE_MOVE = 0.01

@@ -19,7 +19,7 @@ from skfairlatent.encoders._images import ImageSource
 from skfairlatent.encoders.diffae._codec import PRECISIONS, Codec
 from skfairlatent.encoders.diffae._config import DiffAEConfig
 from skfairlatent.encoders.diffae._model import Model, load_model
-from skfairlatent.encoders.diffae._solvers.choose import SOLVERS, Solver, make_solver
+from skfairlatent.encoders.diffae._solvers.registry import SOLVERS, Solver, make_solver
 from skfairlatent.encoders.diffae._training.fit import fit_network
 from skfairlatent.encoders.diffae._training.options import DiffAETraining
 

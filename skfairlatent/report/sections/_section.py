@@ -8,7 +8,7 @@ from dataclasses import fields
 from typing import Any, ClassVar, Self
 
 from skfairlatent.report._comparison import Comparison
-from skfairlatent.report._parts import Part
+from skfairlatent.report._page_parts import Part
 
 
 class Section(ABC):

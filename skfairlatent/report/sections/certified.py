@@ -16,7 +16,7 @@ from skfairlatent.certification._estimators import labels_of_fit
 from skfairlatent.certification._evaluate import Decided, certificate_of
 from skfairlatent.metrics._group_counts import class_positions
 from skfairlatent.report._comparison import Comparison
-from skfairlatent.report._parts import Block, Cell, Part, Table, Text, number_cell
+from skfairlatent.report._page_parts import Block, Cell, Part, Table, Text, number_cell
 from skfairlatent.report.sections._section import Section
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 from skfairlatent._wording import joined
 from skfairlatent.diagnostics._lost_decisions import LOST_SHARE
 from skfairlatent.report._comparison import Comparison
-from skfairlatent.report._parts import Meanings, Part, estimate
+from skfairlatent.report._page_parts import Meanings, Part, estimate
 from skfairlatent.report._provenance import ModelFacts, Setup
 from skfairlatent.report.sections._section import Section
 

@@ -23,7 +23,7 @@ from skfairlatent.report._edits import (
     explain_others,
     shown_people,
 )
-from skfairlatent.report._parts import (
+from skfairlatent.report._page_parts import (
     NOTHING,
     Beside,
     Block,

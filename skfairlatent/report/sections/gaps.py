@@ -22,7 +22,7 @@ from skfairlatent.inspection._drawing import (
 )
 from skfairlatent.report._comparison import Comparison
 from skfairlatent.report._drawing import NARROW, embed, finished, panels, plain_style
-from skfairlatent.report._parts import (
+from skfairlatent.report._page_parts import (
     Beside,
     Block,
     Cell,

@@ -18,7 +18,7 @@ from skfairlatent.metrics._group_counts import class_positions
 from skfairlatent.report._comparison import Comparison
 from skfairlatent.report._drawing import NARROW, embed, finished, panels, plain_style
 from skfairlatent.report._models import Side
-from skfairlatent.report._parts import (
+from skfairlatent.report._page_parts import (
     Beside,
     Block,
     Cell,

@@ -23,7 +23,7 @@ from skfairlatent.inspection import (
 from skfairlatent.inspection._drawing import figure_or
 from skfairlatent.report._comparison import Comparison
 from skfairlatent.report._drawing import WIDE, embed, finished, plain_style
-from skfairlatent.report._parts import Block, Cell, Heading, Part, Table, Text, number_cell
+from skfairlatent.report._page_parts import Block, Cell, Heading, Part, Table, Text, number_cell
 from skfairlatent.report.sections._section import Section
 
 # Parts of the latent, by their names in `LatentDiagnostics`.

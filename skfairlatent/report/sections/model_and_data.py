@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from skfairlatent._wording import joined, some_of
 from skfairlatent.report._comparison import Comparison
-from skfairlatent.report._parts import Block, Cell, Part, Table, Text
+from skfairlatent.report._page_parts import Block, Cell, Part, Table, Text
 from skfairlatent.report._provenance import (
     DataFacts,
     ModelFacts,

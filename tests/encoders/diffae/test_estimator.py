@@ -19,7 +19,7 @@ from skfairlatent.encoders import OFFICIAL_CONFIGS, DiffAEConfig, DiffAEEncoder,
 from skfairlatent.encoders.diffae._codec import Codec
 from skfairlatent.encoders.diffae._model import Model
 from skfairlatent.encoders.diffae._networks.networks import DiffusionAutoencoder, SemanticEncoder
-from skfairlatent.encoders.diffae._solvers.choose import SOLVERS
+from skfairlatent.encoders.diffae._solvers.registry import SOLVERS
 from skfairlatent.encoders.diffae._weights.read import read_weights
 from skfairlatent.encoders.diffae._weights.write import write_weights
 from skfairlatent.exceptions import CheckpointError, FairLatentWarning

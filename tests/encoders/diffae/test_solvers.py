@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from skfairlatent.encoders.diffae._solvers.choose import SOLVERS, make_solver
 from skfairlatent.encoders.diffae._solvers.ddim import DDIM, spaced_steps
 from skfairlatent.encoders.diffae._solvers.dpm_solver import DPMSolver, steps_even_in
+from skfairlatent.encoders.diffae._solvers.registry import SOLVERS, make_solver
 from skfairlatent.encoders.diffae._solvers.schedule import alphas_cumprod
 
 ALPHAS = torch.from_numpy(alphas_cumprod(1000))

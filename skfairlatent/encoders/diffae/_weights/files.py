@@ -37,7 +37,7 @@ FORMAT = "skfairlatent-diffae-2"
 # Without a digest, which came with the second.
 _FIRST_FORMAT = "skfairlatent-diffae-1"
 _REMEDY = "download or copy it again"
-# FORMAT of skfairlatent._persistence.file, which imports this package and not the reverse.
+# FORMAT of skfairlatent._persistence.save_load, which imports this package and not the reverse.
 _TRANSFORMER_FORMAT = "skfairlatent.FairLatentTransformer"
 MEAN, FACTOR = "statistics.mean", "statistics.factor"
 # A covariance of so many features takes 256 MB.

@@ -15,8 +15,8 @@ import numpy.typing as npt
 import pandas as pd
 from sklearn.utils._set_output import _get_output_config
 
-from skfairlatent._inputs.mapped_rows import is_large_map
-from skfairlatent._inputs.one_file import held, in_one_file, is_dask, is_stored
+from skfairlatent._out_of_core.mapped_rows import is_large_map
+from skfairlatent._out_of_core.temporary_file import held, in_one_file, is_dask, is_stored
 from skfairlatent._validation.annotations import encode_annotations
 from skfairlatent._validation.groups import check_length
 from skfairlatent.exceptions import FairLatentWarning

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from skfairlatent._training.plan import CONSTRAINTS, BatchPlan
+from skfairlatent._training.batch_plan import CONSTRAINTS, BatchPlan
 from skfairlatent._validation.annotations import encode_annotations
 
 # Group "b" has few rows of label 1, and one of label 0.

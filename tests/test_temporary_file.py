@@ -13,9 +13,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
 from skfairlatent import FairLatentTransformer, FairLatentTransformerCV
-from skfairlatent._inputs import mapped_rows
-from skfairlatent._inputs.mapped_rows import is_large_map
-from skfairlatent._inputs.one_file import held, in_one_file, is_stored
+from skfairlatent._out_of_core import mapped_rows
+from skfairlatent._out_of_core.mapped_rows import is_large_map
+from skfairlatent._out_of_core.temporary_file import held, in_one_file, is_stored
 from skfairlatent.datasets import make_biased_embeddings
 from skfairlatent.selection import group_stratified_folds
 

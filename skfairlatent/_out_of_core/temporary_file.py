@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 from sklearn.utils import check_array
 
-from skfairlatent._inputs import mapped_rows
+from skfairlatent._out_of_core import mapped_rows
 from skfairlatent._validation.containers import reject_container
 from skfairlatent._validation.features import (
     precisions,

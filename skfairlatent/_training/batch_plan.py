@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 
 from skfairlatent._training.batches import rows_per_cell
-from skfairlatent._training.layout import CellLayout
+from skfairlatent._training.cell_layout import CellLayout
 from skfairlatent._validation.annotations import Annotations
 
 Codes = npt.NDArray[np.int64]

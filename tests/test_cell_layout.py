@@ -4,7 +4,7 @@ import copy
 
 import torch
 
-from skfairlatent._training.layout import CellLayout
+from skfairlatent._training.cell_layout import CellLayout
 
 # Labels 0, 0, 0, 1, 1, 2; the third cell has a single row, the last label a single group.
 LAYOUT = CellLayout(
