@@ -39,7 +39,7 @@ from _common import (
     source_of,
 )
 from _vae import SIZE, train_vae
-from face_embeddings import measure_classifier, measure_leakage, percent, two
+from face_embeddings import measure_classifier, measure_leakage
 from joblib import delayed
 from sklearn.decomposition import PCA
 from sklearn.pipeline import make_pipeline
@@ -274,6 +274,14 @@ def encoder_table(raw):
     majority = dict.fromkeys(table.columns, ".") | {"embedding": "the more frequent value"}
     majority |= {name: raw[f"{name}_majority"].iloc[0] for name in PROBED}
     return pd.concat([table.astype(object), pd.DataFrame([majority])])
+
+
+def percent(values):
+    return [f"{100 * value:+.0f} %" for value in values]
+
+
+def two(first, second, sign=" → "):
+    return [f"{a:.3f}{sign}{b:.3f}" for a, b in zip(first, second, strict=True)]
 
 
 def score_table(raw, latent):
