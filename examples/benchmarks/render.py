@@ -11,7 +11,7 @@ Frontiers are drawn on the rows scored on, for every method alike.
 ``OUT_summary.txt`` holds our lead over the best rival that does not see the group, with the
 standard error over the seeds, ``OUT_balanced.txt`` that in balanced accuracy, of classifiers that
 were fitted with equal weights of the classes, ``OUT_dial.txt`` what each value of ``lambda_di``
-gives, and ``OUT_methods.txt`` every method.
+gives, ``OUT_methods.txt`` every method, and ``OUT_settings.txt`` every figure of a few settings.
 """
 
 import argparse
@@ -26,6 +26,21 @@ from run import BALANCED, KEYS, read_runs
 GAPS = {EQUALIZED_ODDS: "EO", DEMOGRAPHIC_PARITY: "DP"}
 SUMMARY_LEVELS = {EQUALIZED_ODDS: [0.03, 0.05, 0.1], DEMOGRAPHIC_PARITY: [0.02, 0.05, 0.1]}
 LEVELS = {EQUALIZED_ODDS: [0.02, 0.03, 0.05, 0.1, 0.15], DEMOGRAPHIC_PARITY: [0.02, 0.05, 0.1]}
+
+
+# Of the methods, values of their dials and columns that are shown in full.
+SETTINGS = [
+    (RAW, 0.0), (OURS, 3.0), (OURS, 30.0), ("cell weights", 1.0), ("linear erasure", 1.0),
+]  # fmt: skip
+FIGURES = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced",
+    "equalized_odds": "EO",
+    "equalized_odds_worst": "EO, worst",
+    "demographic_parity": "DP",
+    "worst_group_accuracy": "worst group",
+    "worst_cell_accuracy": "worst cell",
+}
 
 
 def pareto_front(gap, accuracy):
@@ -197,6 +212,38 @@ def tables(runs, metric):
     return "\n".join(texts)
 
 
+def settings(runs):
+    """Return every figure of a few settings as RST, a table for each task.
+
+    Means over the seeds, with the standard deviation where there are several.
+    """
+    texts = []
+    for (task, constraints), part in runs.groupby(["task", "constraints"], sort=False):
+        rows = []
+        for classifier, same in part.groupby("classifier", sort=False):
+            for method, dial in SETTINGS:
+                those = same[(same["method"] == method) & (same["dial"] == dial)]
+                if len(those):
+                    name = f"lambda_di={dial:g}" if method == OURS else method
+                    rows.append(
+                        {
+                            "classifier": classifier,
+                            "method": name,
+                            **{title: _mean(those[column]) for column, title in FIGURES.items()},
+                        }
+                    )
+        if OURS in set(part["method"]):
+            seeds = part.loc[part["method"] == OURS, "seed"].nunique()
+            title = f"{task}, {_words(constraints).lower()}, {seeds} seed{'s'[: seeds > 1]}"
+            texts.append(rst_table(title, pd.DataFrame(rows)))
+    return "\n".join(texts)
+
+
+def _mean(values):
+    spread = f" ± {values.std(ddof=1):.3f}" if len(values) > 1 else ""
+    return f"{values.mean():.3f}{spread}"
+
+
 def _parts(runs):
     """Yield the runs of each task, criterion and classifier for which raw and ours are there."""
     runs = runs[runs["method"].isin(METHODS)]
@@ -220,6 +267,7 @@ def main(arguments=None):
         "balanced": summaries(runs[balanced], "balanced_accuracy"),
         "dial": dial(plain),
         "methods": tables(plain, "accuracy"),
+        "settings": settings(plain),
     }
     for name, text in parts.items():
         print(text)

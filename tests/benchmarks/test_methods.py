@@ -130,6 +130,8 @@ def test__run__goes_on_where_it_stopped_and_renders(script, tiny_data, tmp_path,
     assert "balanced boosting" in (tmp_path / "comparison_balanced.txt").read_text("utf-8")
     assert "linear erasure" in (tmp_path / "comparison_methods.txt").read_text(encoding="utf-8")
     assert "30" in (tmp_path / "comparison_dial.txt").read_text(encoding="utf-8")
+    settings = (tmp_path / "comparison_settings.txt").read_text(encoding="utf-8")
+    assert "lambda_di=3" in settings
 
 
 def test__read_runs__takes_the_last_of_equal_runs_and_does_not_mix_others(script, tmp_path):
