@@ -2,6 +2,7 @@
 
 __all__ = ["MAX_GRADIENT_NORM", "RecordableAdam"]
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -25,6 +26,12 @@ class RecordableAdam(torch.optim.Adam):
     device : torch.device
         Device of the parameters.
     """
+
+    # The decorators of these tell torch's compiler to leave them alone, and for that import it
+    # with the first call: two seconds in every process.
+    add_param_group = inspect.unwrap(torch.optim.Adam.add_param_group)
+    zero_grad = inspect.unwrap(torch.optim.Adam.zero_grad)
+    step = torch.no_grad()(inspect.unwrap(torch.optim.Adam.step))
 
     def __init__(
         self, parameters: list[nn.Parameter], learning_rate: float, device: torch.device
