@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import skfairlatent
-from skfairlatent._files.hub import extra_module
+from skfairlatent._files.hugging_face import extra_module
 from skfairlatent._transformer import FairLatentTransformer
 
 FILE_NAME = "model.safetensors"

@@ -18,7 +18,7 @@ from sklearn.utils.validation import check_array, check_is_fitted
 from torch import Tensor, nn
 
 from skfairlatent._device import neutral_torch_state, resolve_device
-from skfairlatent._files.hub import (
+from skfairlatent._files.hugging_face import (
     CONFIG,
     extra_module,
     find_model,

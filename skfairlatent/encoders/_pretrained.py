@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from skfairlatent._files.hub import (
+from skfairlatent._files.hugging_face import (
     CONFIG,
     extra_module,
     json_of,

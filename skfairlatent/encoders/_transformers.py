@@ -11,7 +11,7 @@ from sklearn.utils._param_validation import StrOptions
 from torch import Tensor
 
 from skfairlatent._device import neutral_torch_state, resolve_device
-from skfairlatent._files.hub import find_model
+from skfairlatent._files.hugging_face import find_model
 from skfairlatent.encoders._base import Array, ImageEncoder
 from skfairlatent.encoders._images import ImageSource
 from skfairlatent.encoders._pretrained import POOLINGS, Pretrained, load_pretrained

@@ -17,7 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from skfairlatent._device import neutral_torch_state, resolve_device
-from skfairlatent._files.hub import CONFIG, extra_module, find_model, json_of
+from skfairlatent._files.hugging_face import CONFIG, extra_module, find_model, json_of
 from skfairlatent.encoders._chunks import map_chunks
 from skfairlatent.encoders._images import ImageSource
 from skfairlatent.encoders._pretrained import load_pretrained
