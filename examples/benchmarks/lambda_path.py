@@ -76,10 +76,12 @@ def frontier(path, separate):
     """Return accuracy and gap of both at each value, with the standard errors of the means."""
     table = pd.DataFrame({"lambda_di": [f"{x['lambda_di']:.3g}" for x in path["params"]]})
     for name, found in (("path", path), ("separate", separate)):
-        for score, short in (("accuracy", "acc"), ("equalized_odds", "EO")):
+        for score, short in (("accuracy", "accuracy"), ("equalized_odds", "EO")):
             folds = np.array([found[f"split{k}_test_{score}"] for k in range(3)])
-            table[f"{name} {short}"] = np.abs(folds.mean(axis=0))
-            table[f"± {name} {short}"] = folds.std(axis=0, ddof=1) / np.sqrt(3)
+            means, errors = np.abs(folds.mean(axis=0)), folds.std(axis=0, ddof=1) / np.sqrt(3)
+            table[f"{name} {short}"] = [
+                f"{mean:.3f} ± {error:.3f}" for mean, error in zip(means, errors, strict=True)
+            ]
     return table
 
 
