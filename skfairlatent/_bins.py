@@ -14,6 +14,11 @@ from sklearn.preprocessing import label_binarize
 Floats = npt.NDArray[np.floating]
 Codes = npt.NDArray[np.int64]
 
+# Scores closer than this, in standard deviations, may change order with the rounding of float32.
+ROUNDING = 1e-5
+# Share of the rows that may lie so close to a threshold.
+MOST_TIED = 1e-3
+
 
 @dataclass(frozen=True, eq=False)
 class LabelBins:
@@ -85,7 +90,7 @@ def fit_bins(block: Floats, label_codes: Codes, n_bins: int, seed: int) -> Label
     directions = _label_directions(block, label_codes)
     scores = block @ directions
     if scores.shape[1] == 1:
-        thresholds = np.unique(np.quantile(scores, np.arange(1, n_bins) / n_bins))
+        thresholds = _thresholds(scores[:, 0], n_bins)
         # The slopes 0, 1, 2, ... make the largest score count the thresholds below a row.
         slopes = np.arange(len(thresholds) + 1.0)[:, None]
         offsets = -np.append(0.0, np.cumsum(thresholds))
@@ -97,6 +102,29 @@ def fit_bins(block: Floats, label_codes: Codes, n_bins: int, seed: int) -> Label
     sums = np.zeros((len(cells), block.shape[1]))
     np.add.at(sums, codes, block)
     return LabelBins(bins.weights[cells], bins.offsets[cells], sums / np.bincount(codes)[:, None])
+
+
+def _thresholds(scores: Floats, n_bins: int) -> Floats:
+    """Return increasing thresholds near the quantiles, where few rows lie.
+
+    Many rows may have one score, up to the rounding of their batch: a threshold at that score
+    would cut them by their rounding. The nearest gap between scores is cut instead.
+    """
+    ordered = np.sort(scores)
+    ranks = np.arange(1, n_bins) * len(ordered) / n_bins
+    quantiles = np.quantile(ordered, np.arange(1, n_bins) / n_bins)
+    rounding = ROUNDING * ordered.std()
+    gaps = np.flatnonzero(np.diff(ordered) > rounding)
+    if not len(gaps):
+        return quantiles[:0]
+    first, last = (
+        np.searchsorted(ordered, quantiles + side * rounding, name)
+        for side, name in ((-1, "left"), (1, "right"))
+    )
+    middles = (ordered[gaps] + ordered[gaps + 1]) / 2
+    nearest = np.abs(gaps[None, :] + 1 - ranks[:, None]).argmin(axis=1)
+    is_tied = last - first > MOST_TIED * len(ordered)
+    return np.unique(np.where(is_tied, middles[nearest], quantiles))
 
 
 def _label_directions(block: Floats, label_codes: Codes) -> Floats:

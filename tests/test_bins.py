@@ -43,6 +43,28 @@ def test__fit_bins__one_direction_is_cut_at_its_quantiles():
     assert (np.diff(cells[np.argsort(block[:, 0])]) >= 0).all()
 
 
+@pytest.mark.parametrize("n_bins", [2, 3, 4, 5, 8])
+def test__fit_bins__equal_rows_stay_in_one_cell_whatever_their_rounding(n_bins):
+    rng = np.random.default_rng(0)
+    values = rng.choice([-1.2, -0.3, 0.0, 0.4, 1.5], p=[0.1, 0.2, 0.4, 0.2, 0.1], size=(1000, 1))
+    bins = fit_bins(values + 2e-6 * rng.normal(size=values.shape), values > 0, n_bins, seed=0)
+    cells = bins.assign(values)
+    for _ in range(5):
+        rounded = values + 2e-6 * rng.normal(size=values.shape)
+        np.testing.assert_array_equal(bins.assign(rounded), cells)
+    assert 2 <= len(np.unique(cells)) == len(bins.centroids) <= min(n_bins, 5)
+
+
+def test__transform__cuts_a_row_alone_as_among_others():
+    rng = np.random.default_rng(0)
+    X = rng.integers(2, size=(300, 4)).astype(np.float32)
+    y, s = (X[:, 0] + rng.normal(size=300) > 0.5).astype(int), rng.integers(2, size=300)
+    fair = FairLatentTransformer(n_bins=N_BINS, **QUICK).fit(X, y, sensitive_features=s)
+    alone = np.vstack([fair.transform(row[None]) for row in X])
+    np.testing.assert_array_equal(alone, fair.transform(X))
+    np.testing.assert_array_equal(fair.bins_.apply(fair.latent(X))[:, :1], alone)
+
+
 def test__fit_bins__wider_block_is_cut_along_its_label():
     rng = np.random.default_rng(0)
     y = rng.integers(2, size=(1000, 1))
