@@ -117,10 +117,8 @@ def _thresholds(scores: Floats, n_bins: int) -> Floats:
     gaps = np.flatnonzero(np.diff(ordered) > rounding)
     if not len(gaps):
         return quantiles[:0]
-    first, last = (
-        np.searchsorted(ordered, quantiles + side * rounding, name)
-        for side, name in ((-1, "left"), (1, "right"))
-    )
+    first = np.searchsorted(ordered, quantiles - rounding, "left")
+    last = np.searchsorted(ordered, quantiles + rounding, "right")
     middles = (ordered[gaps] + ordered[gaps + 1]) / 2
     nearest = np.abs(gaps[None, :] + 1 - ranks[:, None]).argmin(axis=1)
     is_tied = last - first > MOST_TIED * len(ordered)

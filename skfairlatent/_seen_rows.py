@@ -4,7 +4,6 @@ __all__ = ["SeenRows"]
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -40,15 +39,29 @@ class SeenRows:
     twin_share: npt.NDArray[np.float64]
 
     @classmethod
-    def of(cls, pieces: Iterable[Rows]) -> Self:
-        """Return what is kept of the rows of a fit, in arrays of shape (n, n_features)."""
+    def of(cls, pieces: Iterable[Rows], before: "SeenRows | None" = None) -> "SeenRows":
+        """Return what is kept of the rows of a fit, in arrays of shape (n, n_features).
+
+        And, where that went on from another fit, of its rows `before`.
+        """
         hashes = np.concatenate([_hashes(rows) for rows in pieces])
         _, counts = np.unique(hashes, return_counts=True)
         n_buckets = min(1 << (_BUCKETS_A_ROW * len(hashes) - 1).bit_length(), _MAX_BUCKETS)
         occupied = np.zeros(n_buckets, dtype=bool)
         occupied[hashes % np.uint64(n_buckets)] = True
         twins = counts[counts > 1].sum() / len(hashes)
-        return cls(np.packbits(occupied), np.array(twins, dtype=np.float64))
+        seen = cls(np.packbits(occupied), np.array(twins, dtype=np.float64))
+        return seen if before is None else seen._with_those_of(before)
+
+    def _with_those_of(self, before: "SeenRows") -> "SeenRows":
+        """Put two tables together.
+
+        The smaller table is repeated: a row's bucket in it is the rest of that in a larger one.
+        """
+        tables = [np.unpackbits(each.bits) for each in (self, before)]
+        size = max(map(len, tables))
+        occupied = np.resize(tables[0], size) | np.resize(tables[1], size)
+        return SeenRows(np.packbits(occupied), np.maximum(self.twin_share, before.twin_share))
 
     def share_in(self, rows: Rows) -> float:
         """Return the share of rows that were rows of fit; 0 where chance explains the hits.

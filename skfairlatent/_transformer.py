@@ -658,7 +658,10 @@ class FairLatentTransformer(
             self.label_slice_ = slice(0, width)
             self.sensitive_slice_ = slice(width, embeddings.shape[1])
             self.encoder_fingerprint_ = fingerprint
-            self._seen_rows = SeenRows.of(pieces_of(embeddings))
+            self._seen_rows = SeenRows.of(
+                pieces_of(embeddings),
+                before=None if start is None else getattr(self, "_seen_rows", None),
+            )
             fitted = partial(self._fitted_with, *sample_of(x, annotations), settings.seed)
             groups = (
                 {} if sensitive_features is None else {"sensitive_features": sensitive_features}

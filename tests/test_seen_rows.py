@@ -31,6 +31,15 @@ def test__share_in__is_zero_for_other_people_with_equal_rows(n_columns):
     )
 
 
+@pytest.mark.parametrize("n_before", [N_ROWS, 100])
+def test__of__knows_the_rows_of_the_fit_before(n_before):
+    seen, before, other = rows(0), rows(1)[:n_before], rows(2)
+    both = SeenRows.of([seen], SeenRows.of([before]))
+    assert both.share_in(seen) > 0.9
+    assert both.share_in(before) > 0.9
+    assert both.share_in(other) == 0.0
+
+
 def test__seen_rows__keeps_no_more_than_four_to_eight_bits_a_row():
     assert 4 * N_ROWS <= 8 * SeenRows.of([rows(0)]).bits.nbytes <= 8 * N_ROWS
 

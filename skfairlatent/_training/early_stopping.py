@@ -14,6 +14,8 @@ from skfairlatent._training.settings import FitSettings
 
 # Steps without an improvement before training stops early, at least.
 PATIENCE_STEPS = 100
+# Rows of a cell that can be shared between training and validation: two for each.
+FEWEST_ROWS = 4
 
 
 @dataclass(frozen=True)
@@ -60,17 +62,18 @@ def hold_out(
     rows = np.arange(len(cells))
     if not settings.early_stopping:
         return rows, None
-    counts = np.bincount(cells)
+    smallest = int(np.bincount(cells).min())
     share = settings.validation_fraction
-    if counts.min() < math.ceil(2.0 / min(share, 1.0 - share)):
+    if smallest < math.ceil(2.0 / min(share, 1.0 - share)):
         # A cell of fewer rows would leave one or none for validation, and the validation loss
         # would then say nothing of it; or for training.
-        change = "a larger" if share < 0.5 else "a smaller"
+        change = f", or {'a larger' if share < 0.5 else 'a smaller'} validation_fraction"
+        rows_of = f"{smallest} row{'s' * (smallest > 1)}"
         raise ValueError(
             f"early_stopping=True and validation_fraction={share:g} hold out that share of every "
             f"(label, group) cell and train on the rest, two rows at least on either side, but "
-            f"the smallest cell has {counts.min()} rows: set early_stopping=False, or {change} "
-            "validation_fraction."
+            f"the smallest cell has {rows_of}: set early_stopping=False"
+            f"{change * (smallest >= FEWEST_ROWS)}."
         )
     training, held_out = train_test_split(
         rows, test_size=settings.validation_fraction, stratify=cells, random_state=settings.seed

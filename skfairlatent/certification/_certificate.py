@@ -4,8 +4,8 @@ __all__ = ["Certificate"]
 
 import html
 import itertools
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import pandas as pd
@@ -65,7 +65,8 @@ class Certificate:
         ``bound``. All its bounds hold at once with probability `confidence`.
 
     seen_share : float, default=0.0
-        Share of the rows that were rows of fit; above 0, no bound holds.
+        Share of the rows that were rows of fit; above 0, no bound holds below 1, and all bounds
+        are 1.
     """
 
     bound: float
@@ -77,6 +78,11 @@ class Certificate:
     rows: pd.DataFrame
     by_label: pd.DataFrame
     seen_share: float = 0.0
+
+    def of_rows_of_fit(self, seen_share: float) -> Self:
+        """Return the certificate without what does not hold of rows of fit."""
+        by_label = self.by_label.assign(bound=1.0)
+        return replace(self, bound=1.0, lower=None, by_label=by_label, seen_share=seen_share)
 
     def to_frame(self) -> pd.DataFrame:
         """Put every figure into one table.

@@ -2,7 +2,6 @@
 
 __all__ = ["certify", "certify_cells", "check_parameters"]
 
-from dataclasses import replace
 from numbers import Real
 from typing import Any
 
@@ -72,8 +71,9 @@ def certify(
     Warns
     -----
     FairLatentWarning
-        If rows of X were rows of fit. Equal rows of different people, as tables of few columns
-        have, are allowed for: as many of them as there are among the rows of fit.
+        If rows of X were rows of fit: the bound is then 1, which says nothing. Equal rows of
+        different people, as tables of few columns have, are allowed for: as many of them as there
+        are among the rows of fit.
 
     See Also
     --------
@@ -109,7 +109,7 @@ def certify(
     by_cells = family is worst_on_cells and probe_rows is None
     decided = decided_by(estimator, X, values[0]) if by_cells else None
     certificate = certificate_of(values, given, family, constraints, float(confidence), decided)
-    return replace(certificate, seen_share=seen_share)
+    return certificate.of_rows_of_fit(seen_share) if seen_share > 0 else certificate
 
 
 def certify_cells(

@@ -152,7 +152,7 @@ def _loss_curve(history: Any) -> tuple[str, np.ndarray[Any, np.dtype[np.float64]
 
 
 def leakage_warnings(
-    leakage: pd.DataFrame, margin: float, where: str = "within label"
+    leakage: pd.DataFrame, margin: float, where: str = "within label", width: int = 2
 ) -> list[str]:
     """Find what the probes can read of each sensitive attribute.
 
@@ -167,6 +167,9 @@ def leakage_warnings(
     where : str, default="within label"
         Among which rows the groups were compared.
 
+    width : int, default=2
+        Width of the label block: one of 1 cannot be narrowed.
+
     Returns
     -------
     list of str
@@ -176,10 +179,10 @@ def leakage_warnings(
     leaks = leakage[leakage["balanced_accuracy"] > leakage["chance"] + margin + noise]
     order = leaks.sort_values("balanced_accuracy", ascending=False)
     worst = order[~order.index.get_level_values("sensitive_feature").duplicated()]
+    remedy = "Raise lambda_di" + " or narrow n_label_components" * (width > 1)
     return [
         f"Leakage: the {probe} probe reads {feature} from the label block with balanced accuracy "
         f"{row['balanced_accuracy']:.2f} {where} (chance {row['chance']:.2f}, margin "
-        f"{margin:.2f}), and a classifier can do the same. Raise lambda_di or narrow "
-        "n_label_components."
+        f"{margin:.2f}), and a classifier can do the same. {remedy}."
         for (feature, probe), row in worst.iterrows()
     ]

@@ -259,8 +259,9 @@ def diagnose(
                 f"held_out[1] has {len(held_out[1])} label columns, and y has {len(labels)}: "
                 "give the same."
             )
-    transformer, prepare = latent_step(transformer)
+    model, (transformer, prepare) = transformer, latent_step(transformer)
     judged = _judged_rows(transformer, prepare, (X, labels, groups), _NAMES)
+    found_by_model = _found_by(model, X, labels, judged.far)
     rows, test, foreign = _cut(transformer, judged.rows), held_out, judged.advice
     if isinstance(held_out, tuple):
         judged_test = _judged_rows(transformer, prepare, held_out, _HELD_OUT_NAMES)
@@ -279,14 +280,23 @@ def diagnose(
         *(
             collapse_warnings(found.blocks, len(Z), found.label_readability)
             or lost_decisions(
-                Z, transformer.label_slice_, labels, getattr(transformer, "n_bins", None)
+                Z,
+                transformer.label_slice_,
+                labels,
+                getattr(transformer, "n_bins", None),
+                found_by_model,
             )
         ),
         *(
             short_training_warnings(transformer)
             or plateau_warnings(getattr(transformer, "history_", None))
         ),
-        *leakage_warnings(found.leakage, leakage_margin, _WHERE[found.constraints]),
+        *leakage_warnings(
+            found.leakage,
+            leakage_margin,
+            _WHERE[found.constraints],
+            width=int(found.blocks.loc["label", "width"]),
+        ),
         *([f"Not measured: {undefined_message(skipped)}"] if skipped else []),
     )
     if skipped:
@@ -336,6 +346,25 @@ def _judged_rows(
     elif not np.isfinite(Z).all():
         raise ValueError(text)
     return _Judged((Z, labels, groups), prepared, positions, (text,))
+
+
+def _found_by(
+    model: Any, X: Any, labels: EncodedColumns, far: npt.NDArray[np.int64]
+) -> Callable[[str], float] | None:
+    """Return the share of a class that a model's own decisions find, if it decides.
+
+    That is of no rows that are `far`, by position.
+    """
+    if not hasattr(model, "predict") or len(labels) > 1:
+        return None
+    (column,) = labels
+
+    def share(value: str) -> float:
+        members = np.setdiff1d(np.flatnonzero(column.codes == column.values.index(value)), far)
+        (decided,) = encode_columns(model.predict(_safe_indexing(X, members)), "y")
+        return float(np.mean([decided.values[code] == value for code in decided.codes]))
+
+    return share
 
 
 def _cut(transformer: FittedLatent, rows: HeldOut) -> HeldOut:

@@ -3,6 +3,7 @@
 __all__ = ["LOST_SHARE", "lost_decisions"]
 
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,13 @@ MOST_ROWS = 3000
 SEED = 0  # of the rows and the folds: the result does not depend on the probes' seed
 
 
-def lost_decisions(Z: Floats, label: slice, y: Any, n_bins: int | None = None) -> list[str]:
+def lost_decisions(
+    Z: Floats,
+    label: slice,
+    y: Any,
+    n_bins: int | None = None,
+    found_by_model: Callable[[str], float] | None = None,
+) -> list[str]:
     """Find classes that hardly anybody is given by a classifier on the label block.
 
     A label block may rank people and yet move nobody across the threshold: where a class is rare,
@@ -38,6 +45,9 @@ def lost_decisions(Z: Floats, label: slice, y: Any, n_bins: int | None = None) -
     y : array-like of shape (n_samples,) or (n_samples, n_labels)
     n_bins : int, optional
         Into how many cells the label block was cut, if it was.
+    found_by_model : callable, optional
+        The share of a class that the model's own decisions find; nothing is said of a class that
+        these do find, as with class weights.
 
     Returns
     -------
@@ -50,12 +60,17 @@ def lost_decisions(Z: Floats, label: slice, y: Any, n_bins: int | None = None) -
     return [
         text
         for column in encode_columns(y, "y")
-        for text in _lost(Z[rows], label, column.codes[rows], column, more_cells)
+        for text in _lost(Z[rows], label, column.codes[rows], column, more_cells, found_by_model)
     ]
 
 
 def _lost(
-    Z: Floats, label: slice, codes: npt.NDArray[np.int64], column: EncodedColumn, more_cells: str
+    Z: Floats,
+    label: slice,
+    codes: npt.NDArray[np.int64],
+    column: EncodedColumn,
+    more_cells: str,
+    found_by_model: Callable[[str], float] | None,
 ) -> list[str]:
     counts = np.bincount(codes, minlength=len(column.values))
     if counts.min() < N_FOLDS:
@@ -68,7 +83,9 @@ def _lost(
         f"decided alike. {more_cells}Lower lambda_di, or train the classifier with "
         "class_weight='balanced'."
         for value, old, new in zip(column.values, before, after, strict=True)
-        if old >= SMALLEST_RECALL and new < LOST_SHARE * old
+        if old >= SMALLEST_RECALL
+        and new < LOST_SHARE * old
+        and (found_by_model is None or found_by_model(value) < LOST_SHARE * old)
     ]
 
 

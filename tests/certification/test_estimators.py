@@ -104,6 +104,8 @@ def test__certify__rows_of_fit_are_warned_of(parts, fair, uncut):
     with pytest.warns(FairLatentWarning, match="100% of the rows of X were rows of fit"):
         found = certify(fair, X, y, sensitive_features=s)
     assert str(found).startswith("No bound: about 100% of the ")
+    assert found.bound == 1
+    assert (found.to_frame()["bound"] == 1).all()
     assert found.advice() == ["Certify rows that no fit, early stopping or search saw."]
     classifier = LogisticRegression().fit(uncut.transform(X), y)
     with pytest.warns(FairLatentWarning, match="100% of the rows of X were rows of fit"):

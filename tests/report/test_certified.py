@@ -57,8 +57,10 @@ def test__certified__no_lower_bound_from_rows_of_fit(audited, monkeypatch):
     monkeypatch.setattr("skfairlatent.report._audit.SECTIONS", [Certified, ModelAndData])
     seen = make_pipeline(fair, pipe[1])
     report = audit(seen, X, y, sensitive_features=groups["sex"], **QUICK)
-    assert report.section(Certified).bounds["lower"].isna().all()
-    assert "There is no lower bound" in report.to_html()
+    bounds = report.section(Certified).bounds
+    assert bounds["lower"].isna().all()
+    assert (bounds["bound"] == 1).all()
+    assert "there is no lower bound" in report.to_html()
 
 
 def test__certified__groups_without_rows_are_among_the_limits(report):

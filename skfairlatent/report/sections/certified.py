@@ -44,21 +44,23 @@ class Certified(Section):
         cells = fair.bins_.assign(nameless(fair.latent)(comparison.embeddings))
         after, rows = comparison.sides["after"], comparison.rows
         codes = class_positions(after.predictions, after.classes)
-        # Of rows of fit, a model may be fairer than of others.
-        decided = None if comparison.seen_share > 0 else Decided(codes, len(after.classes))
+        decided, seen_share = Decided(codes, len(after.classes)), comparison.seen_share
         groupings = rows.groupings()
         confidence = 1 - (1 - setup.confidence) / len(groupings)
         found, skipped = {}, {}
         for each in groupings:
             try:
                 y = labels_of_fit(after.classes, rows.y, "equalized_odds")
-                found[each.label] = certificate_of(
+                certificate = certificate_of(
                     [cells],
                     [(None, y, EncodedColumns([each]))],
                     worst_on_cells,
                     "equalized_odds",
                     confidence,
                     decided,
+                )
+                found[each.label] = (
+                    certificate.of_rows_of_fit(seen_share) if seen_share > 0 else certificate
                 )
             except ValueError as error:
                 skipped[each.label] = str(error)
@@ -111,8 +113,8 @@ class Certified(Section):
     def _from_below(self) -> str:
         if self.bounds["lower"].isna().any():
             return (
-                "There is no lower bound, because some of the audited people were training data "
-                "of the model."
+                "Some of the audited people were training data of the model: there is no lower "
+                "bound, and an upper bound of 1 says nothing. Audit other people."
             )
         return (
             "The audited model is one of these classifiers, and its own gap is at least the lower "

@@ -10,6 +10,7 @@ from typing import Any, Self
 
 import numpy as np
 import pandas as pd
+from sklearn.utils import _safe_indexing
 
 from skfairlatent._names import nameless
 from skfairlatent._wording import joined
@@ -135,11 +136,20 @@ def _diagnose(comparison: Comparison) -> LatentDiagnostics | None:
         warnings.simplefilter("ignore", FairLatentWarning)  # what is found is in the result
         return nameless(diagnose)(
             comparison.fair,
-            embeddings[kept],
+            _safe_indexing(_as_given(rows.X, embeddings), np.flatnonzero(kept)),
             rows.y[kept],
             sensitive_features=groups,
             random_state=comparison.rng,
         )
+
+
+def _as_given(X: Any, embeddings: Any) -> Any:
+    """Return the table that was audited, if the transformer is given just that: it has names."""
+    if not isinstance(X, pd.DataFrame) or X.shape != embeddings.shape:
+        return embeddings
+    if not all(map(pd.api.types.is_numeric_dtype, X.dtypes)):
+        return embeddings
+    return X if np.array_equal(X.to_numpy(embeddings.dtype), embeddings) else embeddings
 
 
 def _probes(diagnostics: LatentDiagnostics) -> Table:
