@@ -29,8 +29,10 @@ LEVELS = {EQUALIZED_ODDS: [0.02, 0.03, 0.05, 0.1, 0.15], DEMOGRAPHIC_PARITY: [0.
 
 
 # Of the methods, values of their dials and columns that are shown in full.
+SCORED = f"{OURS}(label_scores=True)"
 SETTINGS = [
-    (RAW, 0.0), (OURS, 3.0), (OURS, 30.0), ("cell weights", 1.0), ("linear erasure", 1.0),
+    (RAW, 0.0), (OURS, 3.0), (OURS, 30.0), (SCORED, 3.0), (SCORED, 30.0),
+    ("cell weights", 1.0), ("linear erasure", 1.0), ("kernel closed form", 0.95),
 ]  # fmt: skip
 FIGURES = {
     "accuracy": "accuracy",
@@ -224,7 +226,9 @@ def settings(runs):
             for method, dial in SETTINGS:
                 those = same[(same["method"] == method) & (same["dial"] == dial)]
                 if len(those):
-                    name = f"lambda_di={dial:g}" if method == OURS else method
+                    name = method
+                    if _is_ours(method):
+                        name = f"lambda_di={dial:g}" + ", label_scores" * (method == SCORED)
                     rows.append(
                         {
                             "classifier": classifier,

@@ -11,10 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from scipy.special import log_softmax
-from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedKFold
 from torch import Tensor
 
 Floats = npt.NDArray[np.float64]
@@ -216,6 +213,8 @@ def _nearest(knots: Floats, column: Floats) -> Codes:
 
 
 def _folds(x: Floats, classes: Codes) -> Iterator[tuple[Codes, Codes]]:
+    from sklearn.model_selection import StratifiedKFold  # noqa: PLC0415 - slow to import
+
     rng = np.random.default_rng(SEED)
     folds = StratifiedKFold(N_FOLDS, shuffle=True, random_state=SEED)
     for training, left_out in folds.split(x, classes):
@@ -237,6 +236,8 @@ def _boosting(codes: Codes, classes: Codes, grid: _Grid) -> AdditiveModel:
 
     Each of its trees has one feature: rows that differ from a first one in one feature show it.
     """
+    from sklearn.ensemble import HistGradientBoostingClassifier  # noqa: PLC0415 - slow to import
+
     model = HistGradientBoostingClassifier(**BOOSTING).fit(codes, classes)
     knots = grid.knots
     n_knots = [len(each) for each in knots]
@@ -248,6 +249,8 @@ def _boosting(codes: Codes, classes: Codes, grid: _Grid) -> AdditiveModel:
 
 
 def _line(x: Floats, classes: Codes, grid: _Grid) -> AdditiveModel:
+    from sklearn.linear_model import LogisticRegression  # noqa: PLC0415 - slow to import
+
     model = LogisticRegression(**LINEAR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # close is enough

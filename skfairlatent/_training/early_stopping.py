@@ -8,7 +8,6 @@ from typing import Self
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.model_selection import train_test_split
 
 from skfairlatent._training.settings import FitSettings
 
@@ -75,6 +74,8 @@ def hold_out(
             f"the smallest cell has {rows_of}: set early_stopping=False"
             f"{change * (smallest >= FEWEST_ROWS)}."
         )
+    from sklearn.model_selection import train_test_split  # noqa: PLC0415 - slow to import
+
     training, held_out = train_test_split(
         rows, test_size=settings.validation_fraction, stratify=cells, random_state=settings.seed
     )

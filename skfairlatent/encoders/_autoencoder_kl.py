@@ -11,7 +11,6 @@ from typing import Any, ClassVar, NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 import torch
-from sklearn.decomposition import IncrementalPCA
 from sklearn.utils import gen_batches
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_array, check_is_fitted
@@ -180,6 +179,8 @@ class AutoencoderKLEncoder(ImageEncoder):
             If there are not more images than components, or fewer values in a latent, or if the
             images are alike, so that they do not vary along so many components.
         """
+        from sklearn.decomposition import IncrementalPCA  # noqa: PLC0415 - slow to import
+
         self._check()
         source = self._source(X)
         first = self._latents(source.read(slice(0, 1)))

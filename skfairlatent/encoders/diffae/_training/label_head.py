@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import torch
-from sklearn.decomposition import PCA
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils.validation import check_array, check_consistent_length
 from torch import Tensor, nn
@@ -117,6 +116,8 @@ class LinearHead(nn.Module):
         super().__init__()
         pixels = _pixels(images).cpu().numpy()
         n_components = min(N_COMPONENTS, *pixels.shape)
+        from sklearn.decomposition import PCA  # noqa: PLC0415 - slow to import
+
         pca = PCA(n_components, svd_solver="randomized", random_state=seed).fit(pixels)
         scale = pca.explained_variance_**0.5
         # Components without variance, as of few images, would be rounding blown up.
