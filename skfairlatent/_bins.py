@@ -114,15 +114,14 @@ def _thresholds(scores: Floats, n_bins: int) -> Floats:
     ranks = np.arange(1, n_bins) * len(ordered) / n_bins
     quantiles = np.quantile(ordered, np.arange(1, n_bins) / n_bins)
     rounding = ROUNDING * ordered.std()
-    gaps = np.flatnonzero(np.diff(ordered) > rounding)
-    if not len(gaps):
-        return quantiles[:0]
     first = np.searchsorted(ordered, quantiles - rounding, "left")
     last = np.searchsorted(ordered, quantiles + rounding, "right")
-    middles = (ordered[gaps] + ordered[gaps + 1]) / 2
-    nearest = np.abs(gaps[None, :] + 1 - ranks[:, None]).argmin(axis=1)
     is_tied = last - first > MOST_TIED * len(ordered)
-    return np.unique(np.where(is_tied, middles[nearest], quantiles))
+    gaps = np.flatnonzero(np.diff(ordered) > rounding)
+    # Of scores that are all alike there is none, and nothing to cut.
+    nearest = [gaps[np.abs(gaps + 1 - rank).argmin()] for rank in ranks[is_tied] if len(gaps)]
+    middles = [(ordered[gap] + ordered[gap + 1]) / 2 for gap in nearest]
+    return np.unique(np.append(quantiles[~is_tied], middles))
 
 
 def _label_directions(block: Floats, label_codes: Codes) -> Floats:

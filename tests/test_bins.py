@@ -177,3 +177,10 @@ def test__n_bins__diagnostics_look_at_the_cells_as_a_classifier_does(rows, fair)
     assert variance == pytest.approx(fair.transform(X).var(), rel=1e-6)
     shown = LatentCovarianceDisplay.from_estimator(fair, X, statistic="covariance")
     assert shown.matrix[0, 0] == pytest.approx(fair.transform(X).var(ddof=1), rel=1e-2)
+
+
+def test__fit_bins__scores_without_any_gap_are_cut_at_their_quantiles():
+    # As of ten million rows: neighbours are closer than rounding, but few lie at a threshold.
+    block = np.linspace(0, 1, 400_001)[:, None]
+    counts = np.bincount(fit_bins(block, block > 0.5, 4, seed=0).assign(block))
+    np.testing.assert_allclose(counts, [100_000] * 4, atol=2)
