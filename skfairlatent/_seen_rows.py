@@ -42,7 +42,7 @@ class SeenRows:
     def of(cls, pieces: Iterable[Rows], before: "SeenRows | None" = None) -> "SeenRows":
         """Return what is kept of the rows of a fit, in arrays of shape (n, n_features).
 
-        And, where that went on from another fit, of its rows `before`.
+        If the fit went on from another one, `before` is what was kept of that one's rows.
         """
         hashes = np.concatenate([_hashes(rows) for rows in pieces])
         _, counts = np.unique(hashes, return_counts=True)

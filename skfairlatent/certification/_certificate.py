@@ -4,8 +4,8 @@ __all__ = ["Certificate"]
 
 import html
 import itertools
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Self
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -78,11 +78,6 @@ class Certificate:
     rows: pd.DataFrame
     by_label: pd.DataFrame
     seen_share: float = 0.0
-
-    def of_rows_of_fit(self, seen_share: float) -> Self:
-        """Return the certificate without what does not hold of rows of fit."""
-        by_label = self.by_label.assign(bound=1.0)
-        return replace(self, bound=1.0, lower=None, by_label=by_label, seen_share=seen_share)
 
     def to_frame(self) -> pd.DataFrame:
         """Put every figure into one table.

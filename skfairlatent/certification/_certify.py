@@ -9,7 +9,7 @@ from skfairlatent._validation.containers import reject_container
 from skfairlatent.certification._bounds import worst_on_cells
 from skfairlatent.certification._certificate import Certificate
 from skfairlatent.certification._estimators import decided_by, labels_of_fit, seen_by
-from skfairlatent.certification._evaluate import certificate_of
+from skfairlatent.certification._evaluate import certificate_of, with_seen_share
 from skfairlatent.certification._rows import CONSTRAINTS, cell_codes
 
 
@@ -109,7 +109,7 @@ def certify(
     by_cells = family is worst_on_cells and probe_rows is None
     decided = decided_by(estimator, X, values[0]) if by_cells else None
     certificate = certificate_of(values, given, family, constraints, float(confidence), decided)
-    return certificate.of_rows_of_fit(seen_share) if seen_share > 0 else certificate
+    return with_seen_share(certificate, seen_share)
 
 
 def certify_cells(

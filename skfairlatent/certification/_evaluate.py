@@ -1,8 +1,9 @@
 """A certificate of what classifiers of a family see of rows."""
 
-__all__ = ["Decided", "Values", "certificate_of"]
+__all__ = ["Decided", "Values", "certificate_of", "with_seen_share"]
 
 import itertools
+from dataclasses import replace
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -94,6 +95,14 @@ def certificate_of(
         rows=pd.DataFrame(strata[0].counts, index=strata[0].labels, columns=strata[0].groups),
         by_label=_by_label(rates[0], strata[0], family, delta),
     )
+
+
+def with_seen_share(certificate: Certificate, seen_share: float) -> Certificate:
+    """Return the certificate without what does not hold if rows were rows of fit."""
+    if seen_share <= 0:
+        return certificate
+    by_label = certificate.by_label.assign(bound=1.0)
+    return replace(certificate, bound=1.0, lower=None, by_label=by_label, seen_share=seen_share)
 
 
 def _by_label(rates: Floats, strata: Strata, family: Family, delta: float) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from skfairlatent._names import nameless
 from skfairlatent._validation.groups import EncodedColumns
 from skfairlatent.certification._bounds import worst_on_cells
 from skfairlatent.certification._estimators import labels_of_fit
-from skfairlatent.certification._evaluate import Decided, certificate_of
+from skfairlatent.certification._evaluate import Decided, certificate_of, with_seen_share
 from skfairlatent.metrics._group_counts import class_positions
 from skfairlatent.report._comparison import Comparison
 from skfairlatent.report._page_parts import Block, Cell, Part, Table, Text, number_cell
@@ -44,7 +44,7 @@ class Certified(Section):
         cells = fair.bins_.assign(nameless(fair.latent)(comparison.embeddings))
         after, rows = comparison.sides["after"], comparison.rows
         codes = class_positions(after.predictions, after.classes)
-        decided, seen_share = Decided(codes, len(after.classes)), comparison.seen_share
+        decided = Decided(codes, len(after.classes))
         groupings = rows.groupings()
         confidence = 1 - (1 - setup.confidence) / len(groupings)
         found, skipped = {}, {}
@@ -59,9 +59,7 @@ class Certified(Section):
                     confidence,
                     decided,
                 )
-                found[each.label] = (
-                    certificate.of_rows_of_fit(seen_share) if seen_share > 0 else certificate
-                )
+                found[each.label] = with_seen_share(certificate, comparison.seen_share)
             except ValueError as error:
                 skipped[each.label] = str(error)
         columns = ["lower", "on_the_rows", "bound", "fewest"]

@@ -113,11 +113,11 @@ class LinearHead(nn.Module):
     def __init__(
         self, images: Tensor, embed_channels: int, seed: int, generator: torch.Generator
     ) -> None:
+        from sklearn.decomposition import PCA  # noqa: PLC0415 - slow to import
+
         super().__init__()
         pixels = _pixels(images).cpu().numpy()
         n_components = min(N_COMPONENTS, *pixels.shape)
-        from sklearn.decomposition import PCA  # noqa: PLC0415 - slow to import
-
         pca = PCA(n_components, svd_solver="randomized", random_state=seed).fit(pixels)
         scale = pca.explained_variance_**0.5
         # Components without variance, as of few images, would be rounding blown up.
