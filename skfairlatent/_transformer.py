@@ -153,12 +153,14 @@ class FairLatentTransformer(
         label of two classes.
 
     label_scores : bool or "auto", default="auto"
-        Whether the flow sees, in the place of one feature for each class boundary, a
-        cross-fitted score of the label that contains this feature linearly, so that nothing is
-        lost: boosted functions of single features, logistic regression or their mean, whichever
-        predicts better. On tables, any classifier of the label block then knows what boosting
-        finds in X. ``"auto"`` takes them where X holds numbers of at most 256 features and at
-        least 500 rows. As with scikit-learn's ``TargetEncoder``, ``fit_transform(X)`` then
+        Whether the flow sees a cross-fitted score of the label for each class boundary among its
+        inputs, so that any classifier of the label block knows what a good classifier of X knows.
+        Nothing is lost: where logistic regression predicts best, and always beyond 256 features,
+        the features are turned until the scores are the first ones; where boosted functions of
+        single features predict better, as on most tables, each score stands in the place of a
+        feature that it contains linearly. ``"auto"`` takes scores from 500 rows on, and beyond
+        256 features only up to 40 rows for each feature: where there are more, the flow finds the
+        label by itself. As with scikit-learn's ``TargetEncoder``, ``fit_transform(X)`` then
         differs from ``fit(X).transform(X)``: train classifiers on the former, as a Pipeline does.
 
     output : {"label", "full"}, default="label"
@@ -256,8 +258,9 @@ class FairLatentTransformer(
     inverse_error_ : float
         Largest round-trip error on a training sample, relative to the norm of a standardised row.
 
-    label_scores_ : LabelScores or None
-        The scores that replace features; part of the map and of its inverse.
+    label_scores_ : AdditiveScores, LinearScores or None
+        The scores of the label among the inputs of the flow; part of the map and of its inverse.
+        ``label_scores_.columns`` says in which columns they stand.
 
     mean_, scale_ : ndarray of shape (n_features,)
         Standardisation of the embeddings, part of the map and of its inverse.
@@ -679,29 +682,36 @@ class FairLatentTransformer(
         self, x: Tensor | MappedRows, annotations: Annotations, is_warm: bool
     ) -> Tensor | MappedRows:
         """Fit the scores of the label, if there are to be any, and put them into the rows."""
-        if not isinstance(x, Tensor):
-            self._scored(*sample_of(x, annotations), is_warm)
-            scores = self.label_scores_
-            return x if scores is None else x.then(scores.forward)
         before = self.label_scores_ if is_warm else None
-        wanted = self.label_scores
-        if wanted == "auto":
-            wanted = before is not None if is_warm else wants_label_scores(x, annotations)
-            wanted = wanted and not self._fitted_on_images
-        self.label_scores_ = None
-        if not wanted:
-            return x
         known = self.__dict__.pop("_scored_rows", None)
+        self.label_scores_ = None
+        if not self._wants_scores(x, annotations, is_warm, before):
+            return x
+        sample, its_annotations = sample_of(x, annotations)
         key = None
         if self.warm_start:  # the fits of a path go on from one another on the same rows
-            key = digest_of("", {"x": x, "y": torch.from_numpy(annotations.label_codes)})
+            key = digest_of("", {"x": sample, "y": torch.from_numpy(its_annotations.label_codes)})
         if not is_warm or known is None or known[0] != key:
-            replaced = None if before is None else before.replaced
-            known = (key, *fit_label_scores(x, annotations, replaced))
+            known = (key, *fit_label_scores(sample, its_annotations, before))
         if self.warm_start:
             self._scored_rows = known
         _, self.label_scores_, scores = known
-        return self.label_scores_.with_scores(x, scores)
+        if isinstance(x, Tensor):
+            return self.label_scores_.with_scores(x, scores)
+        return x.then(self.label_scores_.forward)
+
+    def _wants_scores(
+        self,
+        x: Tensor | MappedRows,
+        annotations: Annotations,
+        is_warm: bool,
+        before: LabelScores | None,
+    ) -> bool:
+        if self.label_scores != "auto":
+            return bool(self.label_scores)
+        if is_warm:
+            return before is not None
+        return wants_label_scores(len(x), x.shape[1], annotations)
 
     def _fitted_with(
         self, x: Tensor, annotations: Annotations, seed: int, flow: Glow
@@ -888,7 +898,7 @@ class FairLatentTransformer(
             checkpoint_dir=self.checkpoint_dir,
             seed=self._seed(),
             seed_is_new=self.random_state is None,
-            scores=() if scores is None else tuple(scores.replaced.tolist()),
+            scores=() if scores is None else tuple(scores.columns.tolist()),
         )
 
     def _seed(self) -> int:

@@ -17,7 +17,9 @@ from sklearn.pipeline import Pipeline
 from skfairlatent._bins import LabelBins
 from skfairlatent._find_transformer import latent_step
 from skfairlatent._image_forms import holds_images
+from skfairlatent._inputs.additive_scores import AdditiveScores
 from skfairlatent._inputs.label_scores import LabelScores
+from skfairlatent._inputs.linear_scores import LinearScores
 from skfairlatent._inputs.scaling import Standardizer
 from skfairlatent.flows import AffineCoupling, Glow
 
@@ -201,6 +203,19 @@ class _Graph:
 
     def scored(self, scores: LabelScores, x: Any) -> Any:
         """Do what ``scores.forward`` does."""
+        if isinstance(scores, LinearScores):
+            return self._linearly_scored(scores, x)
+        return self._additively_scored(scores, x)
+
+    def _linearly_scored(self, scores: LinearScores, x: Any) -> Any:
+        for vector in scores.reflections:
+            along = self.op("MatMul", x, self._array(vector[:, None]))
+            x = self.op("Sub", x, self.op("MatMul", along, self._array(2.0 * vector[None])))
+        mean, scale = np.zeros(scores.reflections.shape[1]), np.ones(scores.reflections.shape[1])
+        mean[scores.columns], scale[scores.columns] = scores.mean, scores.scale
+        return self.op("Div", self.op("Sub", x, self._array(mean)), self._array(scale))
+
+    def _additively_scored(self, scores: AdditiveScores, x: Any) -> Any:
         rest, replaced, scale = scores.rest, scores.replaced, scores.scale
         coef = rest.coef.copy()
         coef[replaced] = scores.slopes

@@ -7,14 +7,13 @@ import joblib
 import numpy as np
 import pytest
 import torch
-from sklearn.datasets import load_diabetes
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss, roc_auc_score
 from sklearn.model_selection import cross_val_predict
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from skfairlatent import FairLatentTransformer
-from skfairlatent._inputs import additive_model
+from skfairlatent._inputs import linear_model
 from skfairlatent._inputs.additive_model import MOST_PLACES, AdditiveModel, cross_fit
 
 
@@ -97,20 +96,11 @@ def test__a_kept_transformer__computes_the_same_scores(table, fitted, tmp_path, 
     assert again.get_params()["label_scores"] == "auto"
 
 
-def test__scores_that_are_a_line__are_kept_as_well(tmp_path):
-    X, progression = load_diabetes(return_X_y=True)
-    fair = FairLatentTransformer(None, label_scores=True, max_iter=1, random_state=0)
-    fair.fit(X, progression > 140, sensitive_features=X[:, 1] > 0)
-    assert len(fair.label_scores_.rest.features) == 0  # no step anywhere
-    fair.save(tmp_path / "fair.safetensors")
-    again = FairLatentTransformer.load(tmp_path / "fair.safetensors")
-    np.testing.assert_array_equal(again.transform(X), fair.transform(X))
-
-
 @pytest.mark.parametrize(
-    ("n_samples", "n_features", "taken"), [(499, 4, False), (500, 4, True), (600, 257, False)]
+    ("n_samples", "n_features", "taken"),
+    [(499, 4, False), (500, 4, True), (600, 257, True), (10_300, 257, False)],
 )
-def test__auto__is_for_tables_with_rows_enough(n_samples, n_features, taken):
+def test__auto__is_for_tables_and_for_few_rows_of_embeddings(n_samples, n_features, taken):
     rng = np.random.default_rng(0)
     X = rng.normal(size=(n_samples, n_features))
     fair = FairLatentTransformer(None, max_iter=1, random_state=0)
@@ -174,7 +164,7 @@ def test__cross_fit__finds_steps_that_a_line_does_not():
     rng = np.random.default_rng(0)
     x = np.column_stack([rng.normal(size=900), rng.integers(0, 3, 900)])
     classes = (np.sin(2 * x[:, 0]) + x[:, 1] > 0.9).astype(np.int64)
-    _, scores = cross_fit(x, classes)
+    _, scores = cross_fit(x, classes, only_line=False)
     line = cross_val_predict(LogisticRegression(), x, classes, method="decision_function")
     assert roc_auc_score(classes, scores[:, 0]) > roc_auc_score(classes, line) + 0.05
 
@@ -204,7 +194,8 @@ def test__cross_fit__takes_the_line_where_a_line_is_the_truth():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(600, 20))
     classes = (x @ rng.normal(size=20) + rng.logistic(size=600) > 0).astype(np.int64)
-    model, scores = cross_fit(x, classes)
+    model, scores = cross_fit(x, classes, only_line=False)
+    assert model.is_line
     new = torch.from_numpy(rng.normal(size=(50, 20)))
     # On a line, the score halfway between two rows is halfway between their scores.
     middle = model.scores((new + new.flip(0)) / 2)
@@ -213,12 +204,12 @@ def test__cross_fit__takes_the_line_where_a_line_is_the_truth():
 
 
 def test__cross_fit__keeps_rare_classes_of_many_rows(monkeypatch):
-    monkeypatch.setattr(additive_model, "MOST_ROWS", 200)
+    monkeypatch.setattr(linear_model, "MOST_ROWS", 200)
     rng = np.random.default_rng(0)
     X = rng.normal(size=(3000, 2))
     classes = (X[:, 0] > 0).astype(int)
     classes[rng.choice(3000, 9, replace=False)] = 2
-    _, scores = cross_fit(X, classes)
+    _, scores = cross_fit(X, classes, only_line=True)
     assert scores.shape == (3000, 2)
     assert (scores[:, 1].mean()) < -2  # rare
     assert not np.array_equal(scores[:, 0], scores[:, 1])

@@ -57,8 +57,9 @@ def session(model, X, **kwargs):
         {"n_bins": 4, "n_label_components": 1, "output": "full"},
         {"n_features": 2},
         {"label_scores": True},
+        {"label_scores": True, "n_features": 300},
     ],
-    ids=["label", "full", "wide", "bins", "bins and full", "two features", "scores"],
+    ids=["label", "full", "wide", "bins", "bins and full", "two features", "scores", "linear"],
 )
 def test__to_onnx__makes_the_same_latent(parameters, dtype):
     fair = fitted(dtype, **parameters)

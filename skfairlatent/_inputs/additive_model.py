@@ -2,8 +2,6 @@
 
 __all__ = ["AdditiveModel", "cross_fit"]
 
-import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -11,20 +9,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from scipy.special import log_softmax
-from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
+
+from skfairlatent._inputs.linear_model import N_FOLDS, SEED, fit_line, folds, log_odds
 
 Floats = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.int64]
 
-# Each row's scores come from models that were fitted without its fold.
-N_FOLDS = 3
-# The same folds each time: an interrupted fit finds the same scores again.
-SEED = 0
-# A model of one fold learns from about so many rows at most: more would cost time for little.
-MOST_ROWS = 50_000
-# Rows of a class that there must be: then each fold is scored on so many as there are folds.
-FEWEST_OF_A_CLASS = 3 * N_FOLDS
 # A feature of at most so many values, which are no more than scikit-learn's histograms hold, has
 # a step for each; of others quantiles are taken.
 MOST_VALUES, QUANTILES = 255, 32
@@ -39,6 +30,9 @@ RISING = 0.2
 SMALLEST_STEP = 0.02
 # Shares of the boosted functions in the scores that are compared; the line has the rest.
 SHARES_OF_BOOSTING = (0.0, 0.5, 1.0)
+# Boosting is taken if it lowers the log loss by more than this share: a line alone turns all
+# features a little instead of replacing one.
+WORTH_STEPS = 0.01
 # Larger step sizes let the boosting of small classes diverge; such scores lose the comparison.
 BOOSTING: dict[str, Any] = {
     "learning_rate": 0.3,
@@ -50,7 +44,6 @@ BOOSTING: dict[str, Any] = {
     "n_iter_no_change": 5,
     "random_state": SEED,
 }
-LINEAR: dict[str, Any] = {"C": 0.05, "max_iter": 300}
 
 
 @dataclass(frozen=True)
@@ -92,6 +85,11 @@ class AdditiveModel:
             found.addmm_(places, rises)
         return scores
 
+    @property
+    def is_line(self) -> bool:
+        """Return whether the model has no steps."""
+        return not self.rises.any()
+
     def of_feature(self, feature: int) -> "AdditiveModel":
         """Return what the model makes of one feature, without the intercept."""
         others = np.arange(len(self.coef)) != feature
@@ -120,11 +118,11 @@ class AdditiveModel:
         return replace(self, rises=rises, coef=coef, intercept=intercept)
 
 
-def cross_fit(x: Floats, classes: Codes) -> tuple[AdditiveModel, Floats]:
+def cross_fit(x: Floats, classes: Codes, *, only_line: bool) -> tuple[AdditiveModel, Floats]:
     """Fit log-odds of classes against the first, and score each row by models without it.
 
-    Boosted functions of single features, multinomial logistic regression, or the mean of both:
-    whichever has the smallest log loss on the rows that its models have not seen.
+    Multinomial logistic regression or, if its log loss on the rows that the models have not seen
+    is clearly smaller, boosted functions of single features, or the mean of both.
 
     Parameters
     ----------
@@ -132,6 +130,8 @@ def cross_fit(x: Floats, classes: Codes) -> tuple[AdditiveModel, Floats]:
         Standardised.
     classes : ndarray of shape (n_samples,), int64
         From 0 to the number of classes less 1.
+    only_line : bool
+        Leave boosting out.
 
     Returns
     -------
@@ -140,26 +140,28 @@ def cross_fit(x: Floats, classes: Codes) -> tuple[AdditiveModel, Floats]:
     scores : ndarray of shape (n_samples, n_classes - 1), float64
         Scores of the given rows, each from the fold that it was left out of.
     """
-    grid, rows = _Grid.of(x), torch.from_numpy(x)
-    codes = np.stack(
-        [_nearest(k, column) for k, column in zip(grid.knots, x.T, strict=True)], axis=1
-    )
+    grid, rows = _Grid.none(x) if only_line else _Grid.of(x), torch.from_numpy(x)
     n_scores = int(classes.max())
-    boosted, linear = (np.zeros((len(x), n_scores)) for _ in range(2))
-    models: list[AdditiveModel] = []
-    for training, left_out in _folds(x, classes):
-        pair = (
-            _boosting(codes[training], classes[training], grid),
-            _line(x[training], classes[training], grid),
-        )
-        for scores, model in zip((boosted, linear), pair, strict=True):
-            scores[left_out] = model.scores(rows[left_out]).numpy()
-        models += pair
-    share = min(
-        SHARES_OF_BOOSTING, key=lambda s: _log_loss(s * boosted + (1.0 - s) * linear, classes)
-    )
-    weights = np.tile([share, 1.0 - share], N_FOLDS) / N_FOLDS
+    linear, boosted = (np.zeros((len(x), n_scores)) for _ in range(2))
+    lines: list[AdditiveModel] = []
+    boostings: list[AdditiveModel] = []
+    codes = None if only_line else grid.codes(x)
+    for training, left_out in folds(classes):
+        lines.append(grid.line(*fit_line(x[training], classes[training])))
+        linear[left_out] = lines[-1].scores(rows[left_out]).numpy()
+        if codes is not None:
+            boostings.append(_boosting(codes[training], classes[training], grid))
+            boosted[left_out] = boostings[-1].scores(rows[left_out]).numpy()
+    share = 0.0 if only_line else _share_of_boosting(linear, boosted, classes)
+    models = [*lines, *boostings]
+    weights = np.repeat([1.0 - share, share], N_FOLDS)[: len(models)] / N_FOLDS
     return _weighted_sum(models, weights), share * boosted + (1.0 - share) * linear
+
+
+def _share_of_boosting(linear: Floats, boosted: Floats, classes: Codes) -> float:
+    losses = {s: _log_loss(s * boosted + (1.0 - s) * linear, classes) for s in SHARES_OF_BOOSTING}
+    best = min(losses, key=losses.__getitem__)
+    return best if losses[best] < (1.0 - WORTH_STEPS) * losses[0.0] else 0.0
 
 
 def _weighted_sum(models: list[AdditiveModel], weights: Floats) -> AdditiveModel:
@@ -177,6 +179,11 @@ class _Grid(NamedTuple):
     stepped: list[bool]
 
     @classmethod
+    def none(cls, x: Floats) -> "_Grid":
+        """Return one without knots."""
+        return cls([np.zeros(0)] * x.shape[1], [False] * x.shape[1])
+
+    @classmethod
     def of(cls, x: Floats) -> "_Grid":
         distinct = [np.unique(column) for column in x.T]
         most = MOST_VALUES
@@ -189,6 +196,16 @@ class _Grid(NamedTuple):
             for values, few, column in zip(distinct, stepped, x.T, strict=True)
         ]
         return cls(knots, stepped)
+
+    def codes(self, x: Floats) -> Codes:
+        """Return the nearest knot of each value."""
+        columns = zip(self.knots, x.T, strict=True)
+        return np.stack([_nearest(knots, column) for knots, column in columns], axis=1)
+
+    def line(self, coef: Floats, intercept: Floats) -> AdditiveModel:
+        """Return the model of a line."""
+        n_knots = sum(len(each) for each in self.knots)
+        return self.model(np.zeros((n_knots, len(intercept))), coef, intercept)
 
     def model(self, heights: Floats, coef: Floats, intercept: Floats) -> AdditiveModel:
         """Return the model with these scores at the knots, all features after one another."""
@@ -212,25 +229,6 @@ def _nearest(knots: Floats, column: Floats) -> Codes:
     return np.searchsorted(knots[:-1] + np.diff(knots) / 2, column)
 
 
-def _folds(x: Floats, classes: Codes) -> Iterator[tuple[Codes, Codes]]:
-    from sklearn.model_selection import StratifiedKFold  # noqa: PLC0415 - slow to import
-
-    rng = np.random.default_rng(SEED)
-    folds = StratifiedKFold(N_FOLDS, shuffle=True, random_state=SEED)
-    for training, left_out in folds.split(x, classes):
-        yield _some_of(training, classes, rng), left_out
-
-
-def _some_of(rows: Codes, classes: Codes, rng: np.random.Generator) -> Codes:
-    """Return about MOST_ROWS rows, if there are more: the share of each class, however rare."""
-    if len(rows) <= MOST_ROWS:
-        return rows
-    rows = rng.permutation(rows)
-    of_each = [rows[classes[rows] == code] for code in range(classes.max() + 1)]
-    sizes = [max(len(own) * MOST_ROWS // len(rows), FEWEST_OF_A_CLASS) for own in of_each]
-    return np.concatenate([own[:size] for own, size in zip(of_each, sizes, strict=True)])
-
-
 def _boosting(codes: Codes, classes: Codes, grid: _Grid) -> AdditiveModel:
     """Return a boosted model without interactions, read off at every knot.
 
@@ -244,26 +242,8 @@ def _boosting(codes: Codes, classes: Codes, grid: _Grid) -> AdditiveModel:
     features = np.repeat(np.arange(len(knots)), n_knots)
     rows = np.zeros((len(features), len(knots)))
     rows[np.arange(len(features)), features] = np.concatenate([np.arange(n) for n in n_knots])
-    heights = _log_odds(model, rows)
+    heights = log_odds(model, rows)
     return grid.model(heights, np.zeros((len(knots), heights.shape[1])), heights[0])
-
-
-def _line(x: Floats, classes: Codes, grid: _Grid) -> AdditiveModel:
-    from sklearn.linear_model import LogisticRegression  # noqa: PLC0415 - slow to import
-
-    model = LogisticRegression(**LINEAR)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # close is enough
-        model.fit(x, classes)
-    ends = _log_odds(model, np.vstack([np.zeros(x.shape[1]), np.eye(x.shape[1])]))
-    heights = np.zeros((sum(len(each) for each in grid.knots), ends.shape[1]))
-    return grid.model(heights, ends[1:] - ends[0], ends[0])
-
-
-def _log_odds(model: Any, rows: Floats) -> Floats:
-    """Return the log-odds of each class but the first, shape (n, n_classes - 1)."""
-    scores = np.asarray(model.decision_function(rows), dtype=np.float64)
-    return scores[:, None] if scores.ndim == 1 else scores[:, 1:] - scores[:, :1]
 
 
 def _log_loss(log_odds: Floats, classes: Codes) -> float:

@@ -23,7 +23,9 @@ from sklearn.exceptions import NotFittedError
 from skfairlatent._bins import LabelBins
 from skfairlatent._files.plain_json import as_plain
 from skfairlatent._inputs.additive_model import AdditiveModel
+from skfairlatent._inputs.additive_scores import AdditiveScores
 from skfairlatent._inputs.label_scores import LabelScores
+from skfairlatent._inputs.linear_scores import LinearScores
 from skfairlatent._inputs.scaling import as_rows
 from skfairlatent._seen_rows import SeenRows
 from skfairlatent.exceptions import CheckpointError
@@ -312,10 +314,9 @@ def _read_seen_rows(state: SavedState) -> SeenRows:
 
 
 def _write_scores(scores: LabelScores | None) -> SavedState:
-    if scores is None:
-        return SavedState()
-    own = {n: getattr(scores, n) for n in ("replaced", "slopes", "mean", "scale")}
-    arrays = {**vars(scores.rest), **own}
+    arrays = {} if scores is None else dict(vars(scores))
+    if isinstance(scores, AdditiveScores):
+        arrays |= vars(arrays.pop("rest"))
     return SavedState(arrays={f"scores.{name}": array for name, array in arrays.items()})
 
 
@@ -323,27 +324,45 @@ def _read_scores(state: SavedState) -> LabelScores | None:
     arrays = _named(state.arrays, "scores.")
     if not arrays:
         return None
-    d, segments, scores = state.n_features, len(arrays["features"]), len(arrays["replaced"])
+    n_scores = len(arrays["mean"])
+    for name in ("mean", "scale"):
+        _check_array(name, arrays[name], (n_scores,), np.float64)
+    if not (arrays["scale"] > 0).all():
+        raise ValueError("a scale is not positive")
+    if n_scores >= state.n_features:
+        raise ValueError("there are as many scores as features")
+    read = _read_linear_scores if "reflections" in arrays else _read_additive_scores
+    return read(arrays, state.n_features, n_scores)
+
+
+def _read_linear_scores(arrays: dict[str, Array], d: int, n_scores: int) -> LinearScores:
+    _check_array("reflections", arrays["reflections"], (n_scores, d), np.float64)
+    length = np.linalg.norm(arrays["reflections"], axis=1)
+    if not (np.isclose(length, 1.0) | (length == 0.0)).all():
+        raise ValueError("a reflection is not of length 1")
+    return LinearScores(**arrays)
+
+
+def _read_additive_scores(arrays: dict[str, Array], d: int, n_scores: int) -> AdditiveScores:
+    segments = len(arrays["features"])
     floats = {
         "left": (segments,),
         "width": (segments,),
-        "rises": (segments, scores),
-        "coef": (d, scores),
-        "intercept": (scores,),
-        "slopes": (scores, scores),
-        "mean": (scores,),
-        "scale": (scores,),
+        "rises": (segments, n_scores),
+        "coef": (d, n_scores),
+        "intercept": (n_scores,),
+        "slopes": (n_scores, n_scores),
     }
     for name, shape in floats.items():
         _check_array(name, arrays[name], shape, np.float64)
-    for name, length in {"features": segments, "replaced": scores}.items():
+    for name, length in {"features": segments, "replaced": n_scores}.items():
         _check_array(name, arrays[name], (length,), np.int64)
         if not ((arrays[name] >= 0) & (arrays[name] < d)).all():
             raise ValueError(f"{name} are not columns")
-    if not ((arrays["width"] > 0).all() and (arrays["scale"] > 0).all()):
-        raise ValueError("a width or scale is not positive")
+    if not (arrays["width"] > 0).all():
+        raise ValueError("a width is not positive")
     own = {name: arrays.pop(name) for name in ("replaced", "slopes", "mean", "scale")}
-    return LabelScores(AdditiveModel(**arrays), **own)
+    return AdditiveScores(AdditiveModel(**arrays), **own)
 
 
 def _flow(name: str) -> _Part:

@@ -6,6 +6,7 @@ __all__ = [
     "auto_input_noise",
     "auto_learning_rate",
     "auto_steps",
+    "is_crowded",
     "is_small",
 ]
 
@@ -116,6 +117,11 @@ def auto_steps(n_samples: int, *, with_scores: bool) -> int:
 def auto_learning_rate(n_samples: int, *, with_scores: bool) -> float:
     """Return the largest step size, in inverse proportion to the least number of steps."""
     return LEARNING_RATE * STEPS / auto_steps(n_samples, with_scores=with_scores)
+
+
+def is_crowded(n_samples: int, n_features: int) -> bool:
+    """Return whether so few rows for each feature are memorised."""
+    return _crowding(n_samples, n_features) > 1.0
 
 
 def is_small(n_features: int, hidden_features: int) -> bool:
