@@ -21,6 +21,8 @@ LabelScores = AdditiveScores | LinearScores
 # Wider rows are embeddings: a line reads the label, which the flow finds by itself where there
 # are rows enough.
 MOST_FEATURES_OF_A_TABLE = 256
+# Of fewer features the score replaces one: turned, two columns could lose a rare label in the flow.
+FEWEST_TO_TURN = 5
 # Fewer rows say too little for "auto" to take scores.
 FEWEST_SAMPLES = 500
 # Numbers that are worth a second thread.
@@ -72,7 +74,9 @@ def fit_label_scores(
             "boundaries: set label_scores=False."
         )
     rows = x.double()
-    only_line = isinstance(before, LinearScores) or x.shape[1] > MOST_FEATURES_OF_A_TABLE
+    n_features = x.shape[1]
+    only_line = isinstance(before, LinearScores) or n_features > MOST_FEATURES_OF_A_TABLE
+    may_turn = n_features >= FEWEST_TO_TURN and not isinstance(before, AdditiveScores)
     with single_thread(x.numel() < FEWEST_FOR_THREADS):
         fits = [
             cross_fit(rows.numpy(), codes, only_line=only_line)
@@ -81,7 +85,7 @@ def fit_label_scores(
         model = reduce(AdditiveModel.beside, (model for model, _ in fits))
         cross_fitted = np.hstack([unseen for _, unseen in fits])
         fitted: LabelScores
-        if model.is_line and not isinstance(before, AdditiveScores):
+        if model.is_line and may_turn:
             fitted, scores = linear_scores(rows, model, cross_fitted)
         else:
             replaced = None if before is None else before.columns
