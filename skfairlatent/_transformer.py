@@ -155,10 +155,10 @@ class FairLatentTransformer(
     label_scores : bool or "auto", default="auto"
         Whether the flow sees a cross-fitted score of the label for each class boundary among its
         inputs, so that any classifier of the label block knows what a good classifier of X knows.
-        Nothing is lost: where logistic regression predicts best, as on embeddings, the features are
-        turned until the scores are the first ones; where boosted functions of single features
-        predict better, as on most tables, and below 5 features, each score stands in the place of a
-        feature that it contains linearly. ``"auto"`` takes scores from 500 rows on, and beyond
+        Nothing is lost: where logistic regression predicts best, as on embeddings, the features
+        are turned until the scores are the first ones; where boosted functions of single features
+        predict better, as on most tables, and below 5 features, each score stands in the place of
+        a feature that it contains linearly. ``"auto"`` takes scores from 500 rows on, and beyond
         256 features only up to 40 rows for each feature: where there are more, the flow finds the
         label by itself. As with scikit-learn's ``TargetEncoder``, ``fit_transform(X)`` then
         differs from ``fit(X).transform(X)``: train classifiers on the former, as a Pipeline does.

@@ -21,7 +21,7 @@ LabelScores = AdditiveScores | LinearScores
 # Wider rows are embeddings: a line reads the label, which the flow finds by itself where there
 # are rows enough.
 MOST_FEATURES_OF_A_TABLE = 256
-# Of fewer features the score replaces one: turned, two columns could lose a rare label in the flow.
+# Of fewer features the score replaces one: the flow could lose a rare label of two turned columns.
 FEWEST_TO_TURN = 5
 # Fewer rows say too little for "auto" to take scores.
 FEWEST_SAMPLES = 500
