@@ -407,7 +407,6 @@ VARIANTS = {
     f"{OURS}({setting})": Method(partial(map_fair, **parameters), [0.3, 1.0, 3.0, 10.0, 30.0])
     for setting, parameters in {
         "label_scores=False": {"label_scores": False},
-        "label_scores=True": {"label_scores": True},
         **{
             f"distance={form!r}": {"distance": form}
             for form in ("sliced_wasserstein", "moment", "contrastive")

@@ -29,9 +29,9 @@ LEVELS = {EQUALIZED_ODDS: [0.02, 0.03, 0.05, 0.1, 0.15], DEMOGRAPHIC_PARITY: [0.
 
 
 # Of the methods, values of their dials and columns that are shown in full.
-SCORED = f"{OURS}(label_scores=True)"
+UNSCORED = f"{OURS}(label_scores=False)"
 SETTINGS = [
-    (RAW, 0.0), (OURS, 3.0), (OURS, 30.0), (SCORED, 3.0), (SCORED, 30.0),
+    (RAW, 0.0), (OURS, 3.0), (OURS, 30.0), (UNSCORED, 3.0), (UNSCORED, 30.0),
     ("cell weights", 1.0), ("linear erasure", 1.0), ("kernel closed form", 0.95),
 ]  # fmt: skip
 FIGURES = {
@@ -228,7 +228,7 @@ def settings(runs):
                 if len(those):
                     name = method
                     if _is_ours(method):
-                        name = f"lambda_di={dial:g}" + ", label_scores" * (method == SCORED)
+                        name = f"lambda_di={dial:g}" + ", no label_scores" * (method == UNSCORED)
                     rows.append(
                         {
                             "classifier": classifier,
