@@ -7,6 +7,7 @@ import joblib
 import numpy as np
 import pytest
 import torch
+from sklearn.datasets import load_diabetes
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss, roc_auc_score
 from sklearn.model_selection import cross_val_predict
@@ -94,6 +95,17 @@ def test__a_kept_transformer__computes_the_same_scores(table, fitted, tmp_path, 
         again = copy.deepcopy(fair) if way == "copy" else pickle.loads(pickle.dumps(fair))  # noqa: S301
     np.testing.assert_array_equal(again.transform(table[0]), fair.transform(table[0]))
     assert again.get_params()["label_scores"] == "auto"
+
+
+def test__scores_that_are_a_line__are_kept_as_well(tmp_path):
+    X, progression = load_diabetes(return_X_y=True)
+    X = X[:, [1, 2, 3, 8]]  # few enough that a feature is replaced, and not all are turned
+    fair = FairLatentTransformer(None, label_scores=True, max_iter=1, random_state=0)
+    fair.fit(X, progression > 140, sensitive_features=X[:, 0] > 0)
+    assert len(fair.label_scores_.rest.features) == 0  # no step anywhere
+    fair.save(tmp_path / "fair.safetensors")
+    again = FairLatentTransformer.load(tmp_path / "fair.safetensors")
+    np.testing.assert_array_equal(again.transform(X), fair.transform(X))
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from scipy.special import log_softmax
 from torch import Tensor
 
 from skfairlatent._inputs.linear_model import N_FOLDS, SEED, fit_line, folds, log_odds
+from skfairlatent._inputs.scaling import like
 
 Floats = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.int64]
@@ -74,7 +75,7 @@ class AdditiveModel:
     def scores(self, x: Tensor) -> Tensor:
         """Return the scores of rows, shape (n, n_scores), in their precision."""
         left, width, rises, coef, intercept = (
-            torch.tensor(part, dtype=x.dtype, device=x.device)
+            like(x, part)
             for part in (self.left, self.width, self.rises, self.coef, self.intercept)
         )
         features = torch.tensor(self.features, device=x.device)

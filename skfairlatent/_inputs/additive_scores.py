@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from skfairlatent._inputs.additive_model import AdditiveModel
+from skfairlatent._inputs.scaling import like, standardized
 
 Floats = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.int64]
@@ -55,8 +56,8 @@ class AdditiveScores:
 
     def forward(self, x: Tensor) -> Tensor:
         """Return standardised rows with the scores in the place of the replaced features."""
-        scores = self.rest.scores(x) + x[:, self._places] @ self._like(x, self.slopes)
-        return self.with_scores(x, (scores - self._like(x, self.mean)) / self._like(x, self.scale))
+        scores = self.rest.scores(x) + x[:, self._places] @ like(x, self.slopes)
+        return self.with_scores(x, (scores - like(x, self.mean)) / like(x, self.scale))
 
     def with_scores(self, x: Tensor, scores: Tensor) -> Tensor:
         """Return the rows with these standardised scores."""
@@ -66,20 +67,16 @@ class AdditiveScores:
 
     def inverse(self, mapped: Tensor) -> Tensor:
         """Return the rows that `forward` maps to these."""
-        scores = mapped[:, self._places] * self._like(mapped, self.scale)
-        scores = scores + self._like(mapped, self.mean) - self.rest.scores(mapped)
+        scores = mapped[:, self._places] * like(mapped, self.scale)
+        scores = scores + like(mapped, self.mean) - self.rest.scores(mapped)
         x = mapped.clone()
-        x[:, self._places] = scores @ self._like(mapped, np.linalg.inv(self.slopes))
+        x[:, self._places] = scores @ like(mapped, np.linalg.inv(self.slopes))
         return x
 
     @property
     def _places(self) -> list[int]:
         """Return `replaced`, not as an array, which may be read-only: torch warns of such."""
         return [int(j) for j in self.replaced]
-
-    @staticmethod
-    def _like(x: Tensor, array: npt.NDArray[np.floating]) -> Tensor:
-        return torch.tensor(array, dtype=x.dtype, device=x.device)
 
 
 def additive_scores(
@@ -111,9 +108,8 @@ def additive_scores(
     matrix = _steep(slopes[replaced], cross_fitted.std(axis=0))
     own = [model.of_feature(j).scores(x).numpy() for j in replaced.tolist()]
     scores = cross_fitted - sum(own) + x.numpy()[:, replaced] @ matrix
-    mean, spread = scores.mean(axis=0), scores.std(axis=0)
-    fitted = AdditiveScores(rest, replaced, matrix, mean, np.where(spread > 0, spread, 1.0))
-    return fitted, (scores - fitted.mean) / fitted.scale
+    scores, mean, scale = standardized(scores)
+    return AdditiveScores(rest, replaced, matrix, mean, scale), scores
 
 
 def _lines(model: AdditiveModel, x: Floats) -> tuple[Floats, Floats]:

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import Tensor
 
 from skfairlatent._inputs.additive_model import AdditiveModel
+from skfairlatent._inputs.scaling import like, standardized
 
 Floats = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.int64]
@@ -47,7 +47,7 @@ class LinearScores:
         """Return standardised rows with the scores in the first columns."""
         turned = _turn(x, self.reflections)
         first = turned[:, : len(self.mean)]
-        first.sub_(_like(x, self.mean)).div_(_like(x, self.scale))
+        first.sub_(like(x, self.mean)).div_(like(x, self.scale))
         return turned
 
     def with_scores(self, x: Tensor, scores: Tensor) -> Tensor:
@@ -60,7 +60,7 @@ class LinearScores:
         """Return the rows that `forward` maps to these."""
         x = mapped.clone()
         first = x[:, : len(self.mean)]
-        first.mul_(_like(x, self.scale)).add_(_like(x, self.mean))
+        first.mul_(like(x, self.scale)).add_(like(x, self.mean))
         return _turn(x, self.reflections[::-1])
 
 
@@ -89,9 +89,8 @@ def linear_scores(
     change = cross_fitted - model.scores(x).numpy()
     own = _turn(x, reflections).numpy()[:, : len(reflections)]
     scores = own + change @ np.linalg.pinv(first, rcond=OWN_SHARE)
-    mean, spread = scores.mean(axis=0), scores.std(axis=0)
-    fitted = LinearScores(reflections, mean, np.where(spread > 0, spread, 1.0))
-    return fitted, (scores - fitted.mean) / fitted.scale
+    scores, mean, scale = standardized(scores)
+    return LinearScores(reflections, mean, scale), scores
 
 
 def _reflections(coef: Floats) -> tuple[Floats, Floats]:
@@ -117,10 +116,6 @@ def _reflections(coef: Floats) -> tuple[Floats, Floats]:
 def _turn(x: Tensor, reflections: Floats) -> Tensor:
     turned = x.clone()
     for vector in reflections:
-        v = _like(x, vector)
+        v = like(x, vector)
         turned.addr_(turned @ v, v, alpha=-2.0)
     return turned
-
-
-def _like(x: Tensor, array: npt.NDArray[np.floating]) -> Tensor:
-    return torch.tensor(array, dtype=x.dtype, device=x.device)

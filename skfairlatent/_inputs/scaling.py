@@ -1,6 +1,6 @@
 """Standardisation of embeddings, part of the fitted map."""
 
-__all__ = ["Standardizer", "as_rows", "rows_of"]
+__all__ = ["Standardizer", "as_rows", "like", "rows_of", "standardized"]
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -200,3 +200,20 @@ def rows_of(X: npt.NDArray[np.floating]) -> Tensor | MappedRows:
 def as_rows(X: npt.NDArray[np.floating]) -> Tensor:
     """View an array as a tensor; copy it only if torch cannot share its memory."""
     return torch.from_numpy(np.require(X, requirements=("C", "W")))
+
+
+def standardized(
+    scores: npt.NDArray[np.float64],
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return scores of mean 0 and standard deviation 1, their mean, and their scale.
+
+    The scale of scores that are all alike is 1.
+    """
+    mean, spread = scores.mean(axis=0), scores.std(axis=0)
+    scale = np.where(spread > 0, spread, 1.0)
+    return (scores - mean) / scale, mean, scale
+
+
+def like(x: Tensor, array: npt.NDArray[np.floating]) -> Tensor:
+    """Return the array as a tensor of the precision and on the device of another."""
+    return torch.tensor(array, dtype=x.dtype, device=x.device)
