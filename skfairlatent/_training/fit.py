@@ -25,7 +25,7 @@ from skfairlatent._training.checkpoint import Checkpoint
 from skfairlatent._training.early_stopping import hold_out
 from skfairlatent._training.loop import Trainer
 from skfairlatent._training.objective import HEADS_BATCHES, Objective
-from skfairlatent._training.settings import FitSettings, is_small
+from skfairlatent._training.settings import FEW_FEATURES, FitSettings, is_small
 from skfairlatent._training.step import TrainingStep
 from skfairlatent._validation.annotations import Annotations
 from skfairlatent.distributed import agreed, require_agreement
@@ -111,7 +111,7 @@ def _train(
         input_noise=settings.noise(x.shape[1]),
         generators=generators,
     )
-    if start is not None:
+    if start is not None or x.shape[1] <= FEW_FEATURES:
         batches = sampler.draw(generators.on_cpu)[:HEADS_BATCHES].to(device)
         objective.learn_heads([step.latent(rows) for rows in batches])
     validation = None if held_out is None else _drawn(x, held_out, plan, device)

@@ -21,7 +21,7 @@ from skfairlatent._training.losses import (
 from skfairlatent._training.optimizer import RecordableAdam
 from skfairlatent.flows._linear import make_linear
 
-# Training of the heads before the first step on a flow that is trained already.
+# Training of the heads before the first step of the flow.
 HEADS_RATE, HEADS_ROUNDS, HEADS_BATCHES = 0.05, 20, 8
 
 
@@ -90,9 +90,9 @@ class Objective(nn.Module):
         return self.weights @ terms
 
     def learn_heads(self, latents: list[Tensor]) -> None:
-        """Train the heads alone on batches of a latent that is trained already.
+        """Train the heads alone on batches of the latent.
 
-        Heads that start at random would lead it astray until they have learnt to read it.
+        Heads that start at random would lead the flow astray until they have learnt to read it.
         """
         optimizer = RecordableAdam([*self.parameters()], HEADS_RATE, latents[0].device)
         for z in HEADS_ROUNDS * latents:
