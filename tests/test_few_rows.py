@@ -69,8 +69,8 @@ def test__two_columns__keep_a_rare_label_without_the_group_distance(seed, sign_o
     Z = fair.fit_transform(X[fitted], y[fitted], sensitive_features=is_student[fitted])
 
     found = LogisticRegression().fit(Z, y[fitted]).predict_proba(fair.transform(X[new]))[:, 1]
-    # 0.94 as with X itself; as little as 0.59 if a rare label counted no more than its entropy, and
-    # 0.46 for the income with a minus sign if the heads were random when training begins.
+    # 0.94 as with X itself; as little as 0.59 if a rare label counted no more than its entropy,
+    # and 0.46 for the income with a minus sign if the heads were random when training begins.
     assert roc_auc_score(y[new], found) > 0.93
 
 
