@@ -70,13 +70,16 @@ def map_rows(
     return out
 
 
-def largest_round_trip_error(flow: Glow, x: Tensor, device: torch.device) -> float:
+def largest_round_trip_error(
+    flow: Glow, x: Tensor, device: torch.device, standardized: Callable[[Tensor], Tensor]
+) -> float:
     """Return the largest error of the round trip of a row, relative to the row's norm.
 
-    A row at the mean, as all are where every feature is constant, has no norm: there the error
-    counts as it is.
+    `standardized` makes rows of the flow's inputs. A row at the mean, as all are where every
+    feature is constant, has no norm: there the error counts as it is.
     """
-    back = map_rows(flow, map_rows(flow, x, device), device, inverse=True)
-    norm = x.norm(dim=1)
+    back = standardized(map_rows(flow, map_rows(flow, x, device), device, inverse=True))
+    rows = standardized(x)
+    norm = rows.norm(dim=1)
     at_mean = norm < NORM_OF_ROUNDING
-    return float(((back - x).norm(dim=1) / norm.masked_fill(at_mean, 1.0)).max())
+    return float(((back - rows).norm(dim=1) / norm.masked_fill(at_mean, 1.0)).max())

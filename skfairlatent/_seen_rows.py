@@ -8,15 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from skfairlatent._row_hashes import row_hashes
+
 # Buckets for each row of fit, and at most (half a megabyte of bits).
 _BUCKETS_A_ROW = 4
 _MAX_BUCKETS = 2**22
 # Standard deviations by which hits must exceed what chance gives.
 _DEVIATIONS = 4.0
-_ROWS_AT_ONCE = 4096
 
 Rows = npt.NDArray[np.floating]
-Hashes = npt.NDArray[np.uint64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +44,7 @@ class SeenRows:
 
         If the fit went on from another one, `before` is what was kept of that one's rows.
         """
-        hashes = np.concatenate([_hashes(rows) for rows in pieces])
+        hashes = np.concatenate([row_hashes(rows) for rows in pieces])
         _, counts = np.unique(hashes, return_counts=True)
         n_buckets = min(1 << (_BUCKETS_A_ROW * len(hashes) - 1).bit_length(), _MAX_BUCKETS)
         occupied = np.zeros(n_buckets, dtype=bool)
@@ -69,28 +69,9 @@ class SeenRows:
         Rows with natural equals, as in tables of few columns, count as hits by chance.
         """
         occupied = np.unpackbits(self.bits).astype(bool)
-        hit = occupied[_hashes(rows) % np.uint64(len(occupied))].mean()
+        hit = occupied[row_hashes(rows) % np.uint64(len(occupied))].mean()
         by_chance = self.twin_share + (1 - self.twin_share) * occupied.mean()
         deviation = np.sqrt(by_chance * (1 - by_chance) / len(rows))
         if hit <= by_chance + _DEVIATIONS * deviation:
             return 0.0
         return float((hit - by_chance) / (1 - by_chance))
-
-
-def _hashes(rows: Rows) -> Hashes:
-    """Return a number for each row, equal for rows that are equal in single precision."""
-    # RandomState, whose numbers are the same in all versions of numpy: they outlive a file.
-    factors = np.random.RandomState(0).randint(2**64, size=rows.shape[1], dtype=np.uint64)
-    found = np.empty(len(rows), dtype=np.uint64)
-    for start in range(0, len(rows), _ROWS_AT_ONCE):
-        piece = slice(start, start + _ROWS_AT_ONCE)
-        with np.errstate(over="ignore", under="ignore"):
-            values = rows[piece].astype(np.float32) + np.float32(0)  # which has one zero
-        found[piece] = (values.view(np.uint32).astype(np.uint64) | np.uint64(1 << 32)) @ (
-            factors | np.uint64(1)
-        )
-    # High bits of a product depend on all bits of its factors, low ones on few.
-    found ^= found >> np.uint64(32)
-    found *= np.uint64(0x9E3779B97F4A7C15)
-    mixed: Hashes = found >> np.uint64(32)
-    return mixed

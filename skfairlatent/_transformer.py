@@ -34,7 +34,12 @@ from skfairlatent._files.writing import require_folder
 from skfairlatent._image_forms import holds_images, is_column
 from skfairlatent._inference import largest_round_trip_error, map_rows
 from skfairlatent._inputs.flow_inputs import FlowInputs
-from skfairlatent._inputs.label_scores import LabelScores, fit_label_scores, wants_label_scores
+from skfairlatent._inputs.label_scores import (
+    LabelScores,
+    fit_label_scores,
+    has_enough_rows,
+    wants_label_scores,
+)
 from skfairlatent._inputs.scaling import Standardizer, as_rows, rows_of
 from skfairlatent._out_of_core.dask_and_zarr import ByParts
 from skfairlatent._out_of_core.mapped_rows import MappedRows, is_large_map, pieces_of, sample_of
@@ -256,7 +261,8 @@ class FairLatentTransformer(
         Epochs run.
 
     inverse_error_ : float
-        Largest round-trip error on a training sample, relative to the norm of a standardised row.
+        Largest round-trip error of the first 1,024 training rows, in the precision of X, relative
+        to the norm of the standardised row.
 
     label_scores_ : AdditiveScores, LinearScores or None
         The scores of the label among the inputs of the flow; part of the map and of its inverse.
@@ -665,7 +671,9 @@ class FairLatentTransformer(
                 pieces_of(embeddings),
                 before=None if start is None else getattr(self, "_seen_rows", None),
             )
-            fitted = partial(self._fitted_with, *sample_of(x, annotations), settings.seed)
+            fitted = partial(
+                self._fitted_with, *sample_of(x, annotations), _first_of(inputs), settings.seed
+            )
             groups = (
                 {} if sensitive_features is None else {"sensitive_features": sensitive_features}
             )
@@ -688,6 +696,9 @@ class FairLatentTransformer(
         if not self._wants_scores(x, annotations, is_warm, before):
             return x
         sample, its_annotations = sample_of(x, annotations)
+        if before is not None and not has_enough_rows(its_annotations):
+            self.label_scores_ = before
+            return before.forward(x) if isinstance(x, Tensor) else x.then(before.forward)
         key = None
         if self.warm_start:  # the fits of a path go on from one another on the same rows
             key = digest_of("", {"x": sample, "y": torch.from_numpy(its_annotations.label_codes)})
@@ -714,9 +725,12 @@ class FairLatentTransformer(
         return wants_label_scores(len(x), x.shape[1], annotations)
 
     def _fitted_with(
-        self, x: Tensor, annotations: Annotations, seed: int, flow: Glow
+        self, x: Tensor, annotations: Annotations, checked: Tensor, seed: int, flow: Glow
     ) -> dict[str, Any]:
-        """Return the fitted attributes that depend on the flow."""
+        """Return the fitted attributes that depend on the flow.
+
+        Of the rows `checked`, which are in the precision of X, the round trip is measured.
+        """
         device = resolve_device(self.device)
         z = map_rows(flow, x, device, columns=self.sensitive_slice_)
         bins = None
@@ -727,7 +741,9 @@ class FairLatentTransformer(
             "flow_": flow,
             "sensitive_mean_": z.double().mean(dim=0).numpy(),
             "bins_": bins,
-            "inverse_error_": largest_round_trip_error(flow, x[:ROUND_TRIP_ROWS], device),
+            "inverse_error_": largest_round_trip_error(
+                flow, checked, device, self._inputs().standardized
+            ),
         }
 
     def _embed(self, X: Any, *, reset: bool) -> Array:
@@ -822,9 +838,9 @@ class FairLatentTransformer(
         remedy = f"Lower {' or '.join(set_by_user)}, or raise" if set_by_user else "Raise"
         warn_user(
             f"The round trip of a training row is off by {self.inverse_error_:.2g} of its "
-            "norm (inverse_error_), where 1e-05 is usual: inverse_transform and edits of the "
-            f"latent cannot be relied on. {remedy} lambda_g={self.lambda_g:g}, which keeps the "
-            "latent to the scale of a standard normal."
+            "norm (inverse_error_), where at most 1e-05 is usual: inverse_transform and edits of "
+            f"the latent cannot be relied on. {remedy} lambda_g={self.lambda_g:g}, which keeps "
+            "the latent to the scale of a standard normal."
         )
 
     def _check_constraints(self, annotations: Annotations) -> None:
@@ -866,6 +882,14 @@ class FairLatentTransformer(
                 "warm_start=True goes on from a flow with (n_features, n_blocks, hidden_features) "
                 f"= {found}, but X and the parameters ask for {wanted}: set warm_start=False to "
                 "start anew."
+            )
+        has_scores = self.label_scores_ is not None
+        if self.label_scores not in {"auto", has_scores}:
+            kind = "with" if has_scores else "without"
+            raise ValueError(
+                f"warm_start=True goes on from a flow {kind} scores of the label among its "
+                f"inputs, but label_scores={self.label_scores}: set "
+                'label_scores="auto" to go on as before, or warm_start=False to start anew.'
             )
         return flow
 
@@ -991,3 +1015,8 @@ def _all_or_nothing(estimator: FairLatentTransformer) -> Iterator[None]:
         state.clear()
         state.update(before)
         raise
+
+
+def _first_of(rows: Tensor | MappedRows) -> Tensor:
+    """Return the rows of which the round trip is measured."""
+    return rows[torch.arange(min(len(rows), ROUND_TRIP_ROWS))]

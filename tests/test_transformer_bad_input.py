@@ -684,6 +684,7 @@ def test__fit__noise_that_float32_does_not_hold_is_refused():
 @pytest.mark.parametrize("parameters", [{"input_noise": 1e6}, {"input_noise": 1e30}])
 def test__fit__warns_of_an_inverse_that_is_off(parameters):
     X, y, s = make_rows()
+    X = X.astype(np.float32)
     model, (warning,) = fit_and_count_warnings(X, y, s, **parameters)
     assert "Lower input_noise=1e+" in str(warning.message)
     assert warning.category is FairLatentWarning

@@ -11,7 +11,8 @@ import torch
 from scipy.special import log_softmax
 from torch import Tensor
 
-from skfairlatent._inputs.linear_model import N_FOLDS, SEED, fit_line, folds, log_odds
+from skfairlatent._inputs.folds import N_FOLDS, SEED, folds
+from skfairlatent._inputs.linear_model import fit_line, log_odds
 from skfairlatent._inputs.scaling import like
 
 Floats = npt.NDArray[np.float64]
@@ -119,7 +120,9 @@ class AdditiveModel:
         return replace(self, rises=rises, coef=coef, intercept=intercept)
 
 
-def cross_fit(x: Floats, classes: Codes, *, only_line: bool) -> tuple[AdditiveModel, Floats]:
+def cross_fit(
+    x: Floats, classes: Codes, *, only_line: bool, rounding: float = 0.0
+) -> tuple[AdditiveModel, Floats]:
     """Fit log-odds of classes against the first, and score each row by models without it.
 
     Multinomial logistic regression or, if its log loss on the rows that the models have not seen
@@ -133,6 +136,8 @@ def cross_fit(x: Floats, classes: Codes, *, only_line: bool) -> tuple[AdditiveMo
         From 0 to the number of classes less 1.
     only_line : bool
         Leave boosting out.
+    rounding : float, default=0.0
+        Values that are nearer, in standard deviations, count as one.
 
     Returns
     -------
@@ -141,13 +146,13 @@ def cross_fit(x: Floats, classes: Codes, *, only_line: bool) -> tuple[AdditiveMo
     scores : ndarray of shape (n_samples, n_classes - 1), float64
         Scores of the given rows, each from the fold that it was left out of.
     """
-    grid, rows = _Grid.none(x) if only_line else _Grid.of(x), torch.from_numpy(x)
+    grid, rows = _Grid.none(x) if only_line else _Grid.of(x, rounding), torch.from_numpy(x)
     n_scores = int(classes.max())
     linear, boosted = (np.zeros((len(x), n_scores)) for _ in range(2))
     lines: list[AdditiveModel] = []
     boostings: list[AdditiveModel] = []
     codes = None if only_line else grid.codes(x)
-    for training, left_out in folds(classes):
+    for training, left_out in folds(x, classes):
         lines.append(grid.line(*fit_line(x[training], classes[training])))
         linear[left_out] = lines[-1].scores(rows[left_out]).numpy()
         if codes is not None:
@@ -185,7 +190,8 @@ class _Grid(NamedTuple):
         return cls([np.zeros(0)] * x.shape[1], [False] * x.shape[1])
 
     @classmethod
-    def of(cls, x: Floats) -> "_Grid":
+    def of(cls, x: Floats, rounding: float) -> "_Grid":
+        """Return a knot for each value or quantile, of values that are so near for one."""
         distinct = [np.unique(column) for column in x.T]
         most = MOST_VALUES
         if sum(min(len(values), most) for values in distinct) > MOST_KNOTS:
@@ -193,7 +199,9 @@ class _Grid(NamedTuple):
         stepped = [len(values) <= most for values in distinct]
         shares = np.linspace(0.0, 1.0, QUANTILES)
         knots = [
-            values if few else _apart(np.quantile(column, shares, method="nearest"))
+            _apart(values, rounding)
+            if few
+            else _apart(np.quantile(column, shares, method="nearest"), SMALLEST_STEP)
             for values, few, column in zip(distinct, stepped, x.T, strict=True)
         ]
         return cls(knots, stepped)
@@ -220,10 +228,15 @@ class _Grid(NamedTuple):
         return AdditiveModel(features[1:][inside], left, gap * share, rises, coef, intercept)
 
 
-def _apart(values: Floats) -> Floats:
-    """Return sorted values without those that are too near to one before."""
-    steps = np.floor((values - values[0]) / SMALLEST_STEP)
-    return values[np.unique(steps, return_index=True)[1]]
+def _apart(values: Floats, step: float) -> Floats:
+    """Return sorted values without those that are nearer than `step` to one before."""
+    if np.diff(values).min(initial=np.inf) >= step:
+        return values
+    kept = [values[0]]
+    for value in values[1:]:
+        if value - kept[-1] >= step:
+            kept.append(value)
+    return np.array(kept)
 
 
 def _nearest(knots: Floats, column: Floats) -> Codes:

@@ -126,8 +126,11 @@ def _lines(model: AdditiveModel, x: Floats) -> tuple[Floats, Floats]:
 
 
 def _most_linear(slopes: Floats, bent: Floats) -> Codes:
-    """Return one feature for each score: that which it depends on most, but for the bends."""
-    gains = slopes**2 - bent**2
+    """Return one feature for each score: that which it depends on most, but for the bends.
+
+    What bends with the feature is lost to all scores: they have a line instead.
+    """
+    gains = slopes**2 - (bent**2).sum(axis=1, keepdims=True)
     chosen: list[int] = []
     for score in range(slopes.shape[1]):
         gains[chosen] = -np.inf

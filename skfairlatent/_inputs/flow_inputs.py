@@ -26,6 +26,8 @@ class FlowInputs:
 
     def inverse(self, x: Tensor) -> npt.NDArray[np.floating]:
         """Return the embeddings that have these inputs."""
-        if self.label_scores is not None:
-            x = self.label_scores.inverse(x)
-        return self.standardizer.inverse(x)
+        return self.standardizer.inverse(self.standardized(x))
+
+    def standardized(self, x: Tensor) -> Tensor:
+        """Return the standardised embeddings that have these inputs."""
+        return x if self.label_scores is None else self.label_scores.inverse(x)

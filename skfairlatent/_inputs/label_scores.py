@@ -1,7 +1,8 @@
 """Scores of the label as inputs of the flow: where they help, and of which kind."""
 
-__all__ = ["LabelScores", "fit_label_scores", "wants_label_scores"]
+__all__ = ["LabelScores", "fit_label_scores", "has_enough_rows", "wants_label_scores"]
 
+import math
 from functools import reduce
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch import Tensor
 from skfairlatent._device import single_thread
 from skfairlatent._inputs.additive_model import AdditiveModel, cross_fit
 from skfairlatent._inputs.additive_scores import AdditiveScores, additive_scores
-from skfairlatent._inputs.linear_model import FEWEST_OF_A_CLASS
+from skfairlatent._inputs.folds import FEWEST_OF_A_CLASS
 from skfairlatent._inputs.linear_scores import LinearScores, linear_scores
 from skfairlatent._training.settings import is_crowded
 from skfairlatent._validation.annotations import Annotations
@@ -35,8 +36,13 @@ def wants_label_scores(n_samples: int, n_features: int, annotations: Annotations
         n_samples >= FEWEST_SAMPLES
         and (n_features <= MOST_FEATURES_OF_A_TABLE or is_crowded(n_samples, n_features))
         and _n_scores(annotations) <= n_features // 2
-        and _rarest(annotations) >= FEWEST_OF_A_CLASS
+        and has_enough_rows(annotations)
     )
+
+
+def has_enough_rows(annotations: Annotations) -> bool:
+    """Return whether there are rows enough of each class to cross-fit scores."""
+    return _rarest(annotations) >= FEWEST_OF_A_CLASS
 
 
 def fit_label_scores(
@@ -66,7 +72,7 @@ def fit_label_scores(
     ValueError
         If there are too few rows of a class, or too few features.
     """
-    if _n_scores(annotations) >= x.shape[1] or _rarest(annotations) < FEWEST_OF_A_CLASS:
+    if _n_scores(annotations) >= x.shape[1] or not has_enough_rows(annotations):
         raise ValueError(
             f"Label scores need at least {FEWEST_OF_A_CLASS} rows of each class and more "
             f"features than class boundaries, but the rarest class has {_rarest(annotations)} "
@@ -79,7 +85,12 @@ def fit_label_scores(
     may_turn = n_features >= FEWEST_TO_TURN and not isinstance(before, AdditiveScores)
     with single_thread(x.numel() < FEWEST_FOR_THREADS):
         fits = [
-            cross_fit(rows.numpy(), codes, only_line=only_line)
+            cross_fit(
+                rows.numpy(),
+                codes,
+                only_line=only_line,
+                rounding=math.sqrt(torch.finfo(x.dtype).eps),
+            )
             for codes in annotations.label_codes.T
         ]
         model = reduce(AdditiveModel.beside, (model for model, _ in fits))

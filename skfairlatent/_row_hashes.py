@@ -1,0 +1,30 @@
+"""Numbers by which equal rows are found."""
+
+__all__ = ["row_hashes"]
+
+import numpy as np
+import numpy.typing as npt
+
+Rows = npt.NDArray[np.floating]
+Hashes = npt.NDArray[np.uint64]
+
+ROWS_AT_ONCE = 4096
+
+
+def row_hashes(rows: Rows) -> Hashes:
+    """Return a number for each row, equal for rows that are equal in single precision."""
+    # RandomState, whose numbers are the same in all versions of numpy: they outlive a file.
+    factors = np.random.RandomState(0).randint(2**64, size=rows.shape[1], dtype=np.uint64)
+    found = np.empty(len(rows), dtype=np.uint64)
+    for start in range(0, len(rows), ROWS_AT_ONCE):
+        piece = slice(start, start + ROWS_AT_ONCE)
+        with np.errstate(over="ignore", under="ignore"):
+            values = rows[piece].astype(np.float32) + np.float32(0)  # which has one zero
+        found[piece] = (values.view(np.uint32).astype(np.uint64) | np.uint64(1 << 32)) @ (
+            factors | np.uint64(1)
+        )
+    # High bits of a product depend on all bits of its factors, low ones on few.
+    found ^= found >> np.uint64(32)
+    found *= np.uint64(0x9E3779B97F4A7C15)
+    mixed: Hashes = found >> np.uint64(32)
+    return mixed
