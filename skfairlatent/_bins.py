@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.preprocessing import label_binarize
 
 Floats = npt.NDArray[np.floating]
 Codes = npt.NDArray[np.int64]
@@ -126,6 +125,8 @@ def _thresholds(scores: Floats, n_bins: int) -> Floats:
 
 def _label_directions(block: Floats, label_codes: Codes) -> Floats:
     """Return the slopes of the labels' indicators on the block, shape (width, n_directions)."""
+    from sklearn.preprocessing import label_binarize  # noqa: PLC0415 - slow to import
+
     if block.shape[1] == 1:
         return np.ones((1, 1))
     indicators = np.hstack(

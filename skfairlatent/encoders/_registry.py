@@ -5,10 +5,15 @@ __all__ = ["ENCODERS", "check_name", "register_encoder"]
 from collections.abc import Callable
 from typing import Any
 
-from skfairlatent.encoders.diffae import DiffAEEncoder
+
+def _diffae(device: Any) -> Any:
+    from skfairlatent.encoders.diffae import DiffAEEncoder  # noqa: PLC0415 - slow to import
+
+    return DiffAEEncoder(device=device)
+
 
 # The encoder of each name: a class or a function that is called with device=...
-ENCODERS: dict[str, Callable[..., Any]] = {"diffae": DiffAEEncoder}
+ENCODERS: dict[str, Callable[..., Any]] = {"diffae": _diffae}
 
 
 def register_encoder(name: str, factory: Callable[..., Any]) -> None:
