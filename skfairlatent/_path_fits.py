@@ -20,6 +20,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import _safe_indexing
 
 from skfairlatent._files.tensors import digest_of
+from skfairlatent._identity import digest_of_values
 from skfairlatent._persistence.state import SavedState
 from skfairlatent._training.checkpoint import Checkpoint
 from skfairlatent._transformer import FairLatentTransformer
@@ -150,7 +151,9 @@ class LambdaPath:
             return contextlib.nullcontext()
         parameters = self.transformer.get_params(deep=False)
         defining = {k: v for k, v in parameters.items() if k not in _IMMATERIAL}
-        text = repr((defining, self.lambdas, self.classifier, sorted(self.scorers)))
+        text = repr((defining, self.lambdas, self.classifier))
+        # What repr shortens, and what scorers of one name are.
+        text += digest_of_values((self.classifier, dict(self.scorers)))
         tensors = {
             "X": torch.as_tensor(np.asarray(rows.X)),
             "codes": torch.from_numpy(rows.codes),

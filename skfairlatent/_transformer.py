@@ -134,9 +134,9 @@ class FairLatentTransformer(
 
     lambda_di : float, default=3.0
         Weight of the distance between the groups of a label in the label block. The main dial
-        between accuracy and fairness: 0 keeps the accuracy, and the group gaps, of the
-        embedding; 1 is about the middle; 10 is close to the smallest gaps that the data allow.
-        Try values about a factor of three apart.
+        between accuracy and fairness: 0 keeps about the accuracy, and the group gaps, of a linear
+        classifier of X; 1 is about the middle; 10 is close to the smallest gaps that the data
+        allow. Try values about a factor of three apart.
 
     lambda_g : float, default=0.1
         Weight of the negative log-likelihood under a standard normal.
@@ -159,14 +159,16 @@ class FairLatentTransformer(
 
     label_scores : bool or "auto", default="auto"
         Whether the flow sees a cross-fitted score of the label for each class boundary among its
-        inputs, so that any classifier of the label block knows what a good classifier of X knows.
-        Nothing is lost: where logistic regression predicts best, as on embeddings, the features
-        are turned until the scores are the first ones; where boosted functions of single features
-        predict better, as on most tables, and below 5 features, each score stands in the place of
-        a feature that it contains linearly. ``"auto"`` takes scores from 500 rows on, and beyond
-        256 features only up to 40 rows for each feature: where there are more, the flow finds the
-        label by itself. As with scikit-learn's ``TargetEncoder``, ``fit_transform(X)`` then
-        differs from ``fit(X).transform(X)``: train classifiers on the former, as a Pipeline does.
+        inputs, so that any classifier of the label block knows what logistic regression, or
+        boosting of single features, finds in X; interactions of features are left to the flow.
+        No information is lost: where logistic regression predicts best, as on embeddings, the
+        features are turned until the scores are the first ones; where boosted functions of single
+        features predict better, as on most tables, and below 5 features, each score stands in the
+        place of a feature that it contains linearly. ``"auto"`` takes scores from 100 rows on, and
+        beyond 256 features only up to 40 rows for each feature: where there are more, the flow
+        finds the label by itself. As with scikit-learn's ``TargetEncoder``, ``fit_transform(X)``
+        then differs from ``fit(X).transform(X)``: train classifiers on the former, as a Pipeline
+        does.
 
     output : {"label", "full"}, default="label"
         Whether `transform` returns the label block or all of the latent.

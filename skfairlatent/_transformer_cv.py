@@ -26,6 +26,7 @@ from skfairlatent._image_forms import holds_images
 from skfairlatent._path_fits import LambdaPath, PathPoint, Rows, quiet
 from skfairlatent._training.callbacks import FitTasks, with_callbacks
 from skfairlatent._transformer import FairLatentTransformer
+from skfairlatent._user_warnings import warn_user
 from skfairlatent._validation.annotations import Annotations, encode_annotations
 from skfairlatent._validation.containers import reject_container, reject_other_order
 from skfairlatent._wording import joined
@@ -132,7 +133,7 @@ class FairLatentTransformerCV(FairLatentTransformer):
     >>> from skfairlatent.datasets import make_biased_embeddings
     >>> data = make_biased_embeddings(400, n_features=8, random_state=0)
     >>> fair = FairLatentTransformerCV(
-    ...     lambdas_di=[0, 0.3, 3], bound=0.3, max_iter=20, random_state=0
+    ...     lambdas_di=[0, 0.3, 3], bound=0.4, max_iter=20, random_state=0
     ... )
     >>> Z = fair.fit_transform(data.data, data.target, sensitive_features=data.sensitive_features)
     >>> Z.shape, fair.lambda_di_ in fair.lambdas_di_
@@ -245,10 +246,10 @@ class FairLatentTransformerCV(FairLatentTransformer):
             delayed(path.scores)(rows) for path in paths
         )
         results = _cv_results(lambdas, found)
-        judged = results
         if isinstance(rule, MostAccurateWithin) and self.refit is None:
-            judged = _without_alike(results, self.constraints, len(annotations.classes[0]))
-        best = _position(rule(judged), len(lambdas))
+            best = _best_within(rule, results, self.constraints, len(annotations.classes[0]))
+        else:
+            best = _position(rule(results), len(lambdas))
         everything = np.arange(len(rows.codes))
         way = self._path(lambdas[: best + 1], {}, everything, everything[:0], output=self.output)
         chosen, transformed = way.end(rows)
@@ -438,12 +439,31 @@ def _position_of_largest(name: str, results: Mapping[str, Any]) -> int:
     return int(np.nanargmax(scores)) if np.isfinite(scores).any() else 0
 
 
-def _without_alike(results: dict[str, Any], fairness: str, n_classes: int) -> dict[str, Any]:
-    """Hide the gap of candidates that decide nearly everybody alike, unless all do."""
+def _best_within(
+    rule: MostAccurateWithin, results: dict[str, Any], fairness: str, n_classes: int
+) -> int:
+    """Choose among candidates that do not decide nearly everybody alike, unless all do."""
     gain = results["mean_test_balanced_accuracy"] - 1.0 / n_classes
     alike = gain < ALIKE_SHARE * gain.max()
+    if alike.all():
+        return rule(results)
     key = f"mean_test_{fairness}"
-    return results if alike.all() else results | {key: np.where(alike, np.nan, results[key])}
+    gaps = -results[key]
+    within = gaps <= rule.bound
+    others = results | {key: np.where(alike, np.nan, results[key])}
+    if not within[alike].any() or within[~alike].any():
+        return rule(others)
+    with quiet():
+        best = rule(others)
+    values = results["param_lambda_di"]
+    warn_user(
+        f"Every candidate with {fairness} <= {rule.bound:g} decides nearly everybody alike, as "
+        f"lambda_di={values[within & alike].min():g} does, and was left out. Taking the fairest "
+        f"of the others, lambda_di={values[best]:g}, with {fairness} {gaps[best]:.4g}. Give "
+        "lambdas_di between these two, allow a larger bound, or give a classifier that weighs "
+        "the classes equally, as LogisticRegression(class_weight='balanced') does."
+    )
+    return best
 
 
 def _cv_results(lambdas: Lambdas, folds: list[list[PathPoint]]) -> dict[str, npt.NDArray[Any]]:

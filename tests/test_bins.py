@@ -17,7 +17,13 @@ from skfairlatent.exceptions import CheckpointError
 from skfairlatent.inspection import LatentCovarianceDisplay
 
 N_BINS = 4
-QUICK = {"max_iter": 2, "hidden_features": 8, "random_state": 0, "device": "cpu"}
+QUICK = {
+    "max_iter": 2,
+    "hidden_features": 8,
+    "random_state": 0,
+    "device": "cpu",
+    "label_scores": False,  # with them, fit_transform is not fit and transform
+}
 
 
 @pytest.fixture(scope="module")

@@ -136,26 +136,57 @@ def test__diagnose__warns_of_few_directions_in_the_label_block():
     assert re.search(r"label block has .* only 1\.0, where 3\.0 is", "".join(found.warnings))
 
 
-class Flattened(Selection):
-    """A latent space in which one direction drowns the others."""
+class Scaled(Selection):
+    """A latent space of columns of other sizes."""
+
+    sizes = (1.0, 1e-3, 1e-3, 1e-3, 1e-3, 1e-3)
 
     def latent(self, X):
-        return np.asarray(X) * [1, 1e-3, 1e-3, 1e-3, 1e-3, 1e-3]
+        return np.asarray(X) * self.sizes
 
 
-def test__diagnose__compares_the_rank_of_z_with_that_of_a_table():
+def test__diagnose__compares_the_rank_of_the_sensitive_block_with_that_of_a_table():
     X, y, group = separated_rows()
     wide = np.column_stack([X, np.random.default_rng(0).normal(size=X.shape)])
     narrow = np.column_stack([X[:, [0, 0, 0, 0, 0]], X[:, 1]])
 
+    model = Scaled(width=6)
     with pytest.warns(FairLatentWarning, match="Print its result"):
-        found = diagnose(Flattened(width=6), wide, y, sensitive_features=group, random_state=0)
-    assert re.search(r"Z has .* only 1\.0, where 6\.0 is within", "".join(found.warnings))
+        found = diagnose(model, wide, y, sensitive_features=group, random_state=0)
+    assert re.search(r"sensitive block has variance 1.*nearly constant", "".join(found.warnings))
+    model.sizes = (1.0, 1.0, 1e-2, 1e-2, 1e-2, 1e-2)
+    with pytest.warns(FairLatentWarning, match="Print its result"):
+        found = diagnose(model, wide, y, sensitive_features=group, random_state=0)
+    assert re.search(r"sensitive block has .* only 1\.0, where 5\.0 ", "".join(found.warnings))
+    # A label block that is larger than the other, which uses all its directions, does no harm.
+    model.sizes = (2.4, 0.3, 0.3, 0.3, 0.3, 0.3)
+    assert diagnose(model, wide, y, sensitive_features=group, random_state=0).warnings == ()
     control = diagnose(Selection(width=6), narrow, y, sensitive_features=group, random_state=0)
 
     assert list(found.blocks.index) == ["label", "sensitive", "full", "input"]
     assert control.blocks.loc["full", "effective_rank"] < 2
     assert control.warnings == ()
+
+
+def test__diagnose__does_not_find_a_collapse_on_few_rows():
+    """Chance takes the accuracy of few rows below what would be a collapse of many."""
+    X, y, group = separated_rows(n_rows=4000)
+    X[:, 0] = 1.2 * y + np.random.default_rng(0).normal(size=len(X))
+    many = diagnose(Selection(), X, y, sensitive_features=group, random_state=0)
+    assert not any(text.startswith("Collapse") for text in many.warnings)
+    seen = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for seed in range(20):
+            rows = np.random.default_rng(seed).permutation(4000)[:24]
+            few = diagnose(
+                Selection(), X[rows], y[rows], sensitive_features=group[rows], random_state=0
+            )
+            seen += [
+                text for text in few.warnings if re.match("Collapse|Not measured: the rows", text)
+            ]
+    assert not any(text.startswith("Collapse") for text in seen)
+    assert any("predicts 'label': its balanced accuracy is 0." in text for text in seen)
 
 
 def test__diagnose__takes_inputs_that_are_not_tables():

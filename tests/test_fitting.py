@@ -19,6 +19,7 @@ PARAMETERS = {
     "max_iter": 2,
     "random_state": 0,
     "device": "cpu",
+    "label_scores": False,  # batches are looked at as they were given
 }
 
 

@@ -111,7 +111,7 @@ def test__scores_that_are_a_line__are_kept_as_well(tmp_path):
 
 @pytest.mark.parametrize(
     ("n_samples", "n_features", "taken"),
-    [(499, 4, False), (500, 4, True), (600, 257, True), (10_300, 257, False)],
+    [(99, 4, False), (100, 4, True), (100, 257, True), (10_300, 257, False)],
 )
 def test__auto__is_for_tables_and_for_few_rows_of_embeddings(n_samples, n_features, taken):
     rng = np.random.default_rng(0)

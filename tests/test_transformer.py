@@ -35,6 +35,7 @@ QUICK = {
     "hidden_features": 8,
     "random_state": 0,
     "device": "cpu",
+    "label_scores": False,  # with them, fit_transform is not fit and transform
 }
 # Round trip relative to features of size 1, measured 4e-7 and 1e-15: three rounding steps a block.
 ROUND_TRIP = {np.float32: 1e-5, np.float64: 1e-12}

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import sklearn
 from sklearn.base import clone
+from sklearn.ensemble import VotingClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.pipeline import make_pipeline
@@ -14,10 +15,11 @@ from sklearn.tree import DecisionTreeClassifier
 
 from skfairlatent import FairLatentTransformer, FairLatentTransformerCV
 from skfairlatent._path_fits import LambdaPath
-from skfairlatent._transformer_cv import _without_alike
+from skfairlatent._transformer_cv import _best_within
 from skfairlatent.counterfactuals import CounterfactualExplainer
 from skfairlatent.datasets import make_biased_embeddings
 from skfairlatent.diagnostics import diagnose
+from skfairlatent.exceptions import FairLatentWarning
 from skfairlatent.inspection import FairnessAccuracyDisplay
 from skfairlatent.metrics import fairness_scorers
 from skfairlatent.selection import MostAccurateWithin, pareto_front
@@ -56,9 +58,10 @@ def test__fit__is_a_transformer_with_the_value_chosen(rows, fitted):
     np.testing.assert_array_equal(fitted.embed(X), X)
     np.testing.assert_allclose(fitted.inverse_transform(fitted.latent(X)), X, atol=1e-4)
     assert fitted.get_feature_names_out().tolist() == ["fairlatenttransformercv0"]
-    alone = FairLatentTransformer(lambda_di=0.0, **QUICK).fit(X, y, sensitive_features=s)
+    alone = FairLatentTransformer(lambda_di=0.0, **QUICK)
+    expected = alone.fit_transform(X, y, sensitive_features=s)
     first = search(lambdas_di=[0]).fit_transform(X, y, sensitive_features=s)
-    np.testing.assert_array_equal(first, alone.transform(X))
+    np.testing.assert_array_equal(first, expected)
 
 
 def test__cv_results__are_those_of_a_search(fitted):
@@ -229,6 +232,49 @@ def test__checkpoint__an_interrupted_search_goes_on(rows, tmp_path, monkeypatch)
     assert not list(tmp_path.iterdir())
 
 
+def accuracy(model, X, y):
+    return float(np.mean(model.predict(X) == y))
+
+
+def error_rate(model, X, y):
+    return -float(np.mean(model.predict(X) != y))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"scoring": error_rate},
+        {"classifier": VotingClassifier([("a", LogisticRegression(C=1e-4))])},
+    ],
+)
+def test__checkpoint__of_another_scorer_or_classifier_is_left_alone(
+    rows, tmp_path, monkeypatch, changed
+):
+    X, y, s = rows
+    first = {
+        "lambdas_di": [0, 3],
+        "max_iter": 3,
+        "scoring": accuracy,
+        "classifier": VotingClassifier([("a", LogisticRegression())]),
+    }
+    expected = search(**first | changed).fit(X, y, sensitive_features=s)
+    fit = FairLatentTransformer.fit_transform
+    left = iter(range(3))
+
+    def stops(self, *args, **given):
+        if next(left, None) is None:
+            raise Interrupted
+        return fit(self, *args, **given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FairLatentTransformer, "fit_transform", stops)
+        with pytest.raises(Interrupted):
+            search(**first, checkpoint_dir=tmp_path).fit(X, y, sensitive_features=s)
+    found = search(**first | changed, checkpoint_dir=tmp_path).fit(X, y, sensitive_features=s)
+    for name in ("split0_test_score", "split1_test_score"):
+        np.testing.assert_array_equal(found.cv_results_[name], expected.cv_results_[name])
+
+
 def test__grid_search__can_be_over_it(rows):
     X, y, s = rows
     pipe = make_pipeline(search(lambdas_di=[1], max_iter=2), LogisticRegression())
@@ -238,18 +284,30 @@ def test__grid_search__can_be_over_it(rows):
     assert len(grid.cv_results_["params"]) == 2
 
 
-def test__alike__candidates_are_left_out_unless_all_are():
-    gains = np.array([0.06, 0.05, 0.001])
-    results = {
+def results_of(balanced_accuracy):
+    return {
         "mean_test_accuracy": np.array([0.950, 0.951, 0.952]),
-        "mean_test_balanced_accuracy": 0.5 + gains,
+        "mean_test_balanced_accuracy": np.array(balanced_accuracy),
         "mean_test_equalized_odds": -np.array([0.1, 0.04, 0.0]),
+        "param_lambda_di": np.ma.array([0.1, 1.0, 10.0]),
     }
-    choose = MostAccurateWithin(0.05)
-    assert choose(results) == 2
-    assert choose(_without_alike(results, "equalized_odds", 2)) == 1
-    alike = results | {"mean_test_balanced_accuracy": np.full(3, 0.5)}
-    assert choose(_without_alike(alike, "equalized_odds", 2)) == 2
+
+
+def test__alike__candidates_are_left_out_unless_all_are():
+    rule = MostAccurateWithin(0.05)
+    some, all_alike = results_of([0.56, 0.55, 0.501]), results_of([0.5, 0.5, 0.5])
+    assert rule(some) == 2
+    assert _best_within(rule, some, "equalized_odds", 2) == 1
+    assert _best_within(rule, all_alike, "equalized_odds", 2) == 2
+
+
+def test__alike__is_named_where_nothing_else_is_within_the_bound():
+    results = results_of([0.56, 0.55, 0.501])
+    with pytest.warns(FairLatentWarning, match=r"as lambda_di=10 does.*lambda_di=1, with .* 0.04"):
+        assert _best_within(MostAccurateWithin(0.02), results, "equalized_odds", 2) == 1
+    results["mean_test_equalized_odds"][2] = -0.03
+    with pytest.warns(FairLatentWarning, match="No candidate has equalized_odds <= 0.02"):
+        assert _best_within(MostAccurateWithin(0.02), results, "equalized_odds", 2) == 1
 
 
 class TestBadInput:

@@ -25,7 +25,7 @@ MOST_FEATURES_OF_A_TABLE = 256
 # Of fewer features the score replaces one: the flow could lose a rare label of two turned columns.
 FEWEST_TO_TURN = 5
 # Fewer rows say too little for "auto" to take scores.
-FEWEST_SAMPLES = 500
+FEWEST_SAMPLES = 100
 # Numbers that are worth a second thread.
 FEWEST_FOR_THREADS = 1_000_000
 

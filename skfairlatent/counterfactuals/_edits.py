@@ -21,7 +21,7 @@ import numpy.typing as npt
 from scipy.special import logit
 
 from skfairlatent.counterfactuals._scores import Floats, Scores, as_affine, fit_affine
-from skfairlatent.counterfactuals._search import Terrain, unit_rows
+from skfairlatent.counterfactuals._search import REACH, Terrain, unit_rows
 from skfairlatent.metrics._group_counts import class_positions
 
 Flags = npt.NDArray[np.bool_]
@@ -31,8 +31,8 @@ SURROGATE_ROWS = 5000
 
 _IF_FLAT = "nothing changes around them, so that no direction leads towards the class or value"
 _IF_FAR = (
-    "no suitable edit was found. To see the effect of edits of given lengths, pass "
-    "strengths=[1, 2, 5]"
+    f"no suitable edit was found that is shorter than {REACH:g} times the typical distance of a "
+    "row from the mean. To see the effect of edits of given lengths, pass strengths=[1, 2, 5]"
 )
 
 

@@ -5,6 +5,7 @@ __all__ = [
     "leakage_warnings",
     "plateau_warnings",
     "short_training_warnings",
+    "unmeasured_labels",
 ]
 
 from typing import Any
@@ -13,9 +14,10 @@ import numpy as np
 import pandas as pd
 
 RANK_SHARE = 0.2  # of the directions beyond the first: with fewer in use, a block has collapsed
-VARIANCE_SHARE = 1e-3  # of the mean variance of Z: with less, the label block is constant
+VARIANCE_SHARE = 1e-3  # of the mean variance of Z: with less, a block is constant
 LABEL_MARGIN = 0.05  # of balanced accuracy above chance: with less, the label was lost,
-LABEL_STANDARD_ERRORS = 2.0  # and so it may have been within the noise of measuring it
+LABEL_STANDARD_ERRORS = 2.0  # unless so many standard errors more
+USEFUL_MARGIN = 0.15  # could be as much as this
 STILL_FALLING_SHARE = 0.05  # of the whole improvement, made in the last fifth of the epochs
 MIN_EPOCHS = 5  # to speak of a trend
 SHORT_SHARE = 0.5  # of the steps of max_iter="auto": a fit of fewer was too short
@@ -40,23 +42,29 @@ def collapse_warnings(
     list of str
     """
     found = []
-    label_variance, full_variance = blocks["variance"][["label", "full"]]
-    if label_variance <= VARIANCE_SHARE * full_variance:
-        found.append(
-            f"Collapse: the label block has variance {label_variance:.2g}, against "
-            f"{full_variance:.2g} for all of Z: it is nearly constant. Lower lambda_di, or "
-            "raise lambda_eq or lambda_g."
-        )
+    for block, remedy in (
+        ("label", "Lower lambda_di, or raise lambda_eq or lambda_g."),
+        ("sensitive", "Lower lambda_cls, or raise lambda_g."),
+    ):
+        if block not in blocks.index:
+            continue  # there may be no sensitive block
+        variance, of_all = blocks["variance"][[block, "full"]]
+        if variance <= VARIANCE_SHARE * of_all:
+            found.append(
+                f"Collapse: the {block} block has variance {variance:.2g}, against {of_all:.2g} "
+                f"for all of Z: it is nearly constant. {remedy}"
+            )
     limits = blocks["width"].clip(upper=n_samples - 1).astype(float)
     if "input" in blocks.index:
         # The directions that an invertible map can fill are bounded only by the width, but
         # real embeddings use few, and a short training does not whiten them all.
-        limits["full"] = blocks.loc["input", "effective_rank"]
-    for block, name in (("label", "the label block"), ("full", "Z")):
+        used = blocks.loc["input", "effective_rank"] - blocks.loc["label", "effective_rank"]
+        limits["sensitive"] = max(1.0, used)
+    for block in blocks.index.intersection(["label", "sensitive"]):
         rank, limit = blocks.loc[block, "effective_rank"], limits[block]
         if limit >= 1 and rank - 1 < RANK_SHARE * (limit - 1):
             found.append(
-                f"Collapse: {name} has an effective rank of only {rank:.1f}, where "
+                f"Collapse: the {block} block has an effective rank of only {rank:.1f}, where "
                 f"{limit:.1f} is within reach. Raise lambda_eq or lambda_g, or lower lambda_di "
                 "and lambda_cls."
             )
@@ -64,16 +72,33 @@ def collapse_warnings(
 
 
 def _lost_labels(label_readability: pd.DataFrame) -> list[str]:
-    best = label_readability.groupby(level="label", sort=False).max()
-    noise = LABEL_STANDARD_ERRORS * best["standard_error"]
-    best["margin"] = noise.clip(lower=LABEL_MARGIN)
+    lost, _ = _near_chance(label_readability)
     return [
         f"Collapse: {label!r} is predicted from the label block with balanced accuracy "
         f"{row['balanced_accuracy']:.2f} at best (chance {row['chance']:.2f}). Raise lambda_cls, "
         "lower lambda_di, or widen n_label_components; check that X predicts it at all."
-        for label, row in best.iterrows()
-        if row["balanced_accuracy"] < row["chance"] + row["margin"]
+        for label, row in lost.iterrows()
     ]
+
+
+def unmeasured_labels(label_readability: pd.DataFrame) -> list[str]:
+    """Name labels of which the rows are too few to tell whether they were lost."""
+    _, unknown = _near_chance(label_readability)
+    return [
+        "Not measured: the rows are too few to tell whether the label block predicts "
+        f"{label!r}: its balanced accuracy is {row['balanced_accuracy']:.2f} +- "
+        f"{row['noise']:.2f} (chance {row['chance']:.2f}). Give more rows."
+        for label, row in unknown.iterrows()
+    ]
+
+
+def _near_chance(label_readability: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the labels that are predicted no better than by chance, and those that seem so."""
+    best = label_readability.groupby(level="label", sort=False).max()
+    best["noise"] = LABEL_STANDARD_ERRORS * best["standard_error"]
+    gain = best["balanced_accuracy"] - best["chance"]
+    near, useful = gain < LABEL_MARGIN, gain + best["noise"] >= USEFUL_MARGIN
+    return best[near & ~useful], best[near & useful]
 
 
 def plateau_warnings(history: Any) -> list[str]:

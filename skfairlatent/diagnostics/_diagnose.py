@@ -29,6 +29,7 @@ from skfairlatent.diagnostics._advice import (
     leakage_warnings,
     plateau_warnings,
     short_training_warnings,
+    unmeasured_labels,
 )
 from skfairlatent.diagnostics._foreign_rows import (
     describe_far_rows,
@@ -297,6 +298,7 @@ def diagnose(
             _WHERE[found.constraints],
             width=int(found.blocks.loc["label", "width"]),
         ),
+        *unmeasured_labels(found.label_readability),
         *([f"Not measured: {undefined_message(skipped)}"] if skipped else []),
     )
     if skipped:
