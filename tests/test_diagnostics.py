@@ -5,6 +5,9 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+import sklearn
+from sklearn.base import clone
+from sklearn.compose import ColumnTransformer
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -166,6 +169,32 @@ def test__diagnose__compares_the_rank_of_the_sensitive_block_with_that_of_a_tabl
     assert list(found.blocks.index) == ["label", "sensitive", "full", "input"]
     assert control.blocks.loc["full", "effective_rank"] < 2
     assert control.warnings == ()
+
+
+def passed_by():
+    """Return pipelines whose classifier sees more than the label block."""
+    columns = list(range(3))
+    fair = FairLatentTransformer(None, max_iter=2, hidden_features=8, random_state=0)
+    beside = ColumnTransformer([("fair", fair, columns), ("raw", "passthrough", [0])])
+    return {
+        "beside": make_pipeline(beside, LogisticRegression()),
+        "full": make_pipeline(clone(fair).set_params(output="full"), LogisticRegression()),
+        "label": make_pipeline(StandardScaler(), fair, LogisticRegression()),
+    }
+
+
+@pytest.mark.filterwarnings("ignore::skfairlatent.exceptions.FairLatentWarning")
+@pytest.mark.parametrize(
+    ("name", "text"), [("beside", "reach the decision around"), ("full", "'full'"), ("label", "")]
+)
+def test__diagnose__names_what_the_classifier_sees_beside_the_label_block(name, text):
+    X, y, group = separated_rows(n_rows=400)
+    with sklearn.config_context(enable_metadata_routing=True):
+        pipe = passed_by()[name].fit(X, y, sensitive_features=group)
+        found = diagnose(pipe, X, y, sensitive_features=group, random_state=0)
+    bypasses = [each for each in found.warnings if each.startswith("Bypass")]
+    assert len(bypasses) == (text != "")
+    assert all(text in each for each in bypasses)
 
 
 def test__diagnose__does_not_find_a_collapse_on_few_rows():

@@ -14,7 +14,7 @@ from sklearn.utils import _safe_indexing, check_array
 
 from skfairlatent._bins import as_transformed
 from skfairlatent._device import own_random_state
-from skfairlatent._find_transformer import latent_step
+from skfairlatent._find_transformer import UntracedError, latent_step, steps_of
 from skfairlatent._user_warnings import warn_user
 from skfairlatent._validation.containers import reject_container, reject_other_order
 from skfairlatent._validation.groups import (
@@ -218,9 +218,10 @@ def diagnose(
         One, which names the kinds of what was found; the result says what to try. On far rows
         (a few that are unlike those of fit: they are named with their columns, and left out),
         on foreign rows (most are unlike, as if they were not scaled), on collapse (little
-        variance or few directions left, or a label that can no longer be predicted), on
-        decisions that are alike (a classifier on the label block hardly finds a class that one
-        on all of Z finds), on plateau (training stopped too soon, or never improved), and on
+        variance or few directions left, or a label that can no longer be predicted), on bypasses
+        (the model decides by more than the label block), on decisions that are alike (a
+        classifier on the label block hardly finds a class that one on all of Z finds), on plateau
+        (training stopped too soon, or never improved), and on
         leakage of the group into the label block.
 
     UndefinedMetricWarning
@@ -277,6 +278,7 @@ def diagnose(
     Z, labels, _ = rows
     advice = (
         *foreign,
+        *_bypasses(model),
         # A block that has collapsed decides everybody alike, too.
         *(
             collapse_warnings(found.blocks, len(Z), found.label_readability)
@@ -367,6 +369,25 @@ def _found_by(
         return float(np.mean([decided.values[code] == value for code in decided.codes]))
 
     return share
+
+
+def _bypasses(model: Any) -> list[str]:
+    """Say so if a model decides by more than the label block."""
+    try:
+        *before, last = steps_of(model)
+    except UntracedError:
+        return [
+            "Bypass: the model decides by more than the label block: other columns, or other "
+            "models, reach the decision around the FairLatentTransformer. Let all columns go "
+            "through it, or leave them out."
+        ]
+    sees_all = any(getattr(step, "output", "label") == "full" for step in before)
+    if sees_all and hasattr(last, "predict"):
+        return [
+            "Bypass: output='full' gives the classifier the sensitive block beside the label "
+            "block. Set output='label', and fit again."
+        ]
+    return []
 
 
 def _cut(transformer: FittedLatent, rows: HeldOut) -> HeldOut:
