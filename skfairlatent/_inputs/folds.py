@@ -39,6 +39,7 @@ def folds(x: Floats, classes: Codes) -> Iterator[tuple[Codes, Codes]]:
 
 
 def _folds_of(x: Floats, classes: Codes) -> Codes:
+    """Return the fold of each row: that of the first row equal to it, where rows are many."""
     _, first, copies = np.unique(row_hashes(x), return_index=True, return_inverse=True)
     in_order = np.argsort(first)
     own = classes[first[in_order]]
