@@ -1,5 +1,6 @@
 """Searches on a cluster of Dask with two worker processes of two threads each."""
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -73,10 +74,12 @@ def dying_once(folder):
     return passed
 
 
-def test__search__goes_on_without_a_worker_that_dies(client, tmp_path):
+def search_with_a_death(folder):
+    """Return the scores of a search in the middle of which a worker dies, and the search."""
+    folder.mkdir()
     pipe = Pipeline(
         [
-            ("once", FunctionTransformer(dying_once(tmp_path))),
+            ("once", FunctionTransformer(dying_once(folder))),
             ("fair", FairLatentTransformer(None, **QUICK)),
             ("clf", LogisticRegression()),
         ]
@@ -84,10 +87,22 @@ def test__search__goes_on_without_a_worker_that_dies(client, tmp_path):
     search = GridSearchCV(
         pipe, {"fair__lambda_di": [0.0, 1.0, 3.0]}, cv=2, scoring=fairness_scorers(), refit=False
     )
-    before = {*client.run(os.getpid).values()}
     with joblib.parallel_config("dask"):
-        found = scores_of(fitted(search))
-    assert (tmp_path / "died").exists()
+        return scores_of(fitted(search)), search
+
+
+def test__search__goes_on_without_a_worker_that_dies(client, tmp_path):
+    before = {*client.run(os.getpid).values()}
+    for attempt in range(3):
+        folder = tmp_path / str(attempt)
+        # On a busy machine Dask may forget a batch of the worker that died: the search ends with
+        # this error, and is to be run again.
+        with contextlib.suppress(distributed.client.FutureCancelledError):
+            found, search = search_with_a_death(folder)
+            break
+    else:
+        pytest.fail("Dask forgot a batch in each of three searches")
+    assert (folder / "died").exists()
     assert {*client.run(os.getpid).values()} != before
     pd.testing.assert_frame_equal(found, scores_of(fitted(search)), check_exact=True)
 
