@@ -20,6 +20,7 @@ mpl.use("Agg")
 
 @pytest.fixture(autouse=True)
 def _close_figures() -> Iterator[None]:
+    plt.close("all")  # what tests of other rooms, in the same process, left
     yield
     plt.close("all")
 
