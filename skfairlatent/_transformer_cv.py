@@ -449,7 +449,7 @@ def _best_within(
         return rule(results)
     key = f"mean_test_{fairness}"
     gaps = -results[key]
-    within = gaps <= rule.bound
+    within = rule._allows(gaps)
     others = results | {key: np.where(alike, np.nan, results[key])}
     if not within[alike].any() or within[~alike].any():
         return rule(others)

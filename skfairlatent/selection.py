@@ -130,13 +130,17 @@ class MostAccurateWithin:
             table = _candidates(cv_results, fairness, self.accuracy)
         except ValueError as error:
             return self._without_fairness(cv_results, fairness, str(error))
-        allowed = table[table[fairness] <= self.bound + _ROUNDING]
+        allowed = table[self._allows(table[fairness])]
         if len(allowed):
             best = allowed.sort_values([self.accuracy, fairness], ascending=[False, True])
         else:
             best = table.sort_values([fairness, self.accuracy], ascending=[True, False])
             self._warn_none_within(fairness, best.iloc[0])
         return int(best.index[0])
+
+    def _allows(self, gaps: Any) -> Any:
+        """Return whether each gap is within the bound."""
+        return gaps <= self.bound + _ROUNDING
 
     def _without_fairness(self, cv_results: Mapping[str, Any], fairness: str, reason: str) -> int:
         """Take the most accurate candidate, or the first if that cannot be told either."""
