@@ -2,9 +2,9 @@
 
 __version__ = "0.1.0.dev0"
 
-from importlib import import_module
 from typing import TYPE_CHECKING
 
+from skfairlatent._lazy_imports import imported_later
 from skfairlatent._transformer import FairLatentTransformer
 
 if TYPE_CHECKING:
@@ -21,12 +21,7 @@ _LATER = {
 }
 
 if not TYPE_CHECKING:  # a type checker would take any name for one of this module
-
-    def __getattr__(name: str) -> object:
-        if name not in _LATER:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        module = import_module(_LATER[name])
-        return getattr(module, name, module)
+    __getattr__ = imported_later(__name__, _LATER)
 
 
 def __dir__() -> list[str]:

@@ -125,10 +125,10 @@ def _thresholds(scores: Floats, n_bins: int) -> Floats:
 
 def _label_directions(block: Floats, label_codes: Codes) -> Floats:
     """Return the slopes of the labels' indicators on the block, shape (width, n_directions)."""
-    from sklearn.preprocessing import label_binarize  # noqa: PLC0415 - slow to import
-
     if block.shape[1] == 1:
         return np.ones((1, 1))
+    from sklearn.preprocessing import label_binarize  # noqa: PLC0415 - slow to import
+
     indicators = np.hstack(
         [label_binarize(codes, classes=np.unique(codes)) for codes in label_codes.T]
     )

@@ -1,8 +1,8 @@
 """Encoders: from images to embeddings and, where they can decode, back."""
 
-from importlib import import_module
 from typing import TYPE_CHECKING
 
+from skfairlatent._lazy_imports import imported_later
 from skfairlatent.encoders._registry import ENCODERS, register_encoder
 
 if TYPE_CHECKING:
@@ -38,23 +38,27 @@ __all__ = [
     "register_encoder",
 ]
 
-# Modules of what is imported when it is asked for: tables and embeddings need no encoder, and all
+# Where what is imported when it is asked for lies: tables and embeddings need no encoder, and all
 # of them take about half of the time to import the package.
 _LATER = {
-    "AutoencoderKLEncoder": "_autoencoder_kl",
-    "ImageEncoder": "_base",
-    "PixelFlattener": "_flatten",
-    "TorchEncoder": "_torch",
-    "TransformersEncoder": "_transformers",
+    "AutoencoderKLEncoder": "skfairlatent.encoders._autoencoder_kl",
+    "ImageEncoder": "skfairlatent.encoders._base",
+    "PixelFlattener": "skfairlatent.encoders._flatten",
+    "TorchEncoder": "skfairlatent.encoders._torch",
+    "TransformersEncoder": "skfairlatent.encoders._transformers",
+    "diffae": "skfairlatent.encoders.diffae",
+    "OFFICIAL_CONFIGS": "skfairlatent.encoders.diffae",
+    "DiffAEConfig": "skfairlatent.encoders.diffae",
+    "DiffAEEncoder": "skfairlatent.encoders.diffae",
+    "DiffAETraining": "skfairlatent.encoders.diffae",
+    "convert_weights": "skfairlatent.encoders.diffae",
+    "download_weights": "skfairlatent.encoders.diffae",
+    "make_faces": "skfairlatent.encoders.diffae",
 }
 
 if not TYPE_CHECKING:  # a type checker would take any name for one of this module
-
-    def __getattr__(name: str) -> object:
-        if name not in __all__:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        return getattr(import_module(f"{__name__}.{_LATER.get(name, 'diffae')}"), name)
+    __getattr__ = imported_later(__name__, _LATER)
 
 
 def __dir__() -> list[str]:
-    return sorted(globals().keys() | set(__all__))
+    return sorted(globals().keys() | _LATER.keys())
