@@ -40,6 +40,7 @@ from skfairlatent._inputs.label_scores import (
     has_enough_rows,
     wants_label_scores,
 )
+from skfairlatent._inputs.repeats import distinct_rows
 from skfairlatent._inputs.scaling import Standardizer, as_rows, rows_of
 from skfairlatent._out_of_core.dask_and_zarr import ByParts
 from skfairlatent._out_of_core.mapped_rows import MappedRows, is_large_map, pieces_of, sample_of
@@ -661,9 +662,9 @@ class FairLatentTransformer(
             standardizer = fresh if start is None else self._standardizer()
             rows = standardizer.forward(embeddings)
             standardizer.reject_far_rows(embeddings, rows.float(), self._column_names())
-            inputs = self._scored(rows, annotations, start is not None)
-            x = inputs.float()
-            settings = self._settings(width, *embeddings.shape)
+            n_distinct = _n_distinct(rows, annotations)
+            inputs = self._scored(rows, annotations, n_distinct, start is not None)
+            x, settings = inputs.float(), self._settings(width, n_distinct, embeddings.shape[1])
             self._set_annotations(annotations)
             self.mean_, self.scale_ = standardizer.mean, standardizer.scale
             self.label_slice_ = slice(0, width)
@@ -689,18 +690,20 @@ class FairLatentTransformer(
             return embeddings, inputs
 
     def _scored(
-        self, x: Tensor | MappedRows, annotations: Annotations, is_warm: bool
+        self, x: Tensor | MappedRows, annotations: Annotations, n_distinct: int, is_warm: bool
     ) -> Tensor | MappedRows:
         """Fit the scores of the label, if there are to be any, and put them into the rows."""
         before = self.label_scores_ if is_warm else None
         known = self.__dict__.pop("_scored_rows", None)
         self.label_scores_ = None
-        if not self._wants_scores(x, annotations, is_warm, before):
+        if not self._wants_scores(n_distinct, x.shape[1], annotations, is_warm, before):
             return x
         sample, its_annotations = sample_of(x, annotations)
-        if before is not None and not has_enough_rows(its_annotations):
+        # The rows of a warm fit may be few, and those of a map's rare class not in its sample.
+        kept = before is not None or self.label_scores == "auto"
+        if kept and not has_enough_rows(its_annotations):
             self.label_scores_ = before
-            return before.forward(x) if isinstance(x, Tensor) else x.then(before.forward)
+            return x if before is None else _mapped(x, before)
         key = None
         if self.warm_start:  # the fits of a path go on from one another on the same rows
             key = digest_of("", {"x": sample, "y": torch.from_numpy(its_annotations.label_codes)})
@@ -711,11 +714,12 @@ class FairLatentTransformer(
         _, self.label_scores_, scores = known
         if isinstance(x, Tensor):
             return self.label_scores_.with_scores(x, scores)
-        return x.then(self.label_scores_.forward)
+        return _mapped(x, self.label_scores_)
 
     def _wants_scores(
         self,
-        x: Tensor | MappedRows,
+        n_samples: int,
+        n_features: int,
         annotations: Annotations,
         is_warm: bool,
         before: LabelScores | None,
@@ -724,7 +728,7 @@ class FairLatentTransformer(
             return bool(self.label_scores)
         if is_warm:
             return before is not None
-        return wants_label_scores(len(x), x.shape[1], annotations)
+        return wants_label_scores(n_samples, n_features, annotations)
 
     def _fitted_with(
         self, x: Tensor, annotations: Annotations, checked: Tensor, seed: int, flow: Glow
@@ -1017,6 +1021,17 @@ def _all_or_nothing(estimator: FairLatentTransformer) -> Iterator[None]:
         state.clear()
         state.update(before)
         raise
+
+
+def _n_distinct(rows: Tensor | MappedRows, annotations: Annotations) -> int:
+    """Return the number of rows without repetitions, which make nothing known; all of a map."""
+    if not isinstance(rows, Tensor):
+        return len(rows)
+    return len(distinct_rows(rows.numpy(), annotations.label_codes).first)
+
+
+def _mapped(x: Tensor | MappedRows, scores: LabelScores) -> Tensor | MappedRows:
+    return scores.forward(x) if isinstance(x, Tensor) else x.then(scores.forward)
 
 
 def _first_of(rows: Tensor | MappedRows) -> Tensor:

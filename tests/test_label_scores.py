@@ -7,7 +7,7 @@ import joblib
 import numpy as np
 import pytest
 import torch
-from sklearn.datasets import load_diabetes
+from sklearn.datasets import load_diabetes, load_digits
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss, roc_auc_score
 from sklearn.model_selection import cross_val_predict
@@ -16,6 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from skfairlatent import FairLatentTransformer
 from skfairlatent._inputs import folds as cross_fitting
 from skfairlatent._inputs.additive_model import MOST_PLACES, AdditiveModel, cross_fit
+from skfairlatent._inputs.repeats import distinct_rows
 from skfairlatent.exceptions import FairLatentWarning
 
 
@@ -195,6 +196,23 @@ def test__scores__do_not_stand_in_the_place_of_what_another_score_bends_with():
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test__values_beside_a_large_code__are_told_apart(dtype):
+    """Of 0 to 4, and 99999 where unknown, one is 1e-4 standard deviations from the next."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(1500, 6))
+    known = rng.integers(0, 5, 1500)
+    y = rng.random(1500) < np.where(known % 2, 0.9, 0.1)
+    X[:, 0] = np.where(rng.random(1500) < 0.01, 99_999, known)
+    X = X.astype(dtype)
+    fair = FairLatentTransformer(None, max_iter=20, random_state=0)
+    Z = fair.fit_transform(X, y, sensitive_features=rng.integers(0, 2, 1500).astype(str))
+    auc = roc_auc_score(y, Z[:, 0])
+    assert max(auc, 1 - auc) > 0.85
+    error = np.abs(fair.inverse_transform(fair.latent(X)) - X) / X.std(axis=0)
+    assert error.max() < {np.float32: 1e-3, np.float64: 1e-9}[dtype]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test__values_that_differ_by_rounding__come_back(dtype):
     """As cents, half of them computed: 0.30000000000000004 beside 0.3; and a code for none."""
     rng = np.random.default_rng(0)
@@ -236,12 +254,43 @@ def test__repeated_rows__are_scored_by_models_that_have_not_seen_them():
     assert abs(read[0] - read[1]) < 0.05  # 0.95 or more of rows that their models have seen
 
 
-def test__folds__of_few_different_rows_are_of_rows():
-    """As those of a table of two columns: that two people are equal is nothing unusual there."""
-    x = np.repeat(np.eye(4), 50, axis=0)
-    classes = np.arange(200) % 2
-    for training, left_out in cross_fitting.folds(x, classes):
-        assert len(np.unique(x[training], axis=0)) == len(np.unique(x[left_out], axis=0)) == 4
+def test__repeated_rows__make_the_network_no_wider():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(301, 20))
+    y = X @ rng.normal(size=20) + 3 * rng.normal(size=301) > 0
+    groups = rng.integers(0, 2, 301).astype(str)
+    once, tenfold = (
+        FairLatentTransformer(None, max_iter=1, random_state=0).fit(
+            np.tile(X, (n, 1)), np.tile(y, n), sensitive_features=np.tile(groups, n)
+        )
+        for n in (1, 10)
+    )
+    # 128 for 3,010 different rows, which learnt these by heart.
+    assert tenfold.flow_.hidden_features == once.flow_.hidden_features == 16
+
+
+@pytest.mark.parametrize("n_distinct", [4, 400])
+def test__equal_rows_of_different_people__are_scored_by_models_that_know_such_rows(n_distinct):
+    """As in a table of two columns, or of codes: a model that knows no row with a code is lost."""
+    rng = np.random.default_rng(0)
+    codes = rng.integers(0, n_distinct, 30 * n_distinct)
+    y = (rng.random(len(codes)) < rng.random(n_distinct)[codes]).astype(int)
+    distinct = distinct_rows(codes[:, None].astype(float), y[:, None])
+    for training, _ in cross_fitting.folds(y, distinct):
+        assert len(np.unique(codes[training])) == n_distinct
+
+
+def test__rows_of_zeros__are_told_their_own_probability():
+    """Half of all people have no record: they are no copies of one another."""
+    rng = np.random.default_rng(1)
+    X = 1 + rng.gamma(2.0, 1.0, (4000, 6)).round(2)
+    empty = rng.random(4000) < 0.5
+    X[empty] = 0
+    y = rng.random(4000) < np.where(empty, 0.6, 1 / (1 + np.exp(3 - X[:, 0] + X[:, 1])))
+    fair = FairLatentTransformer(None, random_state=0, max_iter=20)
+    Z = fair.fit_transform(X, y, sensitive_features=rng.integers(0, 2, 4000).astype(str))
+    told = LogisticRegression().fit(Z, y).predict_proba(fair.transform(X[empty]))[:, 1]
+    assert abs(told.mean() - 0.6) < 0.06  # 0.86 of models that know no such row
 
 
 def test__fit_twice__finds_the_same(table):
@@ -259,7 +308,7 @@ def test__cross_fit__finds_steps_that_a_line_does_not():
     rng = np.random.default_rng(0)
     x = np.column_stack([rng.normal(size=900), rng.integers(0, 3, 900)])
     classes = (np.sin(2 * x[:, 0]) + x[:, 1] > 0.9).astype(np.int64)
-    _, scores = cross_fit(x, classes, only_line=False)
+    _, scores = cross_fit(x, classes, distinct_rows(x, classes[:, None]), only_line=False)
     line = cross_val_predict(LogisticRegression(), x, classes, method="decision_function")
     assert roc_auc_score(classes, scores[:, 0]) > roc_auc_score(classes, line) + 0.05
 
@@ -289,7 +338,7 @@ def test__cross_fit__takes_the_line_where_a_line_is_the_truth():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(600, 20))
     classes = (x @ rng.normal(size=20) + rng.logistic(size=600) > 0).astype(np.int64)
-    model, scores = cross_fit(x, classes, only_line=False)
+    model, scores = cross_fit(x, classes, distinct_rows(x, classes[:, None]), only_line=False)
     assert model.is_line
     new = torch.from_numpy(rng.normal(size=(50, 20)))
     # On a line, the score halfway between two rows is halfway between their scores.
@@ -298,13 +347,36 @@ def test__cross_fit__takes_the_line_where_a_line_is_the_truth():
     assert roc_auc_score(classes, scores[:, 0]) > 0.8
 
 
+def test__many_classes_of_few_rows__are_scored():
+    """Rows on which boosting stops are held out: one of each class at least."""
+    X, y = load_digits(return_X_y=True)
+    fair = FairLatentTransformer(None, max_iter=1, random_state=0)
+    rows = np.argsort(y, kind="stable")[::15]
+    fair.fit(X[rows], y[rows], sensitive_features=(np.arange(len(rows)) % 2).astype(str))
+    assert fair.label_scores_ is not None
+
+
+def test__scores__do_not_depend_on_the_order_of_the_table():
+    """Two tables, one after the other: what tells them apart is constant in the first rows."""
+    rng = np.random.default_rng(0)
+    second = np.arange(9000) >= 6000
+    X = np.column_stack([-1.0 * second, rng.uniform(-3, 3, (9000, 3)).round(1)])
+    odds = 4 * second + 2 * np.cos(2 * X[:, 1]) - 1.5
+    y = rng.random(9000) < 1 / (1 + np.exp(-odds))
+    groups = rng.integers(0, 2, 9000).astype(str)
+    fair = FairLatentTransformer(None, max_iter=1, random_state=0)
+    fair.fit(X, y, sensitive_features=groups)
+    scores = fair.label_scores_.forward(torch.from_numpy((X - fair.mean_) / fair.scale_))
+    assert roc_auc_score(y, scores[:, fair.label_scores_.replaced[0]]) > 0.85  # 0.68 unshuffled
+
+
 def test__cross_fit__keeps_rare_classes_of_many_rows(monkeypatch):
     monkeypatch.setattr(cross_fitting, "MOST_ROWS", 200)
     rng = np.random.default_rng(0)
     X = rng.normal(size=(3000, 2))
     classes = (X[:, 0] > 0).astype(int)
     classes[rng.choice(3000, 9, replace=False)] = 2
-    _, scores = cross_fit(X, classes, only_line=True)
+    _, scores = cross_fit(X, classes, distinct_rows(X, classes[:, None]), only_line=True)
     assert scores.shape == (3000, 2)
     assert (scores[:, 1].mean()) < -2  # rare
     assert not np.array_equal(scores[:, 0], scores[:, 1])

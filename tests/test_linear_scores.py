@@ -13,6 +13,7 @@ from sklearn.metrics import accuracy_score, log_loss
 from skfairlatent import FairLatentTransformer
 from skfairlatent._inputs.additive_model import AdditiveModel, cross_fit
 from skfairlatent._inputs.linear_scores import LinearScores, linear_scores
+from skfairlatent._inputs.repeats import distinct_rows
 
 WIDTH = 300
 
@@ -42,7 +43,8 @@ def three_labels():
 
 def scores_of(x, codes):
     """Return the turn, the scores that rows have by models without them, and the line."""
-    fits = [cross_fit(x.numpy(), column, only_line=True) for column in codes.T]
+    distinct = distinct_rows(x.numpy(), codes)
+    fits = [cross_fit(x.numpy(), column, distinct, only_line=True) for column in codes.T]
     model = reduce(AdditiveModel.beside, (model for model, _ in fits))
     return *linear_scores(x, model, np.hstack([unseen for _, unseen in fits])), model
 

@@ -165,3 +165,11 @@ def test__standardizer__of_pieces_is_that_of_all_rows(make_map, scale):
 def test__fit__of_the_path_of_an_array_says_how_to_map_it(tmp_path):
     with pytest.raises(ValueError, match=r"numpy\.load\(X, mmap_mode='r'\)"):
         quick().fit(str(tmp_path / "X.npy"), [0, 1])
+
+
+def test__auto__fits_no_scores_where_the_rows_held_have_too_few_of_a_class(make_map):
+    rng = np.random.default_rng(0)
+    X = make_map(values=rng.normal(size=(3000, N_FEATURES)))
+    y = np.arange(3000) % 200 == 0
+    fair = quick().fit(X, y, sensitive_features=rng.integers(0, 2, 3000).astype(str))
+    assert fair.label_scores_ is None

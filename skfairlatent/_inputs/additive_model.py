@@ -2,6 +2,7 @@
 
 __all__ = ["AdditiveModel", "cross_fit"]
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from skfairlatent._inputs.folds import N_FOLDS, SEED, folds
 from skfairlatent._inputs.linear_model import fit_line, log_odds
+from skfairlatent._inputs.repeats import Distinct
 from skfairlatent._inputs.scaling import like
 
 Floats = npt.NDArray[np.float64]
@@ -35,6 +37,8 @@ SHARES_OF_BOOSTING = (0.0, 0.5, 1.0)
 # Boosting is taken if it lowers the log loss by more than this share: a line alone turns all
 # features a little instead of replacing one.
 WORTH_STEPS = 0.01
+# Share of the rows on which boosting stops, and at least a row of each class.
+HELD_OUT = 0.1
 # Larger step sizes let the boosting of small classes diverge; such scores lose the comparison.
 BOOSTING: dict[str, Any] = {
     "learning_rate": 0.3,
@@ -121,7 +125,7 @@ class AdditiveModel:
 
 
 def cross_fit(
-    x: Floats, classes: Codes, *, only_line: bool, rounding: float = 0.0
+    x: Floats, classes: Codes, distinct: Distinct, *, only_line: bool, rounding: float = 0.0
 ) -> tuple[AdditiveModel, Floats]:
     """Fit log-odds of classes against the first, and score each row by models without it.
 
@@ -134,6 +138,8 @@ def cross_fit(
         Standardised.
     classes : ndarray of shape (n_samples,), int64
         From 0 to the number of classes less 1.
+    distinct : Distinct
+        Which rows are repetitions: they are scored by models that know none of them.
     only_line : bool
         Leave boosting out.
     rounding : float, default=0.0
@@ -152,7 +158,7 @@ def cross_fit(
     lines: list[AdditiveModel] = []
     boostings: list[AdditiveModel] = []
     codes = None if only_line else grid.codes(x)
-    for training, left_out in folds(x, classes):
+    for training, left_out in folds(classes, distinct):
         lines.append(grid.line(*fit_line(x[training], classes[training])))
         linear[left_out] = lines[-1].scores(rows[left_out]).numpy()
         if codes is not None:
@@ -250,7 +256,9 @@ def _boosting(codes: Codes, classes: Codes, grid: _Grid) -> AdditiveModel:
     """
     from sklearn.ensemble import HistGradientBoostingClassifier  # noqa: PLC0415 - slow to import
 
-    model = HistGradientBoostingClassifier(**BOOSTING).fit(codes, classes)
+    held_out = max(math.ceil(HELD_OUT * len(codes)), int(classes.max()) + 1)
+    model = HistGradientBoostingClassifier(**BOOSTING, validation_fraction=held_out)
+    model.fit(codes, classes)
     knots = grid.knots
     n_knots = [len(each) for each in knots]
     features = np.repeat(np.arange(len(knots)), n_knots)

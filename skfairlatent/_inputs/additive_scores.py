@@ -22,6 +22,7 @@ SMALLEST_SLOPE = 0.25
 COMPARED_ROWS = 5000
 # A feature of less variance in those rows, where it has about 1 in all, tells nothing there.
 SMALLEST_VARIANCE = 1e-9
+LAST = 1e9
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ def additive_scores(
     scores : ndarray of shape (n_samples, n_scores), float64
         Standardised, for `AdditiveScores.with_scores`.
     """
-    slopes, bent = _lines(model, x[:COMPARED_ROWS].numpy())
+    slopes, bent = _lines(model, _some(x).numpy())
     if replaced is None or len(replaced) != cross_fitted.shape[1]:
         replaced = _most_linear(slopes, bent)
     rest = model.without(replaced)
@@ -112,9 +113,20 @@ def additive_scores(
     return AdditiveScores(rest, replaced, matrix, mean, scale), scores
 
 
+def _some(x: Tensor) -> Tensor:
+    """Return COMPARED_ROWS at most, of all parts: a table may be sorted."""
+    if len(x) <= COMPARED_ROWS:
+        return x
+    generator = torch.Generator().manual_seed(0)
+    return x[torch.randperm(len(x), generator=generator)[:COMPARED_ROWS]]
+
+
 def _lines(model: AdditiveModel, x: Floats) -> tuple[Floats, Floats]:
-    """Return slope and remainder of the line through each feature's function, shape (d, k)."""
-    slopes, bent = np.zeros_like(model.coef), np.zeros_like(model.coef)
+    """Return slope and remainder of the line through each feature's function, shape (d, k).
+
+    The remainder of a constant feature is such that it is chosen last.
+    """
+    slopes, bent = np.zeros_like(model.coef), np.full_like(model.coef, LAST)
     centred, rows = x - x.mean(axis=0), torch.from_numpy(x)
     variance = (centred**2).mean(axis=0)
     for j in np.flatnonzero(variance > SMALLEST_VARIANCE).tolist():

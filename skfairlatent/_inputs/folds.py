@@ -7,9 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from skfairlatent._row_hashes import row_hashes
+from skfairlatent._inputs.repeats import Distinct
 
-Floats = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.int64]
 
 # Each row's scores come from models that were fitted without its fold.
@@ -20,35 +19,28 @@ SEED = 0
 MOST_ROWS = 50_000
 # Rows of a class that there must be: then each fold is scored on so many as there are folds.
 FEWEST_OF_A_CLASS = 3 * N_FOLDS
-# Of fewer different rows, equal ones are taken for rows of different people: a table of a few
-# columns has no others.
-FEWEST_DISTINCT = 100
 
 
-def folds(x: Floats, classes: Codes) -> Iterator[tuple[Codes, Codes]]:
+def folds(classes: Codes, distinct: Distinct) -> Iterator[tuple[Codes, Codes]]:
     """Yield the rows to fit on, MOST_ROWS at most, and the rows to score, for each fold.
 
-    Equal rows share a fold: otherwise the scores of rows that were repeated, to give a rare class
-    more weight for instance, would come from models that know the row.
+    Repetitions of a row share its fold: otherwise the scores of rows that were repeated, to give
+    a rare class more weight for instance, would come from models that know the row.
     """
-    fold = _folds_of(x, classes)
+    fold = _folds_of(classes, distinct)
     rng = np.random.default_rng(SEED)
     for each in range(N_FOLDS):
         training, left_out = np.flatnonzero(fold != each), np.flatnonzero(fold == each)
         yield _some_of(training, classes, rng), left_out
 
 
-def _folds_of(x: Floats, classes: Codes) -> Codes:
-    """Return the fold of each row: that of the first row equal to it, where rows are many."""
-    _, first, copies = np.unique(row_hashes(x), return_index=True, return_inverse=True)
-    in_order = np.argsort(first)
-    own = classes[first[in_order]]
+def _folds_of(classes: Codes, distinct: Distinct) -> Codes:
+    """Return the fold of each row: that of the row it repeats, if each class has rows enough."""
+    own = classes[distinct.first]
     of_each = np.bincount(own, minlength=int(classes.max()) + 1)
-    if len(first) < FEWEST_DISTINCT or of_each.min() < FEWEST_OF_A_CLASS:
+    if of_each.min() < FEWEST_OF_A_CLASS:
         return _stratified(classes)
-    fold = np.empty_like(own)
-    fold[in_order] = _stratified(own)
-    return fold[copies]
+    return _stratified(own)[distinct.of_row]
 
 
 def _stratified(classes: Codes) -> Codes:

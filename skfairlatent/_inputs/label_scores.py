@@ -2,7 +2,6 @@
 
 __all__ = ["LabelScores", "fit_label_scores", "has_enough_rows", "wants_label_scores"]
 
-import math
 from functools import reduce
 
 import numpy as np
@@ -14,6 +13,7 @@ from skfairlatent._inputs.additive_model import AdditiveModel, cross_fit
 from skfairlatent._inputs.additive_scores import AdditiveScores, additive_scores
 from skfairlatent._inputs.folds import FEWEST_OF_A_CLASS
 from skfairlatent._inputs.linear_scores import LinearScores, linear_scores
+from skfairlatent._inputs.repeats import distinct_rows
 from skfairlatent._training.settings import is_crowded
 from skfairlatent._validation.annotations import Annotations
 
@@ -26,6 +26,9 @@ MOST_FEATURES_OF_A_TABLE = 256
 FEWEST_TO_TURN = 5
 # Fewer rows say too little for "auto" to take scores.
 FEWEST_SAMPLES = 100
+# Power of the precision of X: values that are nearer, in standard deviations, count as one. A flow
+# brings values back to about a third of that: a step between nearer ones would not come back.
+ROUNDING = 0.6
 # Numbers that are worth a second thread.
 FEWEST_FOR_THREADS = 1_000_000
 
@@ -80,6 +83,7 @@ def fit_label_scores(
             "boundaries: set label_scores=False."
         )
     rows = x.double()
+    distinct = distinct_rows(rows.numpy(), annotations.label_codes)
     n_features = x.shape[1]
     only_line = isinstance(before, LinearScores) or n_features > MOST_FEATURES_OF_A_TABLE
     may_turn = n_features >= FEWEST_TO_TURN and not isinstance(before, AdditiveScores)
@@ -88,8 +92,9 @@ def fit_label_scores(
             cross_fit(
                 rows.numpy(),
                 codes,
+                distinct,
                 only_line=only_line,
-                rounding=math.sqrt(torch.finfo(x.dtype).eps),
+                rounding=torch.finfo(x.dtype).eps ** ROUNDING,
             )
             for codes in annotations.label_codes.T
         ]
