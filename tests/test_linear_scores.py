@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 import torch
 from sklearn.linear_model import LinearRegression, LogisticRegression
-from sklearn.metrics import accuracy_score, log_loss
+from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
 
 from skfairlatent import FairLatentTransformer
 from skfairlatent._inputs.additive_model import AdditiveModel, cross_fit
 from skfairlatent._inputs.linear_scores import LinearScores, linear_scores
 from skfairlatent._inputs.repeats import distinct_rows
+from skfairlatent.datasets import make_biased_embeddings
 
 WIDTH = 300
 
@@ -141,3 +142,12 @@ def test__warm_start__goes_on_where_it_was_on_other_rows(fitted):
     fair.fit(X, y, sensitive_features=groups)
     # The scores are learnt anew, and stand in the same places with the same signs.
     assert np.corrcoef(fair.transform(X)[:, 0], before[:, 0])[0, 1] > 0.4
+
+
+def test__a_large_distance_weight__does_not_keep_the_label_out():
+    """One seed in six lost it, when the label block began without the scores."""
+    data = make_biased_embeddings(800, n_features=WIDTH, random_state=2)
+    fair = FairLatentTransformer(None, lambda_di=30, max_iter=50, random_state=2)
+    fair.fit(data.data, data.target, sensitive_features=data.sensitive_features)
+    auc = roc_auc_score(data.target, fair.transform(data.data)[:, 0])
+    assert max(auc, 1 - auc) > 0.75  # 0.86; 0.55 where the label is lost

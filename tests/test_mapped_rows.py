@@ -90,7 +90,7 @@ def test__fit__of_a_map_reads_at_most_40_batches_an_epoch(make_map, monkeypatch)
         batches.ReadingSampler, "draw", lambda *given: drawn.append(draw(*given)) or drawn[-1]
     )
     fitted(X, batch_size=16)
-    assert [len(each) for each in drawn] == [3, 3]
+    assert [len(each) for each in drawn] == [3, 3, 3]  # those of the heads first
 
 
 def test__transform__of_a_map_is_that_of_an_array(make_map):

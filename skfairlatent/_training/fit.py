@@ -111,7 +111,7 @@ def _train(
         input_noise=settings.noise(x.shape[1]),
         generators=generators,
     )
-    if start is not None or x.shape[1] <= FEW_FEATURES:
+    if start is not None or settings.scores or x.shape[1] <= FEW_FEATURES:
         batches = sampler.draw(generators.on_cpu)[:HEADS_BATCHES].to(device)
         objective.learn_heads([step.latent(rows) for rows in batches])
     validation = None if held_out is None else _drawn(x, held_out, plan, device)
@@ -146,6 +146,10 @@ def _first_flow(x: Tensor | MappedRows, settings: FitSettings, generator: torch.
     rows = x[torch.randperm(len(x), generator=generator)[:INITIAL_ROWS]]
     noise = torch.empty_like(rows).normal_(generator=generator)
     flow.initialize(rows + settings.noise(x.shape[1]) * noise)
+    # What is known of the label is found in the label block from the first step on: brought in
+    # little by little, a large distance between the groups would keep it out for good.
+    if settings.scores:
+        flow.lead(settings.scores)
     return flow
 
 

@@ -3,6 +3,7 @@
 __all__ = ["FrozenGlow", "Glow"]
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple, cast
 
 import torch
@@ -146,6 +147,25 @@ class Glow(Bijection):
         for block in self.blocks:
             x = cast("_GlowBlock", block).initialize(x)
         return x
+
+    @torch.no_grad()
+    def lead(self, columns: Sequence[int]) -> None:
+        """Turn the latent such that its first features hold some columns of x, and no others do.
+
+        Of a flow that is initialised and not yet trained: until then it is linear.
+
+        Parameters
+        ----------
+        columns : sequence of int
+            Fewer than d.
+        """
+        last = cast("_GlowBlock", self.blocks[-1]).rotation
+        unit = torch.eye(self.features, dtype=last.base.dtype, device=last.base.device)
+        images = self.transform(unit[list(columns)]) - self.transform(torch.zeros_like(unit[:1]))
+        # What varies most comes first, for a label block that is narrower.
+        directions = torch.linalg.svd(images.double(), full_matrices=False).Vh
+        reflections = torch.geqrf(directions.T)
+        last.base.copy_(torch.ormqr(*reflections, last.base.double(), left=False))
 
 
 class FrozenGlow:

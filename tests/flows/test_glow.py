@@ -39,6 +39,22 @@ def test__glow__is_a_density_that_integrates_to_one():
     assert total == pytest.approx(1.0, abs=INTEGRAL_TOLERANCE)
 
 
+@pytest.mark.parametrize("columns", [[3], [4, 0]])
+def test__lead__has_the_first_features_hold_some_columns_and_no_others(columns):
+    flow = Glow(6, n_blocks=3, hidden_features=16).double()
+    x = torch.randn(100, 6, dtype=torch.float64)
+    flow.initialize(x)
+    flow.lead(columns)
+    moved = x.clone()
+    moved[:, columns] += 1.0
+    change = flow.transform(moved) - flow.transform(x)
+    assert change[:, : len(columns)].norm(dim=1).min() > 0.5
+    torch.testing.assert_close(
+        change[:, len(columns) :], torch.zeros(100, 6 - len(columns)).double()
+    )
+    torch.testing.assert_close(flow.inverse(flow.transform(x)), x)
+
+
 def test__glow__samples_have_the_density_of_log_prob():
     flow = trained(2, torch.float64)
     with torch.no_grad():
