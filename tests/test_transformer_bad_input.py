@@ -739,8 +739,7 @@ def test__fit__labels_seen_with_one_group_each(distance):
     X, y, _ = make_rows()
     model, caught = fit_and_count_warnings(X, y, y, distance=distance)
     (warning,) = caught
-    assert "2 (label, group) cell(s) have no rows" in str(warning.message)
-    assert "(0, 1), (1, 0)" in str(warning.message)
+    assert "Every label occurs in one group only" in str(warning.message)
     assert_sound(model, X)
     assert (model.history_["loss_di"] == 0).all()
 
@@ -754,8 +753,9 @@ def test__fit__a_cell_for_every_row():
 
 def test__fit__long_lists_of_cells_are_cut():
     X, _, _ = make_rows()
-    _, caught = fit_and_count_warnings(X, np.arange(N_ROWS) % 12, np.arange(N_ROWS) % 12)
-    assert str(caught[0].message).startswith("132 (label, group) cell(s) have no rows")
+    y = np.arange(N_ROWS) % 12
+    _, caught = fit_and_count_warnings(X, y, np.where(np.arange(N_ROWS) < 24, y % 11, y))
+    assert str(caught[0].message).startswith("131 (label, group) cell(s) have no rows")
     assert ", ..." in str(caught[0].message)
     assert len(str(caught[0].message)) < 500
 

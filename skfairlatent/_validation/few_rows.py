@@ -31,7 +31,7 @@ def warn_about_many_groups(attribute: EncodedColumn) -> None:
 def warn_about_thin_cells(
     cells: Codes, counts: Codes, labels: list[str], groups: list[str]
 ) -> None:
-    """Name, once, the cells without rows and those with a single one.
+    """Warn of cells without rows, of those with a single one, and if no label has two groups.
 
     Parameters
     ----------
@@ -44,6 +44,13 @@ def warn_about_thin_cells(
         Names.
     """
     n_groups, n_all = len(groups), len(labels) * len(groups)
+    if len(np.unique(cells // n_groups)) == len(cells) and n_groups > 1:
+        warn_user(
+            "Every label occurs in one group only, so that no groups can be compared within a "
+            "label, as equalized odds compares them. Is sensitive_features the label, or computed "
+            "from it?"
+        )
+        return
     # Only the first of the empty cells are listed: of many labels and groups there are millions.
     empty = np.setdiff1d(np.arange(min(n_all, len(cells) + MAX_NAMED)), cells)
     single = cells[counts == 1]
