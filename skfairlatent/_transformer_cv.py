@@ -77,7 +77,8 @@ class FairLatentTransformerCV(FairLatentTransformer):
 
     bound : float, default=0.05
         Take the most accurate value whose gap, by the score named as `constraints`, is at most
-        this; values that decide nearly everybody alike are left out.
+        this; values that decide nearly everybody alike are left out, if `scoring` has
+        ``"balanced_accuracy"``.
 
     refit : callable or str, default=None
         Instead of `bound`: what returns the position of the value to take, given `cv_results_`,
@@ -442,7 +443,12 @@ def _position_of_largest(name: str, results: Mapping[str, Any]) -> int:
 def _best_within(
     rule: MostAccurateWithin, results: dict[str, Any], fairness: str, n_classes: int
 ) -> int:
-    """Choose among candidates that do not decide nearly everybody alike, unless all do."""
+    """Choose among candidates that do not decide nearly everybody alike, unless all do.
+
+    Without the balanced accuracy, nothing tells which these are, and all of them count.
+    """
+    if "mean_test_balanced_accuracy" not in results:
+        return rule(results)
     gain = results["mean_test_balanced_accuracy"] - 1.0 / n_classes
     alike = gain < ALIKE_SHARE * gain.max()
     if alike.all():

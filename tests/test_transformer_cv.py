@@ -130,6 +130,14 @@ def test__scoring__may_be_one_score_and_need_no_groups(rows):
     assert {"mean_test_roc_auc", "mean_test_f1"} <= set(both.cv_results_)
 
 
+def test__scoring__may_leave_out_the_balanced_accuracy(rows):
+    X, y, s = rows
+    scorers = fairness_scorers()
+    del scorers["balanced_accuracy"]
+    found = search(scoring=scorers).fit(X, y, sensitive_features=s)
+    assert found.best_index_ == np.argmax(found.cv_results_["mean_test_accuracy"])
+
+
 def test__groups__are_optional_with_the_warning_of_the_transformer(rows):
     X, y, _ = rows
     with pytest.warns(UserWarning, match="sensitive_features was not given") as caught:
@@ -299,6 +307,8 @@ def test__alike__candidates_are_left_out_unless_all_are():
     assert rule(some) == 2
     assert _best_within(rule, some, "equalized_odds", 2) == 1
     assert _best_within(rule, all_alike, "equalized_odds", 2) == 2
+    del some["mean_test_balanced_accuracy"]
+    assert _best_within(rule, some, "equalized_odds", 2) == 2
 
 
 def test__alike__is_named_where_nothing_else_is_within_the_bound():
