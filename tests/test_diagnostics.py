@@ -171,6 +171,17 @@ def test__diagnose__compares_the_rank_of_the_sensitive_block_with_that_of_a_tabl
     assert control.warnings == ()
 
 
+def test__diagnose__a_sensitive_block_of_one_column_has_not_collapsed():
+    """As of three classes in a table of three columns, whose label block needs two."""
+    X, y, group = separated_rows()
+    model = Scaled(n_label=2)
+    model.sizes = (1.0, 0.6, 1.0)
+    found = diagnose(model, X[:, [0, 2, 1]], y, sensitive_features=group, random_state=0)
+    ranks = found.blocks["effective_rank"]
+    assert ranks["input"] - ranks["label"] > 1.2  # directions more than the label block has
+    assert found.warnings == ()
+
+
 def passed_by():
     """Return pipelines whose classifier sees more than the label block."""
     columns = list(range(3))

@@ -59,10 +59,11 @@ def collapse_warnings(
         # The directions that an invertible map can fill are bounded only by the width, but
         # real embeddings use few, and a short training does not whiten them all.
         used = blocks.loc["input", "effective_rank"] - blocks.loc["label", "effective_rank"]
-        limits["sensitive"] = max(1.0, used)
+        limits["sensitive"] = min(limits.get("sensitive", 1.0), used)
     for block in blocks.index.intersection(["label", "sensitive"]):
         rank, limit = blocks.loc[block, "effective_rank"], limits[block]
-        if limit >= 1 and rank - 1 < RANK_SHARE * (limit - 1):
+        # Where fewer than two directions are within reach, one is no collapse.
+        if limit >= 2 and rank - 1 < RANK_SHARE * (limit - 1):
             found.append(
                 f"Collapse: the {block} block has an effective rank of only {rank:.1f}, where "
                 f"{limit:.1f} is within reach. Raise lambda_eq or lambda_g, or lower lambda_di "
