@@ -6,10 +6,14 @@ from collections.abc import Callable
 from typing import Any
 
 
-def _diffae(device: Any) -> Any:
+def _class_of_diffae() -> Any:
     from skfairlatent.encoders.diffae import DiffAEEncoder  # noqa: PLC0415 - slow to import
 
-    return DiffAEEncoder(device=device)
+    return DiffAEEncoder
+
+
+def _diffae(device: Any) -> Any:
+    return _class_of_diffae()(device=device)
 
 
 # The encoder of each name: a class or a function that is called with device=...
@@ -58,7 +62,9 @@ def register_encoder(name: str, factory: Callable[..., Any]) -> None:
         )
     if not name.strip():
         raise ValueError(f"name={name!r} is empty: pass the name of the encoder.")
-    if ENCODERS.setdefault(name, factory) is not factory:
+    taken = ENCODERS.setdefault(name, factory)
+    # The class that "diffae" stands for may be registered under that name again.
+    if taken is not factory and not (taken is _diffae and factory is _class_of_diffae()):
         raise ValueError(f"name={name!r} is taken: pass another name.")
 
 

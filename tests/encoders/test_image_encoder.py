@@ -7,7 +7,7 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
 from skfairlatent import FairLatentTransformer
-from skfairlatent.encoders import ENCODERS, ImageEncoder, register_encoder
+from skfairlatent.encoders import ENCODERS, DiffAEEncoder, ImageEncoder, register_encoder
 
 IMAGES = np.random.default_rng(0).integers(256, size=(20, 8, 8, 3), dtype=np.uint8)
 Y, S = np.arange(20) % 2, np.arange(20) // 2 % 2
@@ -135,6 +135,15 @@ def test__register_encoder__makes_a_name_known(tmp_path):
     fair.save(tmp_path / "fair.safetensors")
     loaded = FairLatentTransformer.load(tmp_path / "fair.safetensors", encoder="flat")
     np.testing.assert_array_equal(loaded.transform(IMAGES), Z)
+
+
+@pytest.mark.usefixtures("names")
+def test__register_encoder__of_the_class_that_has_the_name_changes_nothing():
+    before = dict(ENCODERS)
+    register_encoder("diffae", DiffAEEncoder)
+    assert before == ENCODERS
+    with pytest.raises(ValueError, match="name='diffae' is taken"):
+        register_encoder("diffae", Flat)
 
 
 @pytest.mark.usefixtures("names")
