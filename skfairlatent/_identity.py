@@ -1,12 +1,19 @@
-"""Identity of an encoder: a digest of its values, and its codes of made-up images."""
+"""Identity of an encoder or a scorer: a digest of its values, and codes of made-up images."""
 
 __all__ = ["alike_codes", "codes_of_probes", "digest_of_values", "kind_of", "same_codes"]
 
+import contextlib
+import dis
+import functools
 import hashlib
 import random
+import re
+import secrets
+import sys
 import types
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Set
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -44,18 +51,31 @@ _NO_VALUES = {
 }
 
 
-def digest_of_values(value: Any) -> str:
+def digest_of_values(value: Any, *, exact: bool = False) -> str:
     """Return a digest of all that an object holds, equal for equal values.
 
     Arrays and tensors count by dtype, shape and content, whatever their layout in memory, and
     wherever they lie; estimators, modules and other objects by class and attributes; functions
     by name and code. Generators of random numbers and what cannot be looked into, such as locks,
     count by their type.
+
+    Parameters
+    ----------
+    value : object
+
+    exact : bool, default=False
+        Whether generators of random numbers count by their state, functions and classes that are
+        in no installed package also by the globals that they read and by their methods, and what
+        is nested too deeply to look into as equal to nothing.
+
+    Returns
+    -------
+    str
     """
     try:
-        return _Digests().of(value).hex()
+        return (_ExactDigests() if exact else _Digests()).of(value).hex()
     except RecursionError:
-        return _hash(kind_of(value)).hex()
+        return secrets.token_hex(32) if exact else _hash(kind_of(value)).hex()
 
 
 class _Digests:
@@ -80,8 +100,14 @@ class _Digests:
             return _hash(value.fingerprint())
         for kinds, how in _HOW.items():
             if isinstance(value, kinds):
-                return how(self, value)
+                return bytes(getattr(self, how)(value))
         return self._of_any(value)
+
+    def _of_generator(self, _: Any) -> bytes:
+        return _hash("random")
+
+    def _of_name(self, value: Any) -> bytes:
+        return _hash(getattr(value, "__module__", ""), value.__name__)
 
     def _of_tensor(self, tensor: Tensor) -> bytes:
         return _hash("tensor", tensor.dtype, tuple(tensor.shape), _bytes_of(tensor))
@@ -108,7 +134,7 @@ class _Digests:
         return _hash("array", array.dtype.newbyteorder("<"), plain.shape, plain.tobytes())
 
     def _of_function(self, function: types.FunctionType) -> bytes:
-        cells = [cell.cell_contents for cell in function.__closure__ or ()]
+        cells = [_contents(cell) for cell in function.__closure__ or ()]
         parts = (function.__code__, function.__defaults__, function.__kwdefaults__, cells)
         return _hash(function.__name__, self.of(parts))
 
@@ -132,20 +158,98 @@ class _Digests:
 
 
 # The first that fits is taken.
-_HOW: dict[Any, Callable[[_Digests, Any], bytes]] = {
-    _RANDOM: lambda _, __: _hash("random"),
-    np.ndarray: _Digests._of_array,
-    Tensor: _Digests._of_tensor,
-    (list, tuple): _Digests._of_sequence,
-    (Mapping, Set): _Digests._of_collection,
-    (type, types.ModuleType, np.ufunc): lambda _, value: _hash(
-        getattr(value, "__module__", ""), value.__name__
-    ),
-    types.FunctionType: _Digests._of_function,
-    types.CodeType: _Digests._of_code,
-    nn.Module: _Digests._of_module,
-    BaseEstimator: _Digests._of_estimator,
+_HOW: dict[Any, str] = {
+    _RANDOM: "_of_generator",
+    np.ndarray: "_of_array",
+    Tensor: "_of_tensor",
+    (list, tuple): "_of_sequence",
+    (Mapping, Set): "_of_collection",
+    (type, types.ModuleType, np.ufunc): "_of_name",
+    types.FunctionType: "_of_function",
+    types.CodeType: "_of_code",
+    nn.Module: "_of_module",
+    BaseEstimator: "_of_estimator",
 }
+
+
+class _ExactDigests(_Digests):
+    """Digests that also tell what code of the user's own does, and what generators draw next."""
+
+    def _of_object(self, value: Any) -> bytes:
+        for kinds, within in _WITHIN.items():
+            if isinstance(value, kinds):
+                with contextlib.suppress(NotImplementedError):  # the system's generator
+                    return _hash(kind_of(value), self.of(within(value)))
+        return super()._of_object(value)
+
+    def _of_name(self, value: Any) -> bytes:
+        name = super()._of_name(value)
+        if not isinstance(value, type) or not _is_own(value.__module__):
+            return name
+        parts = {k: v for k, v in vars(value).items() if k[:2] != "__" or callable(v)}
+        return _hash(name, self.of(parts), self.of(value.__bases__))
+
+    def _of_function(self, function: types.FunctionType) -> bytes:
+        own = _is_own(function.__globals__.get("__name__", ""))
+        return _hash(super()._of_function(function), self.of(_globals_of(function) if own else {}))
+
+    def _of_estimator(self, estimator: BaseEstimator) -> bytes:
+        return _hash(self.of(type(estimator)), super()._of_estimator(estimator))
+
+    def _of_module(self, module: nn.Module) -> bytes:
+        classes = [type(part) for part in module.modules()]
+        return _hash(self.of(classes), super()._of_module(module))
+
+
+# What tells an object from others of its type, where pickle does not say.
+_WITHIN: dict[Any, Callable[[Any], Any]] = {
+    np.random.RandomState: lambda value: value.get_state(legacy=False),
+    np.random.Generator: lambda value: value.bit_generator.state,
+    np.random.BitGenerator: lambda value: value.state,
+    torch.Generator: lambda value: value.get_state(),
+    random.Random: lambda value: value.getstate(),
+    re.Pattern: lambda value: (value.pattern, value.flags),
+    property: lambda value: (value.fget, value.fset, value.fdel),
+    (classmethod, staticmethod): lambda value: value.__func__,
+    type(functools.cache(len)): lambda value: value.__wrapped__,
+}
+
+
+def _is_own(name: str) -> bool:
+    """Tell whether a module is of no installed package, so that it may change between runs."""
+    package = name.partition(".")[0]
+    if package in sys.stdlib_module_names or package == "skfairlatent":
+        return False
+    files = [getattr(sys.modules.get(each), "__file__", None) or "" for each in (package, name)]
+    return not {"site-packages", "dist-packages"} & {part for f in files for part in Path(f).parts}
+
+
+def _globals_of(function: types.FunctionType) -> dict[str, Any]:
+    """Return the globals that a function reads, also those of modules of the user's own."""
+    codes = [function.__code__]
+    for code in codes:
+        codes += [part for part in code.co_consts if isinstance(part, types.CodeType)]
+    steps = [step for code in codes for step in dis.get_instructions(code)]
+    read = {step.argval for step in steps if step.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
+    found = _named(function.__globals__, read)
+    attributes = {name for code in codes for name in code.co_names}
+    for value in [*found.values()]:
+        if isinstance(value, types.ModuleType) and _is_own(value.__name__):
+            inside = _named(vars(value), attributes)
+            found |= {f"{value.__name__}.{name}": part for name, part in inside.items()}
+    return found
+
+
+def _named(scope: Mapping[str, Any], names: set[str]) -> dict[str, Any]:
+    """Return what has these names, in the same order in each process."""
+    return {name: scope[name] for name in sorted(names & scope.keys())}
+
+
+def _contents(cell: types.CellType) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # of a name that has no value yet
+        return types.CellType
 
 
 def codes_of_probes(encoder: Any, shape: tuple[int, ...] | None) -> Codes | None:

@@ -20,7 +20,6 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import _safe_indexing
 
 from skfairlatent._files.tensors import digest_of
-from skfairlatent._identity import digest_of_values
 from skfairlatent._persistence.state import SavedState
 from skfairlatent._training.checkpoint import Checkpoint
 from skfairlatent._transformer import FairLatentTransformer
@@ -92,6 +91,8 @@ class LambdaPath:
         Empty where nothing is scored.
     train, test : ndarray of shape (n_rows,)
         Positions of the rows to fit on and to score on.
+    judges : str
+        Digest of classifier and scorers when the search began.
     """
 
     transformer: FairLatentTransformer
@@ -100,6 +101,7 @@ class LambdaPath:
     scorers: Mapping[str, Callable[..., Any]]
     train: Positions
     test: Positions
+    judges: str
 
     def scores(self, rows: Rows) -> list[PathPoint]:
         """Fit and score each point, from where an interrupted search stopped if there is one."""
@@ -151,9 +153,7 @@ class LambdaPath:
             return contextlib.nullcontext()
         parameters = self.transformer.get_params(deep=False)
         defining = {k: v for k, v in parameters.items() if k not in _IMMATERIAL}
-        text = repr((defining, self.lambdas, self.classifier))
-        # What repr shortens, and what scorers of one name are.
-        text += digest_of_values((self.classifier, dict(self.scorers)))
+        text = repr((defining, self.lambdas, self.judges))
         tensors = {
             "X": torch.as_tensor(np.asarray(rows.X)),
             "codes": torch.from_numpy(rows.codes),

@@ -22,6 +22,7 @@ from sklearn.utils._param_validation import HasMethods, Interval
 
 from skfairlatent._device import neutral_torch_state
 from skfairlatent._embedding import encoder_fingerprint
+from skfairlatent._identity import digest_of_values
 from skfairlatent._image_forms import holds_images
 from skfairlatent._path_fits import LambdaPath, PathPoint, Rows, quiet
 from skfairlatent._training.callbacks import FitTasks, with_callbacks
@@ -90,7 +91,7 @@ class FairLatentTransformerCV(FairLatentTransformer):
 
     **parameters
         Those of :class:`FairLatentTransformer`, all but `lambda_di` and `warm_start`. With
-        `checkpoint_dir`, an interrupted search goes on where it stopped.
+        `checkpoint_dir`, an interrupted search goes on where it stopped; see Notes.
 
     Attributes
     ----------
@@ -127,6 +128,12 @@ class FairLatentTransformerCV(FairLatentTransformer):
 
     The gap of the value chosen tends to be larger on new rows than on the folds that chose it:
     judge it on rows of their own. `history_` and `n_iter_` are of the last fit of the path alone.
+
+    An interrupted search goes on from the files in `checkpoint_dir` only if the data, the
+    parameters, the classifier and the scorers are the same as when it began. Functions and
+    classes of your own count by their code and by the global variables that they read, and
+    generators of random numbers by their state: make one anew, from the same seed, before you
+    call `fit` again.
 
     Examples
     --------
@@ -400,8 +407,11 @@ class FairLatentTransformerCV(FairLatentTransformer):
         self, lambdas: Lambdas, scorers: Scorers, train: Any, test: Any, **changed: Any
     ) -> LambdaPath:
         classifier = LogisticRegression() if self.classifier is None else self.classifier
-        transformer = self._transformer(**changed)
-        return LambdaPath(transformer, tuple(lambdas.tolist()), classifier, scorers, train, test)
+        transformer, judges = self._transformer(**changed), ""
+        if scorers and self.checkpoint_dir is not None:
+            judges = digest_of_values((classifier, dict(scorers)), exact=True)
+        values = tuple(lambdas.tolist())
+        return LambdaPath(transformer, values, classifier, scorers, train, test, judges)
 
     def _folds(self, rows: Rows) -> list[tuple[Any, Any]]:
         if isinstance(self.cv, Integral) and rows.sensitive_features is not None:

@@ -3,6 +3,9 @@
 import copy
 import functools
 import pickle
+import random
+import re
+import sys
 import threading
 
 import joblib
@@ -266,6 +269,121 @@ def cyclic(value):
 def test__digest__is_that_of_the_values(one, same, other):
     assert digest_of_values(one) == digest_of_values(same)
     assert digest_of_values(one) != digest_of_values(other)
+
+
+FACTOR = 2
+
+
+def times_factor(x):
+    return x * FACTOR
+
+
+def even(n):
+    return n == 0 or odd(n - 1)
+
+
+def odd(n):
+    return n != 0 and even(n - 1)
+
+
+class Steps:
+    """What may change in a class, one at a time."""
+
+    size = 1
+
+    def call(self, x):
+        return times_factor(x)
+
+    @property
+    def twice(self):
+        return 2 * self.size
+
+    @classmethod
+    def make(cls):
+        return cls()
+
+
+class Derived(Steps):
+    pass
+
+
+@functools.cache
+def cached(x):
+    return times_factor(x)
+
+
+HERE = sys.modules[__name__]
+
+
+@pytest.mark.parametrize(
+    ("value", "where", "name", "other"),
+    [
+        (times_factor, HERE, "FACTOR", 3),
+        (lambda x: [times_factor(each) for each in x], HERE, "FACTOR", 3),
+        (lambda x: HERE.times_factor(x + 1), HERE, "FACTOR", 3),
+        (cached, HERE, "FACTOR", 3),
+        (even, HERE, "odd", lambda n: n % 2 == 1),
+        (FunctionTransformer(times_factor), HERE, "FACTOR", 3),
+        (Derived(), HERE, "FACTOR", 3),
+        (Derived(), Steps, "size", 2),
+        (Derived(), Steps, "call", lambda _, x: x),
+        (Derived().call, Steps, "call", lambda _, x: x),
+        (Derived, Steps, "twice", property(lambda self: 3 * self.size)),
+        (Derived, Steps, "make", classmethod(lambda cls: cls)),
+        (OfTensors(), OfTensors, "transform", lambda _, X: X),
+    ],
+)
+def test__exact_digest__is_also_that_of_code_it_calls(monkeypatch, value, where, name, other):
+    before = digest_of_values(value), digest_of_values(value, exact=True)
+    monkeypatch.setattr(where, name, other)
+    assert digest_of_values(value) == before[0]
+    assert digest_of_values(value, exact=True) != before[1]
+    monkeypatch.undo()
+    assert digest_of_values(value, exact=True) == before[1]
+
+
+@pytest.mark.parametrize(
+    ("one", "same", "other"),
+    [
+        *(
+            (kind(0), kind(0), kind(1))
+            for kind in (
+                np.random.RandomState,
+                np.random.default_rng,
+                np.random.PCG64,
+                random.Random,
+                lambda seed: torch.Generator().manual_seed(seed + 1),
+                lambda seed: PCA(random_state=np.random.RandomState(seed)),
+            )
+        ),
+        (random.SystemRandom(), random.SystemRandom(), 0),
+        (re.compile("a"), re.compile("a"), re.compile("b")),
+        (network(), copy.deepcopy(network()), network(1)),
+        (np.arange(3), np.arange(3), np.arange(4)),
+    ],
+)
+def test__exact_digest__tells_generators_by_their_state(one, same, other):
+    assert digest_of_values(one, exact=True) == digest_of_values(same, exact=True)
+    assert digest_of_values(one, exact=True) != digest_of_values(other, exact=True)
+
+
+def test__exact_digest__of_what_is_too_deep_is_equal_to_nothing():
+    deep = []
+    for _ in range(100_000):
+        deep = [deep]
+    assert digest_of_values(deep, exact=True) != digest_of_values(deep, exact=True)
+
+
+def test__digest__takes_a_function_whose_cell_is_empty():
+    def calls_what_comes_later():
+        return later()
+
+    before = digest_of_values(calls_what_comes_later)
+
+    def later():
+        return 1
+
+    assert before != digest_of_values(calls_what_comes_later)
 
 
 def test__digest__of_what_cannot_be_looked_into_is_that_of_its_type():

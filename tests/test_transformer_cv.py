@@ -1,6 +1,7 @@
 """The search along a path of lambda_di: what it chooses, what it becomes, and how it resumes."""
 
 import pickle
+import sys
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ from sklearn.ensemble import VotingClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 from sklearn.tree import DecisionTreeClassifier
 
 from skfairlatent import FairLatentTransformer, FairLatentTransformerCV
@@ -266,21 +268,100 @@ def test__checkpoint__of_another_scorer_or_classifier_is_left_alone(
         "classifier": VotingClassifier([("a", LogisticRegression())]),
     }
     expected = search(**first | changed).fit(X, y, sensitive_features=s)
-    fit = FairLatentTransformer.fit_transform
-    left = iter(range(3))
-
-    def stops(self, *args, **given):
-        if next(left, None) is None:
-            raise Interrupted
-        return fit(self, *args, **given)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(FairLatentTransformer, "fit_transform", stops)
-        with pytest.raises(Interrupted):
-            search(**first, checkpoint_dir=tmp_path).fit(X, y, sensitive_features=s)
+    interrupt(search(**first, checkpoint_dir=tmp_path), rows, monkeypatch)
     found = search(**first | changed, checkpoint_dir=tmp_path).fit(X, y, sensitive_features=s)
     for name in ("split0_test_score", "split1_test_score"):
         np.testing.assert_array_equal(found.cv_results_[name], expected.cv_results_[name])
+
+
+THRESHOLD = 0.5
+
+
+def chosen(model, X):
+    return model.predict_proba(X)[:, 1] > THRESHOLD
+
+
+def share_chosen(model, X, _):
+    return float(np.mean(chosen(model, X)))
+
+
+class ShareChosen:
+    def __call__(self, model, X, _):
+        return self.of(chosen(model, X))
+
+    def of(self, is_chosen):
+        return float(np.mean(is_chosen))
+
+
+HERE = sys.modules[__name__]
+
+
+@pytest.mark.parametrize(
+    ("scorer", "where", "name", "value"),
+    [
+        (share_chosen, HERE, "THRESHOLD", 0.9),
+        (share_chosen, HERE, "chosen", lambda model, X: model.predict(X) == 0),
+        (ShareChosen(), ShareChosen, "of", lambda _, is_chosen: float(np.sum(is_chosen))),
+    ],
+    ids=["number", "function", "method"],
+)
+def test__checkpoint__of_a_scorer_that_calls_other_code_is_left_alone(
+    rows, tmp_path, monkeypatch, scorer, where, name, value
+):
+    X, y, s = rows
+    given = {"lambdas_di": [0, 3], "max_iter": 1, "scoring": scorer}
+    interrupt(search(**given, checkpoint_dir=tmp_path), rows, monkeypatch)
+    monkeypatch.setattr(where, name, value)
+    expected = search(**given).fit(X, y, sensitive_features=s)
+    found = search(**given, checkpoint_dir=tmp_path).fit(X, y, sensitive_features=s)
+    for key in ("split0_test_score", "split1_test_score"):
+        np.testing.assert_array_equal(found.cv_results_[key], expected.cv_results_[key])
+
+
+def classifier_of(seed):
+    """Build anew what holds a function, whose repr says where it lies in memory."""
+
+    def square(Z):
+        return Z**2
+
+    tree = DecisionTreeClassifier(max_depth=2, random_state=np.random.RandomState(seed))
+    return make_pipeline(FunctionTransformer(square), tree)
+
+
+@pytest.mark.parametrize(("seed", "n_fits"), [(0, 2), (1, 5)])
+def test__checkpoint__is_found_with_a_classifier_that_was_built_anew(
+    rows, tmp_path, monkeypatch, seed, n_fits
+):
+    X, y, s = rows
+    given = {"lambdas_di": [0, 3], "max_iter": 1, "refit": lambda _: 0, "checkpoint_dir": tmp_path}
+    interrupt(search(**given, classifier=classifier_of(0)), rows, monkeypatch)
+    n_left = len(list(tmp_path.iterdir()))
+    fits = count_fits(monkeypatch)
+    search(**given, classifier=classifier_of(seed)).fit(X, y, sensitive_features=s)
+    assert len(fits) == n_fits
+    assert len(list(tmp_path.iterdir())) == (0 if seed == 0 else n_left)
+
+
+def interrupt(model, rows, monkeypatch):
+    """Stop a search in its fourth fit, which is the last on a fold."""
+    X, y, s = rows
+    with monkeypatch.context() as patch:
+        count_fits(patch, most=3)
+        with pytest.raises(Interrupted):
+            model.fit(X, y, sensitive_features=s)
+
+
+def count_fits(patch, most=None):
+    fit, fits = FairLatentTransformer.fit_transform, []
+
+    def counts(self, *args, **given):
+        if len(fits) == most:
+            raise Interrupted
+        fits.append(self)
+        return fit(self, *args, **given)
+
+    patch.setattr(FairLatentTransformer, "fit_transform", counts)
+    return fits
 
 
 def test__grid_search__can_be_over_it(rows):
