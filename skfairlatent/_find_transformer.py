@@ -1,6 +1,13 @@
 """Where a model has its transformer: what comes before it, and what then decides."""
 
-__all__ = ["UntracedError", "chain", "latent_step", "steps_of", "transformers_of"]
+__all__ = [
+    "BesideError",
+    "UntracedError",
+    "chain",
+    "latent_step",
+    "steps_of",
+    "transformers_of",
+]
 
 import copy
 from collections.abc import Callable, Iterator, Mapping
@@ -33,7 +40,11 @@ class UntracedError(TypeError):
 
     def __init__(self, reason: str, remedy: str) -> None:
         super().__init__(f"{reason} {remedy}")
-        self.reason = reason
+        self.reason, self.remedy = reason, remedy
+
+
+class BesideError(UntracedError):
+    """Other columns stand beside the latent in what the model decides by."""
 
 
 def latent_step(model: Any) -> tuple[Any, Callable[[Any], Any]]:
@@ -113,7 +124,7 @@ def steps_of(model: Any) -> list[Any]:
         if len(branches) == 1:
             first, part = branches[0]
             return [*first, *steps_of(part)]
-        raise UntracedError(
+        raise BesideError(
             f"{type(model).__name__} puts other columns beside those of the "
             "FairLatentTransformer, so that an edit of the latent cannot be followed from rows "
             "to decisions.",

@@ -6,17 +6,23 @@ import numpy as np
 import pandas as pd
 import pytest
 import sklearn
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.compose import ColumnTransformer
+from sklearn.dummy import DummyClassifier
+from sklearn.ensemble import StackingClassifier, VotingClassifier
 from sklearn.exceptions import NotFittedError
+from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
+from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from skfairlatent import FairLatentTransformer
+from skfairlatent._find_transformer import latent_step
 from skfairlatent.diagnostics import diagnose
 from skfairlatent.diagnostics._advice import plateau_warnings, short_training_warnings
+from skfairlatent.diagnostics._bypasses import bypass_warnings
 from skfairlatent.diagnostics._lost_decisions import lost_decisions
 from skfairlatent.exceptions import FairLatentWarning, UndefinedMetricWarning
 
@@ -182,30 +188,105 @@ def test__diagnose__a_sensitive_block_of_one_column_has_not_collapsed():
     assert found.warnings == ()
 
 
-def passed_by():
-    """Return pipelines whose classifier sees more than the label block."""
-    columns = list(range(3))
-    fair = FairLatentTransformer(None, max_iter=2, hidden_features=8, random_state=0)
-    beside = ColumnTransformer([("fair", fair, columns), ("raw", "passthrough", [0])])
+class Twice(ClassifierMixin, BaseEstimator):
+    """A model of the user's own, which keeps a pipeline under two names."""
+
+    def fit(self, pipe, y):
+        self.pipe_, self.best_, self.classes_ = pipe, pipe, np.unique(y)
+        return self
+
+    def predict(self, X):
+        return self.pipe_.predict(X)
+
+
+def around(pipe, y, X):
+    """Return models that decide by the label block alone, and others that see more."""
+    frozen, other = FrozenEstimator(pipe), LogisticRegression().fit(X, y)
+    votes = [("a", frozen), ("b", FrozenEstimator(other))]
     return {
-        "beside": make_pipeline(beside, LogisticRegression()),
-        "full": make_pipeline(clone(fair).set_params(output="full"), LogisticRegression()),
-        "label": make_pipeline(StandardScaler(), fair, LogisticRegression()),
+        "rest": OneVsRestClassifier(frozen).fit(X, y),
+        "stack": StackingClassifier([("a", pipe)], cv="prefit").fit(X, y),
+        "vote": VotingClassifier([("a", frozen), ("b", "drop")], voting="soft").fit(X, y),
+        "twice": Twice().fit(pipe, y),
+        "stack of X": StackingClassifier([("a", pipe)], cv="prefit", passthrough=True).fit(X, y),
+        "soft votes": VotingClassifier(votes, voting="soft").fit(X, y),
+        "hard votes": VotingClassifier(votes).fit(X, y),
     }
+
+
+@pytest.fixture(scope="module")
+def models():
+    """Return models with a transformer by name, and rows."""
+    X, y, group = separated_rows(n_rows=400)
+    fair = FairLatentTransformer(None, max_iter=2, hidden_features=8, random_state=0)
+    full = clone(fair).set_params(output="full")
+    columns = ColumnTransformer([("fair", fair, [0, 1, 2]), ("raw", "passthrough", [0])])
+    label = ColumnTransformer([("label", StandardScaler(), [0])])
+    found = {
+        "beside": make_pipeline(columns, LogisticRegression()),
+        "beside, constant": make_pipeline(columns, DummyClassifier()),
+        "full": make_pipeline(full, LogisticRegression()),
+        "full, constant": make_pipeline(full, DummyClassifier()),
+        "full, scaled": make_pipeline(full, StandardScaler(), LogisticRegression()),
+        "full, cut": make_pipeline(full, label, LogisticRegression()),
+        "full, pandas, cut": make_pipeline(
+            clone(full).set_output(transform="pandas"), label, LogisticRegression()
+        ),
+        "label": make_pipeline(StandardScaler(), fair, LogisticRegression()),
+        "cells": make_pipeline(clone(fair).set_params(n_bins=4), LogisticRegression()),
+    }
+    with sklearn.config_context(enable_metadata_routing=True):
+        found = {k: clone(pipe).fit(X, y, sensitive_features=group) for k, pipe in found.items()}
+    return found | around(found["label"], y, X), X, y, group
+
+
+BESIDE, FULL = "reach the decision around", "output='full' gives"
 
 
 @pytest.mark.filterwarnings("ignore::skfairlatent.exceptions.FairLatentWarning")
 @pytest.mark.parametrize(
-    ("name", "text"), [("beside", "reach the decision around"), ("full", "'full'"), ("label", "")]
+    ("name", "text"),
+    [
+        ("beside", BESIDE),
+        ("beside, constant", BESIDE),
+        ("full", FULL),
+        ("full, constant", FULL),
+        ("full, scaled", FULL),
+        ("full, cut", None),
+        ("full, pandas, cut", None),
+        ("label", None),
+        ("cells", None),
+        ("rest", None),
+        ("stack", None),
+        ("vote", None),
+        ("twice", None),
+        ("stack of X", BESIDE),
+        ("soft votes", BESIDE),
+        ("hard votes", BESIDE),
+    ],
 )
-def test__diagnose__names_what_the_classifier_sees_beside_the_label_block(name, text):
-    X, y, group = separated_rows(n_rows=400)
-    with sklearn.config_context(enable_metadata_routing=True):
-        pipe = passed_by()[name].fit(X, y, sensitive_features=group)
-        found = diagnose(pipe, X, y, sensitive_features=group, random_state=0)
-    bypasses = [each for each in found.warnings if each.startswith("Bypass")]
-    assert len(bypasses) == (text != "")
-    assert all(text in each for each in bypasses)
+def test__diagnose__names_what_a_model_decides_by_beside_the_label_block(models, name, text):
+    models, X, _, _ = models
+    model, (fair, prepare) = models[name], latent_step(models[name])
+    before = model.predict(X)
+    found = bypass_warnings(model, fair, prepare, X, len(X))
+    assert len(found) == (text is not None)
+    assert all(each.startswith("Bypass") and text in each for each in found)
+    np.testing.assert_array_equal(model.predict(X), before)  # what was tried was a copy
+
+
+@pytest.mark.filterwarnings("ignore::skfairlatent.exceptions.FairLatentWarning")
+def test__diagnose__says_so_where_nothing_shows_what_a_model_decides_by(models):
+    models, X, y, group = models
+    always = make_pipeline(models["label"][:-1], DummyClassifier().fit(X, y))
+    votes = [("a", FrozenEstimator(always)), ("b", FrozenEstimator(DummyClassifier().fit(X, y)))]
+    model = VotingClassifier(votes).fit(X, y)
+    given = {"sensitive_features": group, "random_state": 0}
+    found = [text for text in diagnose(model, X, y, **given).warnings if "more than" in text]
+    assert len(found) == 1
+    assert re.match("Not measured: whether the model decides by more than the label", found[0])
+    alone = eval(re.search(r"such as (model\.\w+\[0\])\.$", found[0])[1])  # noqa: S307
+    assert not any("more than" in text for text in diagnose(alone, X, y, **given).warnings)
 
 
 def test__diagnose__does_not_find_a_collapse_on_few_rows():

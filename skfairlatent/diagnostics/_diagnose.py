@@ -14,7 +14,7 @@ from sklearn.utils import _safe_indexing, check_array
 
 from skfairlatent._bins import as_transformed
 from skfairlatent._device import own_random_state
-from skfairlatent._find_transformer import UntracedError, latent_step, steps_of
+from skfairlatent._find_transformer import latent_step
 from skfairlatent._user_warnings import warn_user
 from skfairlatent._validation.containers import reject_container, reject_other_order
 from skfairlatent._validation.groups import (
@@ -31,6 +31,7 @@ from skfairlatent.diagnostics._advice import (
     short_training_warnings,
     unmeasured_labels,
 )
+from skfairlatent.diagnostics._bypasses import bypass_warnings
 from skfairlatent.diagnostics._foreign_rows import (
     describe_far_rows,
     describe_foreign_data,
@@ -278,7 +279,7 @@ def diagnose(
     Z, labels, _ = rows
     advice = (
         *foreign,
-        *_bypasses(model),
+        *bypass_warnings(model, transformer, prepare, X, len(groups[0].codes)),
         # A block that has collapsed decides everybody alike, too.
         *(
             collapse_warnings(found.blocks, len(Z), found.label_readability)
@@ -369,25 +370,6 @@ def _found_by(
         return float(np.mean([decided.values[code] == value for code in decided.codes]))
 
     return share
-
-
-def _bypasses(model: Any) -> list[str]:
-    """Say so if a model decides by more than the label block."""
-    try:
-        *before, last = steps_of(model)
-    except UntracedError:
-        return [
-            "Bypass: the model decides by more than the label block: other columns, or other "
-            "models, reach the decision around the FairLatentTransformer. Let all columns go "
-            "through it, or leave them out."
-        ]
-    sees_all = any(getattr(step, "output", "label") == "full" for step in before)
-    if sees_all and hasattr(last, "predict"):
-        return [
-            "Bypass: output='full' gives the classifier the sensitive block beside the label "
-            "block. Set output='label', and fit again."
-        ]
-    return []
 
 
 def _cut(transformer: FittedLatent, rows: HeldOut) -> HeldOut:
