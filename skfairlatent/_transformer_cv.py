@@ -71,7 +71,9 @@ class FairLatentTransformerCV(FairLatentTransformer):
         ``LogisticRegression()``.
 
     cv : int, cross-validation generator or iterable, default=3
-        A number of folds means :func:`skfairlatent.selection.group_stratified_folds`.
+        A number of folds means :func:`skfairlatent.selection.group_stratified_folds`. Of a
+        splitter that needs groups, such as ``GroupKFold``, pass the folds, as
+        ``cv=list(GroupKFold(3).split(X, y, groups))``.
 
     scoring : str, callable, list or dict, default=None
         As in ``GridSearchCV``. None stands for ``fairness_scorers(constraints)``.
@@ -239,6 +241,7 @@ class FairLatentTransformerCV(FairLatentTransformer):
         """
         tasks = FitTasks(self)
         self._check_parameters()
+        self._check_cv()
         lambdas, scorers = (
             self._lambdas(),
             self._scorers(with_groups=sensitive_features is not None),
@@ -324,6 +327,15 @@ class FairLatentTransformerCV(FairLatentTransformer):
             | {"encoder": None, "output": "label", "verbose": False, "random_state": seed}
             | changed
         )
+
+    def _check_cv(self) -> None:
+        """Refuse a splitter that needs groups before images are encoded."""
+        routing = getattr(self.cv, "get_metadata_routing", None)
+        if routing is not None and routing().consumes("split", ["groups"]):
+            raise ValueError(
+                f"cv is {self.cv!r}, which needs groups, and fit has no parameter for them: pass "
+                f"its folds, as cv=list({self.cv!r}.split(X, y, groups))."
+            )
 
     def _lambdas(self) -> Lambdas:
         if isinstance(self.lambdas_di, Integral):

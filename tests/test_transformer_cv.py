@@ -1,6 +1,7 @@
 """The search along a path of lambda_di: what it chooses, what it becomes, and how it resumes."""
 
 import pickle
+import re
 import sys
 
 import numpy as np
@@ -10,7 +11,7 @@ import sklearn
 from sklearn.base import clone
 from sklearn.ensemble import VotingClassifier
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV, StratifiedKFold
+from sklearn.model_selection import GridSearchCV, GroupKFold, GroupShuffleSplit, StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.tree import DecisionTreeClassifier
@@ -401,6 +402,19 @@ def test__alike__is_named_where_nothing_else_is_within_the_bound():
     results["mean_test_equalized_odds"][1:] = -0.04, -0.03
     with pytest.warns(FairLatentWarning, match="No candidate has equalized_odds <= 0.02"):
         assert _best_within(MostAccurateWithin(0.02), results, "equalized_odds", 2) == 1
+
+
+@pytest.mark.parametrize("splitter", [GroupKFold(2), GroupShuffleSplit(2, random_state=0)])
+def test__cv__that_needs_groups_is_refused_with_what_works(rows, splitter):
+    X, y, s = rows
+    groups = np.arange(400) // 4
+    with pytest.raises(ValueError, match=r"needs groups.*cv=list\(Group") as caught:
+        search(cv=splitter, encoder=Halves()).fit(X, y, sensitive_features=s)
+    remedy = re.search(r"as cv=(.*)\.$", str(caught.value))[1]
+    folds = eval(remedy)  # noqa: S307 - what the message says to type
+    assert not set(groups[folds[0][0]]) & set(groups[folds[0][1]])
+    found = search(cv=folds, lambdas_di=[1], max_iter=1).fit(X, y, sensitive_features=s)
+    assert found.n_splits_ == 2
 
 
 class TestBadInput:
