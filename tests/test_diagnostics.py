@@ -654,6 +654,16 @@ def test__far_rows__of_several_columns_are_counted(table_pipe):
     assert not any(each.startswith("Collapse") for each in found.warnings)
 
 
+@pytest.mark.filterwarnings("ignore:diagnose found")
+def test__far_rows__of_which_only_some_tell_by_a_column_are_named():
+    X, y, group = separated_rows(n_rows=400)
+    X[:40] = 8, 8, 4  # far by all the columns together
+    X[40, 2] = 999
+    found = diagnose(Selection(), X, y, sensitive_features=group, random_state=0)
+    assert found.far_rows.tolist() == list(range(41))
+    assert "in column 2 (999; other rows: " in found.warnings[0]
+
+
 def test__far_rows__of_an_array_are_named_by_position(table_pipe):
     pipe, X, y, s = table_pipe
     odd = pipe[0].transform(X)

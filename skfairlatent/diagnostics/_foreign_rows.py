@@ -135,7 +135,8 @@ def _reasons(X: Any, far: Mask, name: str) -> list[tuple[str, str]]:
     worst = away.idxmax(axis=1)[away.max(axis=1) > TELLING]
     found = []
     for code in worst.value_counts().index[:MAX_NAMED]:
-        values = ", ".join(f"{value:.6g}" for value in odd[code][worst == code].unique())
+        theirs = worst.index[worst == code]
+        values = ", ".join(f"{value:.6g}" for value in odd[code][theirs].unique())
         low, high = usual[code].min(), usual[code].max()
         text = f"{columns[code][0]} ({_shortened(values)}; other rows: {low:.6g} to {high:.6g})"
         found.append((text, f"{code}.clip({low:.6g}, {high:.6g})"))
