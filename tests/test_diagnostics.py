@@ -437,6 +437,32 @@ def test__diagnose__reports_undefined_leakage():
     assert re.search(r"Not measured: .*label '0'", "".join(found.warnings))
 
 
+@pytest.mark.filterwarnings("ignore::skfairlatent.exceptions.FairLatentWarning")
+@pytest.mark.parametrize(("n_few", "is_measured"), [(5, False), (12, True)])
+def test__diagnose__says_nothing_of_the_leakage_in_a_cell_of_few_people(n_few, is_measured):
+    """One or two people may be told apart by chance, and that would be half of the mean."""
+    X, y, group = separated_rows()
+    y, group = y.astype(str), group.copy()
+    rare = np.arange(100)
+    y[rare], group[rare] = "rare", rare < n_few
+    X[rare, 0] = 4 + 2 * group[rare]  # read without fault
+    given = {"sensitive_features": group, "random_state": 0}
+    if is_measured:
+        found = diagnose(Selection(), X, y, **given)
+        assert found.leakage["label rare"].max() == 1.0
+        return
+    with pytest.warns(UndefinedMetricWarning, match="'rare'.*3 to train on, 2 to score"):
+        found = diagnose(Selection(), X, y, **given)
+    assert found.leakage["label rare"].isna().all()
+    assert (found.leakage["balanced_accuracy"] - 0.5).abs().max() < CHANCE_TOLERANCE
+    kinds = [text.partition(":")[0] for text in found.warnings]
+    assert "Leakage" not in kinds
+    assert "Not measured" in kinds
+    remedied = y != "rare"  # their rows are left out
+    given["sensitive_features"] = group[remedied]
+    assert not diagnose(Selection(), X[remedied], y[remedied], **given).warnings
+
+
 def test__diagnose__prepares_the_rows_of_a_pipeline():
     X, y, group = separated_rows(n_rows=400)
     far = 100 * X + 50

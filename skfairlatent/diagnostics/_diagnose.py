@@ -59,6 +59,9 @@ _WHERE = {
     "demographic_parity": "over all labels",
     "true_positive_rate_parity": "within the positive label",
 }
+# Rows of a group within a label without which nothing is said of its leakage there: a probe
+# that is scored on one or two rows reads all of them by chance too often.
+_ENOUGH = ProbeSettings(min_train_rows=5, min_test_rows=3)
 _NAMES = "X", "y", "sensitive_features"
 _HELD_OUT_NAMES = "held_out[0]", "held_out[1]", "held_out[2]"
 
@@ -82,7 +85,8 @@ class LatentDiagnostics:
     leakage : pandas.DataFrame
         The group read from the label block, as `group_leakage` returns it: within label, for
         demographic parity over all labels, for the parity of true positive rates within the
-        positive one.
+        positive one. A label within which a group has fewer than 5 rows to train on, or 3 to
+        score, is NaN and is left out of the mean.
 
     sensitive_readability : pandas.DataFrame
         The group read likewise from the sensitive block, by a linear probe: high when
@@ -226,7 +230,8 @@ def diagnose(
         leakage of the group into the label block.
 
     UndefinedMetricWarning
-        If a group has too few rows within a label to measure its leakage.
+        If a group has fewer than 5 rows to train on, or 3 to score, within a label: too few to
+        measure its leakage there. The label is left out.
 
     See Also
     --------
@@ -302,10 +307,10 @@ def diagnose(
             width=int(found.blocks.loc["label", "width"]),
         ),
         *unmeasured_labels(found.label_readability),
-        *([f"Not measured: {undefined_message(skipped)}"] if skipped else []),
+        *([f"Not measured: {undefined_message(skipped, _ENOUGH)}"] if skipped else []),
     )
     if skipped:
-        warn_user(undefined_message(skipped), UndefinedMetricWarning)
+        warn_user(undefined_message(skipped, _ENOUGH), UndefinedMetricWarning)
     if advice:  # whose texts the result says: a warning of each would say them twice
         kinds = dict.fromkeys(text.partition(":")[0] for text in advice)
         warn_user(f"diagnose found: {joined(list(kinds))}. Print its result for what to try.")
@@ -418,7 +423,7 @@ def _measure(
     Z, label, sensitive = rows[0], transformer.label_slice_, transformer.sensitive_slice_
     # One seed for all the tables, so that they score the same rows.
     seed = int(own_random_state(random_state).randint(np.iinfo(np.int32).max))
-    settings = ProbeSettings(random_state=seed)
+    settings = _ENOUGH._replace(random_state=seed)
     constraints = getattr(transformer, "constraints", "equalized_odds")
     compared = _compared(rows, rows[1], constraints)
     compared_test = held_out

@@ -36,11 +36,16 @@ MIN_EARLY_STOPPING_ROWS = 20  # of every group: a tenth of them is held back to 
 
 
 class ProbeSettings(NamedTuple):
-    """How to probe: the arguments of `group_leakage` that say nothing about the data."""
+    """How to probe: the arguments of `group_leakage` that say nothing about the data.
+
+    And the rows of every group, within a label, without which the label is left out.
+    """
 
     probes: Sequence[str] = ("linear", "mlp", "boosting")
     max_samples: int | None = 20_000
     random_state: Any = None
+    min_train_rows: int = MIN_TRAIN_ROWS
+    min_test_rows: int = MIN_TEST_ROWS
 
 
 def group_leakage(
@@ -121,23 +126,26 @@ def group_leakage(
     settings = ProbeSettings(probes, max_samples, random_state)
     table, skipped = probe_scores(Z, y, sensitive_features, held_out, settings)
     if skipped:
-        warn_user(undefined_message(skipped), UndefinedMetricWarning)
+        warn_user(undefined_message(skipped, settings), UndefinedMetricWarning)
     return table
 
 
-def undefined_message(skipped: list[str]) -> str:
+def undefined_message(skipped: list[str], settings: ProbeSettings) -> str:
     """Say which labels have no leakage, and what to do.
 
     Parameters
     ----------
     skipped : list of str
         As `probe_scores` returns it, not empty.
+
+    settings : ProbeSettings
+        Those of `probe_scores`.
     """
     named = "; ".join(some_of(skipped))
     return (
-        f"The leakage is NaN where a group has fewer than {MIN_TRAIN_ROWS} rows to train on or "
-        f"{MIN_TEST_ROWS} to score: {named}. Give more rows, merge the small groups, or leave "
-        "their rows out."
+        f"The leakage is NaN where a group has fewer than {settings.min_train_rows} rows to train "
+        f"on or {settings.min_test_rows} to score: {named}. Give more rows, merge the small "
+        "groups, or leave their rows out."
     )
 
 
@@ -201,7 +209,7 @@ def _scores_by_label(
     skipped: list[str],
 ) -> Floats:
     """Return shape (n_labels, n_probes, 2): balanced accuracy and its sampling variance."""
-    probes, max_samples, rng = settings
+    probes, max_samples, rng, min_train, min_test = settings
     n_groups = len(feature.values)
     scores = np.full((len(data.labels.values), len(probes), 2), np.nan)
     for code, label in enumerate(data.labels.values):
@@ -209,7 +217,7 @@ def _scores_by_label(
         train, test = in_label & ~data.is_test, in_label & data.is_test
         n_train = np.bincount(feature.codes[train], minlength=n_groups)
         n_test = np.bincount(feature.codes[test], minlength=n_groups)
-        small = np.flatnonzero((n_train < MIN_TRAIN_ROWS) | (n_test < MIN_TEST_ROWS))
+        small = np.flatnonzero((n_train < min_train) | (n_test < min_test))
         if len(small):
             worst = small[0]
             skipped.append(
@@ -285,7 +293,7 @@ PROBES: dict[str, Callable[[bool, int], Any]] = {
 
 
 def _check_settings(settings: ProbeSettings) -> None:
-    probes, max_samples, _ = settings
+    probes, max_samples = settings[:2]
     is_list = isinstance(probes, Iterable) and not isinstance(probes, str)
     known = [probe in list(PROBES) for probe in probes] if is_list else []
     if not known or not all(known):
