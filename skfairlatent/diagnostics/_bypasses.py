@@ -63,7 +63,7 @@ def bypass_warnings(
     if sees_more is None and untraced is not None:
         return [
             "Not measured: whether the model decides by more than the label block, because "
-            f"{type(model).__name__} gives all rows the same decision, or cannot be copied. "
+            f"{type(model).__name__} gives all rows the same decision, or a copy of it fails. "
             f"{untraced.remedy}"
         ]
     return []
@@ -88,7 +88,7 @@ def _sees_more(
     None if the model gives all rows the same decision anyway, or cannot be asked.
     """
     if not hasattr(model, "predict"):
-        return None
+        return False
     positions = np.linspace(0, n_samples - 1, min(n_samples, MOST_ROWS)).astype(int)
     try:
         with warnings.catch_warnings():
