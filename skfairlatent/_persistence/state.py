@@ -27,7 +27,7 @@ from skfairlatent._inputs.additive_scores import AdditiveScores
 from skfairlatent._inputs.label_scores import LabelScores
 from skfairlatent._inputs.linear_scores import LinearScores
 from skfairlatent._inputs.scaling import as_rows
-from skfairlatent._seen_rows import SeenRows
+from skfairlatent._seen_rows import Buckets, SeenRows
 from skfairlatent.exceptions import CheckpointError
 from skfairlatent.flows import Glow
 
@@ -303,14 +303,20 @@ def _read_bins(state: SavedState) -> LabelBins | None:
 
 
 def _write_seen_rows(seen: SeenRows) -> SavedState:
-    return SavedState(arrays={f"seen.{name}": array for name, array in vars(seen).items()})
+    return SavedState(arrays={f"seen.{name}": array for name, array in vars(seen.exact).items()})
 
 
 def _read_seen_rows(state: SavedState) -> SeenRows:
-    arrays = _named(state.arrays, "seen.")
+    return SeenRows(_read_buckets(_named(state.arrays, "seen.")))
+
+
+def _read_buckets(arrays: dict[str, Array]) -> Buckets:
     _check_array("bits", arrays["bits"], (max(arrays["bits"].size, 1),), np.uint8)
     _check_array("twin_share", arrays["twin_share"], (), np.float64)
-    return SeenRows(**arrays)
+    if "twin_error" not in arrays:
+        return Buckets.without_error(**arrays)
+    _check_array("twin_error", arrays["twin_error"], (), np.float64)
+    return Buckets(**arrays)
 
 
 def _write_scores(scores: LabelScores | None) -> SavedState:
