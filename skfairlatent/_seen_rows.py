@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from skfairlatent._row_hashes import Hashes, row_hashes
+from skfairlatent._row_hashes import Hashes, hashes_of_close_rows, row_hashes
 
 # Buckets for each row of fit, and at most (half a megabyte of bits).
 _BUCKETS_A_ROW = 4
@@ -18,6 +18,8 @@ _DEVIATIONS = 4.0
 # The error of a count of equal pairs is taken as if so many more had been found: none among a
 # hundred rows does not mean that there are none among others.
 _MORE_PAIRS = 4
+# About as many rows tell the spread of a feature.
+_ROWS_OF_SPREAD = 5000
 
 Rows = npt.NDArray[np.floating]
 Floats = npt.NDArray[np.float64]
@@ -107,13 +109,24 @@ class Buckets:
 class SeenRows:
     """The rows of a fit, as far as it takes to tell whether many of them are used again.
 
+    Steps before a transformer may return rows of fit again as the same rows, with noise, or as
+    others. With noise are those of a PCA, whose `fit_transform` and `transform` compute in two
+    ways: most of them are found by what close rows share. Others are those of steps that fit
+    across folds, such as a TargetEncoder: they may not be found.
+
     Parameters
     ----------
     exact : Buckets
         The rows as they are, in single precision.
+    close : Buckets or None
+        What rows share with those close to them; None in older files.
+    scale : ndarray of shape (n_features,), float64, or None
+        The spread of each feature, by which rows are close.
     """
 
     exact: Buckets
+    close: Buckets | None = None
+    scale: Floats | None = None
 
     @classmethod
     def of(cls, pieces: Iterable[Rows], before: "SeenRows | None" = None) -> "SeenRows":
@@ -121,12 +134,35 @@ class SeenRows:
 
         If the fit went on from another one, `before` is what was kept of that one's rows.
         """
-        exact = Buckets.of(np.concatenate([row_hashes(rows) for rows in pieces]))
-        return cls(exact if before is None else exact.with_those_of(before.exact))
+        scale = None if before is None else before.scale
+        exact, close = [], []
+        for rows in pieces:
+            scale = _spread(rows) if scale is None else scale
+            exact.append(row_hashes(rows))
+            close.append(hashes_of_close_rows(rows, scale))
+        tables = Buckets.of(np.concatenate(exact)), Buckets.of(np.concatenate(close))
+        if before is None:
+            return cls(*tables, scale)
+        return cls(
+            tables[0].with_those_of(before.exact),
+            tables[1] if before.close is None else tables[1].with_those_of(before.close),
+            scale,
+        )
 
     def share_in(self, rows: Rows) -> float:
         """Return the share of rows that were rows of fit; 0 where chance explains the hits.
 
         Rows with natural equals, as in tables of few columns, count as hits by chance.
         """
-        return self.exact.share_of(row_hashes(rows))
+        share = self.exact.share_of(row_hashes(rows))
+        if self.close is None or self.scale is None:
+            return share
+        return max(share, self.close.share_of(hashes_of_close_rows(rows, self.scale)))
+
+
+def _spread(rows: Rows) -> Floats:
+    """Return the standard deviation of each feature in some of the rows, 1 where it has none."""
+    some = rows[:: 1 + len(rows) // _ROWS_OF_SPREAD].astype(np.float64)
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        found = some.std(axis=0)
+    return np.where(np.isfinite(found) & (found > 0), found, 1.0)

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from sklearn.decomposition import PCA
 
 from skfairlatent._seen_rows import SeenRows
 
@@ -58,6 +59,26 @@ def test__share_in__finds_rows_of_fit_among_equal_ones():
     assert SeenRows.of([seen]).share_in(half) == pytest.approx(0.5, abs=0.1)
 
 
+@pytest.mark.parametrize("solver", ["full", "randomized", "arpack"])
+def test__share_in__knows_rows_that_a_pca_computes_in_two_ways(solver):
+    spread = np.random.default_rng(3).normal(size=(8, 300))
+    X = np.random.default_rng(0).normal(size=(2 * N_ROWS, 300)) * 0.05
+    X = (X + np.concatenate([rows(0), rows(1)]) @ spread).astype(np.float32)
+    pca = PCA(20, svd_solver=solver, random_state=0)
+    seen = SeenRows.of([pca.fit_transform(X[:N_ROWS])])
+    again, other = pca.transform(X[:N_ROWS]), pca.transform(X[N_ROWS:])
+    assert 0.5 < seen.share_in(again) <= 1.0
+    assert 0.1 < seen.share_in(np.concatenate([again[:1000], other[1000:]])) < 0.6
+    assert seen.share_in(other) == 0.0
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1.0, 1e12])
+def test__share_in__knows_rows_of_any_scale(scale):
+    seen = SeenRows.of([scale * rows(0)])
+    assert seen.share_in(scale * rows(0)) == 1.0
+    assert seen.share_in(scale * rows(1)) == 0.0
+
+
 @pytest.mark.parametrize("n_before", [N_ROWS, 100])
 def test__of__knows_the_rows_of_the_fit_before(n_before):
     seen, before, other = rows(0), rows(1)[:n_before], rows(2)
@@ -67,8 +88,10 @@ def test__of__knows_the_rows_of_the_fit_before(n_before):
     assert both.share_in(other) == 0.0
 
 
-def test__seen_rows__keeps_no_more_than_four_to_eight_bits_a_row():
-    assert 4 * N_ROWS <= 8 * SeenRows.of([rows(0)]).exact.bits.nbytes <= 8 * N_ROWS
+def test__seen_rows__keeps_no_more_than_twice_four_to_eight_bits_a_row():
+    seen = SeenRows.of([rows(0)])
+    for table in (seen.exact, seen.close):
+        assert 4 * N_ROWS <= 8 * table.bits.nbytes <= 8 * N_ROWS
 
 
 def test__seen_rows__of_tiny_numbers_do_not_depend_on_numpy_settings():

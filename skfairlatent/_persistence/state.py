@@ -303,11 +303,24 @@ def _read_bins(state: SavedState) -> LabelBins | None:
 
 
 def _write_seen_rows(seen: SeenRows) -> SavedState:
-    return SavedState(arrays={f"seen.{name}": array for name, array in vars(seen.exact).items()})
+    arrays = dict(vars(seen.exact))
+    if seen.close is not None:
+        arrays |= {f"close.{name}": array for name, array in vars(seen.close).items()}
+        arrays["scale"] = seen.scale
+    return SavedState(arrays={f"seen.{name}": array for name, array in arrays.items()})
 
 
 def _read_seen_rows(state: SavedState) -> SeenRows:
-    return SeenRows(_read_buckets(_named(state.arrays, "seen.")))
+    arrays = _named(state.arrays, "seen.")
+    close = _named(arrays, "close.")
+    if not close:
+        return SeenRows(_read_buckets(arrays))
+    scale = arrays.pop("scale")
+    _check_array("scale", scale, (state.n_features,), np.float64)
+    if not (scale > 0).all():
+        raise ValueError("a scale of the rows of fit is not positive")
+    exact = {name: array for name, array in arrays.items() if "." not in name}
+    return SeenRows(_read_buckets(exact), _read_buckets(close), scale)
 
 
 def _read_buckets(arrays: dict[str, Array]) -> Buckets:

@@ -73,7 +73,9 @@ def certify(
     FairLatentWarning
         If rows of X were rows of fit: the bound is then 1, which says nothing. Equal rows of
         different people, as tables of few columns have, are allowed for: as many of them as there
-        are among the rows of fit.
+        are among the rows of fit. Rows are compared where they enter the transformer: a step
+        before it that returns others in `fit_transform` than in `transform`, as ``TargetEncoder``
+        does, may hide rows of fit.
 
     See Also
     --------
