@@ -42,10 +42,10 @@ class ImageSource:
 
     Grey, RGBA and palette images become RGB as by Pillow's ``convert("RGB")``: opacity is
     dropped, not blended. Floats are taken as 0 to 1, multiplied by 255 and rounded. Integers are
-    taken as 0 to 255; the first time that images are read, there is a warning if none is above 1.
-    Images of another size are scaled to cover `size` with the Lanczos filter, and what sticks out
-    is cut off at both ends alike; the first time that loses more than a pixel of the result,
-    there is a warning. Photographs are turned upright by their EXIF orientation.
+    taken as 0 to 255; the first time that images are read, there is a warning if all are nearly
+    black. Images of another size are scaled to cover `size` with the Lanczos filter, and what
+    sticks out is cut off at both ends alike; the first time that loses more than a pixel of the
+    result, there is a warning. Photographs are turned upright by their EXIF orientation.
 
     Parameters
     ----------
@@ -122,7 +122,7 @@ class ImageSource:
         """
         chosen = np.arange(len(self))[rows]
         if isinstance(self._images, np.ndarray) and self._images.shape[1:3] == self.image_size:
-            pixels = to_rgb(self._images[chosen], chosen)
+            pixels = to_rgb(self._images[chosen], chosen, self._images)
         else:
             pixels = self._read_each(chosen)
         self._warn_of_black()
@@ -168,7 +168,7 @@ class ImageSource:
             return open_pixels(as_file(item), name_of(row, item))
         pixels = np.asarray(detach(item))
         pixels = pixels[..., np.newaxis] if pixels.ndim == 2 else pixels
-        rgb: Pixels = to_rgb(pixels[np.newaxis], np.array([row]), in_list=True)[0]
+        rgb: Pixels = to_rgb(pixels[np.newaxis], np.array([row]), self._images)[0]
         return rgb
 
     def _fit(self, image: Pixels, row: int) -> Pixels:
@@ -212,17 +212,25 @@ class ImageSource:
                 return
 
     def _warn_of_black(self) -> None:
-        """Warn, the first time, if all images are arrays of the integers 0 and 1."""
+        """Warn, the first time, if all images are arrays and hardly brighter than black."""
         if not self._may_warn_of_black or isinstance(self._images, LazyImages):
             return
         self._may_warn_of_black = False
-        if all(map(is_near_black, self._images)):  # usually ends at the first image
+        if not all(map(is_near_black, self._images)):  # usually ends at the first image
+            return
+        if np.asarray(detach(self._images[0])).dtype.kind == "f":
             self._user_line.warn(
-                "X holds integers, and all of them are at most 1: integers are read as 0 (black) "
-                "to 255 (white), so that these images are all but black. If they were floats "
-                "from 0 to 1, pass them before they were cast to integers; of masks, pass "
-                f"{of_all(self._images, '{} * 255')}."
+                "X holds floats, and all of them are near 0: floats are read as 0 (black) to 1 "
+                "(white), so that these images are all but black. If they were divided twice, or "
+                "by a number above that of white, pass them divided once, by that of white."
             )
+            return
+        self._user_line.warn(
+            "X holds integers, and all of them are at most 1: integers are read as 0 (black) "
+            "to 255 (white), so that these images are all but black. If they were floats "
+            "from 0 to 1, pass them before they were cast to integers; of masks, pass "
+            f"{of_all(self._images, '{} * 255')}."
+        )
 
     def _name(self, row: int) -> str:
         return name_of(row, self._images[row] if isinstance(self._images, list) else None)

@@ -14,7 +14,7 @@ __all__ = [
 ]
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -35,6 +35,14 @@ from skfairlatent.datasets._one_image import Pixels, opened, orientation, pillow
 
 # Rounding that float32 may add to an image in [0, 1].
 _ROUNDING = 1e-6
+# What resizing may add at each end, as a share of the range.
+_OVERSHOOT = 0.2
+# Floats of 0 to 255 reach more than this, those of standardised images do not.
+_MOST_STANDARDISED = 4
+# Bits of a pixel that cameras and scanners have besides 8.
+_DEPTHS = (10, 12, 14, 16)
+# Images of floats that are nowhere brighter were divided by too large a number.
+_NEAR_BLACK = 1 / 16
 
 
 def as_file(item: Any) -> Any:
@@ -50,11 +58,16 @@ def is_file(item: Any) -> bool:
 
 
 def is_near_black(item: Any) -> bool:
-    """Tell whether this is an array of integers of which none is above 1."""
+    """Tell whether no integer of an array is above 1 of 255, or no float above 1/16 of 1.
+
+    Floats of 0 alone are black on any scale, and integers of 0 may have been cast from others.
+    """
     if is_file(item):
         return False
     pixels = np.asarray(detach(item))
-    return pixels.dtype.kind in "ui" and int(pixels.max()) <= 1
+    if pixels.dtype.kind == "f":
+        return bool(0 < pixels.max() <= _NEAR_BLACK)
+    return bool(pixels.max() <= 1)
 
 
 def check_shape(item: Any, X: Any, name: str) -> None:
@@ -119,7 +132,7 @@ def check_type(dtype: np.dtype[Any], X: Any, name: str) -> None:
 
 
 def to_rgb(
-    stack: npt.NDArray[Any], rows: npt.NDArray[np.intp], *, in_list: bool = False
+    stack: npt.NDArray[Any], rows: npt.NDArray[np.intp], X: Sequence[Any] | npt.NDArray[Any]
 ) -> Pixels:
     """Turn images of shape (k, height, width, 1, 3 or 4) into uint8 of shape (k, ..., 3).
 
@@ -130,12 +143,12 @@ def to_rgb(
     ------
     ValueError
         If a value is not in the range of its type; the message names the row among `rows`, and
-        what to pass in place of an array or, `in_list`, of a list of arrays.
+        what to pass in place of all images, `X`.
     """
     if stack.dtype != np.uint8:
         is_float = stack.dtype.kind == "f"
         bounds = (-_ROUNDING, 1 + _ROUNDING) if is_float else (0, 255)
-        _check_range(stack, rows, bounds, [] if in_list else None)
+        _check_range(stack, rows, bounds, X)
         stack = (np.rint(stack * stack.dtype.type(255)) if is_float else stack).astype(np.uint8)
     if stack.shape[-1] == 1:
         return np.repeat(stack, 3, axis=-1)
@@ -175,7 +188,7 @@ def _check_range(
     stack: npt.NDArray[Any],
     rows: npt.NDArray[np.intp],
     bounds: tuple[float, float],
-    X: list[Any] | None,
+    X: Any,
 ) -> None:
     if stack.size == 0:
         return
@@ -189,18 +202,48 @@ def _check_range(
     if not np.isfinite(low) or not np.isfinite(high):
         what = "NaN" if np.isnan(low) else "infinity"
         raise ValueError(f"{name} holds {what}: leave the image out, or fill in its pixels.")
+    whole = _range_of_all(stack.dtype.kind, X)
     if stack.dtype.kind != "f":
-        deep = f" Of 16 bits, pass {of_all(X, 'np.asarray({}) / 65535')}."
         raise ValueError(
             f"{name} holds values from {low} to {high}: pass integers from 0 to 255, or floats "
-            f"from 0 to 1.{deep if low >= 0 and high < 2**16 else ''}"
+            f"from 0 to 1.{_of_more_bits(*whole, X)}"
         )
-    remedy = "shift and scale them to that range"
-    if low >= 0 and high <= 255:
-        remedy = f"divide by 255, as {of_all(X, '{} / 255')}"
-    elif low >= -1 and high <= 1:
-        remedy = f"from -1 to 1, pass {of_all(X, '({} + 1) / 2')}"
     raise ValueError(
         f"{name} holds floats from {low:.4g} to {high:.4g}; images of floats go from 0 to 1: "
-        f"{remedy}."
+        f"{_to_unit(*whole, X)}."
     )
+
+
+def _range_of_all(kind: str, X: Any) -> tuple[float, float]:
+    """Return the range of all images of a kind of numbers: one alone may be dark."""
+    arrays = (np.asarray(detach(each)) for each in X if not is_file(each))
+    finite = (each[np.isfinite(each)] for each in arrays if each.dtype.kind == kind)
+    ends = [(each.min(), each.max()) for each in finite if each.size]
+    return float(min(low for low, _ in ends)), float(max(high for _, high in ends))
+
+
+def _of_more_bits(low: float, high: float, X: Any) -> str:
+    """Say how integers of more bits than 8 become floats; nothing if these are none."""
+    if low < 0 or high >= 2 ** _DEPTHS[-1]:
+        return ""
+    fewest = next(depth for depth in _DEPTHS if high < 2**depth)
+    codes = [
+        f"of {depth} bits, pass {of_all(X, f'np.asarray({{}}) / {2**depth - 1}')}"
+        for depth in dict.fromkeys((fewest, _DEPTHS[-1]))
+    ]
+    return f" If they are {'; if '.join(codes)}."
+
+
+def _to_unit(low: float, high: float, X: Any) -> str:
+    """Say how floats of a range become those from 0 to 1."""
+    if low >= -_OVERSHOOT and high <= 1 + _OVERSHOOT:
+        return (
+            f"pass {of_all(X, 'np.clip({}, 0, 1)')}, which cuts off what resizing may have added"
+        )
+    if -1 - 2 * _OVERSHOOT <= low < -_OVERSHOOT and high <= 1 + 2 * _OVERSHOOT:
+        how, code, within = "from -1 to 1, pass", "({} + 1) / 2", low >= -1 and high <= 1
+    elif low >= -_OVERSHOOT * high and _MOST_STANDARDISED < high <= (1 + _OVERSHOOT) * 255:
+        how, code, within = "divide by 255, as", "{} / 255", low >= 0 and high <= 255
+    else:
+        return "shift and scale them to that range"
+    return f"{how} {of_all(X, code if within else f'np.clip({code}, 0, 1)')}"

@@ -3,6 +3,7 @@
 import io
 import os
 import pickle
+import re
 import sys
 import threading
 import tracemalloc
@@ -297,13 +298,25 @@ class TestNearBlack:
         source.digests(slice(None))
         assert [warning.filename for warning in caught] == [__file__]
 
-    @pytest.mark.parametrize("form", ["floats", "pictures", "one is bright", "one is a file"])
+    @pytest.mark.parametrize("as_list", [False, True])
+    @pytest.mark.parametrize("divisor", [255**2, 16 * 255])
+    def test__image_source__warns_once_of_floats_near_black(self, divisor, as_list, pixels):
+        given = pixels / divisor
+        source = ImageSource(list(given) if as_list else given, 6)
+        with pytest.warns(FairLatentWarning, match=r"floats, and all of them are near 0: .*once"):
+            source.read(slice(0, 2))
+        source.read(slice(2, 4))  # silently: warnings are errors
+
+    @pytest.mark.parametrize(
+        "form", ["floats", "one float is bright", "pictures", "one is bright", "one is a file"]
+    )
     def test__image_source__takes_other_dark_images_silently(self, form, paths):
         masks = np.zeros((3, 6, 6, 3), np.uint8)
         bright = masks.copy()
         bright[2, 3, 3, 1] = 2
         given = {
             "floats": masks / 255,
+            "one float is bright": bright * 10 / 255,
             "pictures": [*map(Image.fromarray, masks)],
             "one is bright": bright,
             "one is a file": [*masks, paths[0]],
@@ -463,6 +476,14 @@ class TestBadArrays:
                 np.float64,
                 r"X\[4\] holds floats from 0.* to 200; .*divide by 255, as (X|\[x) / 255",
             ),
+            (-0.05, np.float32, r"floats from -0.05 to .*pass (\[)?np.clip\([Xx], 0, 1\)"),
+            (1.05, np.float64, r"floats from .* to 1.05; .*pass (\[)?np.clip\([Xx], 0, 1\)"),
+            (1.6, np.float64, r"floats from .* to 1.6; .*shift and scale"),
+            (-1.1, np.float32, r"from -1 to 1, pass (\[)?np.clip\(\([Xx] \+ 1\) / 2, 0, 1\)"),
+            (260.0, np.float32, r"divide by 255, as (\[)?np.clip\([Xx] / 255, 0, 1\)"),
+            (1000, np.uint16, r"of 10 bits, pass .*\([Xx]\) / 1023.*; if of 16 bits, .* / 65535"),
+            (4000, np.uint16, r"of 12 bits, pass .*\([Xx]\) / 4095.*; if of 16 bits, .* / 65535"),
+            (60000, np.int32, r"0 to 1. If they are of 16 bits, pass .*\([Xx]\) / 65535[^;]*$"),
             (-0.5, np.float32, r"X\[4\] holds floats from -0.5 to .*pass \[?\([Xx] \+ 1\) / 2"),
             (-9.0, np.float32, r"X\[4\] holds floats from -9 to .*shift and scale"),
             (np.nan, np.float64, r"X\[4\] holds NaN: leave the image out"),
@@ -479,6 +500,27 @@ class TestBadArrays:
         np.testing.assert_array_equal(source.read(slice(0, 4)), pixels[:4])
         with pytest.raises(ValueError, match=message):
             source.read(slice(2, 6))
+
+    @pytest.mark.parametrize("as_list", [False, True])
+    @pytest.mark.parametrize(
+        "damage",
+        [
+            lambda x: x * 1.1 - 0.05,
+            lambda x: (x * 2 - 1) * 1.05,
+            lambda x: x * 2 - 1,
+            lambda x: x * 255 * 1.02,
+            lambda x: np.rint(x * 4095).astype(np.uint16),
+        ],
+    )
+    def test__image_source__takes_what_it_advises(self, damage, as_list, pixels):
+        X = damage(pixels / 255)
+        X = list(X) if as_list else X
+        with pytest.raises(ValueError, match=r"holds \w+ from") as caught:
+            ImageSource(X, 6).read(slice(None))
+        advised = r"(?:bits, pass|1: pass|1, pass|, as) ([^;]*?)(?:, which.*|; if.*|\.)$"
+        code = re.search(advised, str(caught.value))
+        found = ImageSource(eval(code[1], {"np": np, "X": X}), 6).read(slice(None))  # noqa: S307
+        assert np.abs(found.astype(int) - pixels).max() <= 13
 
     @pytest.mark.parametrize(
         ("shape", "message"),
