@@ -4,6 +4,7 @@ __all__ = [
     "BesideError",
     "UntracedError",
     "chain",
+    "embeddings_of",
     "latent_step",
     "steps_of",
     "transformers_of",
@@ -100,6 +101,11 @@ def transformers_of(model: Any) -> list[tuple[list[Any], Any]]:
     for before, step in _walk(model):
         found.setdefault(id(step), (before, step))
     return list(found.values())
+
+
+def embeddings_of(found: list[tuple[list[Any], Any]], X: Any) -> list[Any]:
+    """Return what is given of rows to each transformer that `transformers_of` found."""
+    return [step.embed(chain(before).transform(X) if before else X) for before, step in found]
 
 
 def steps_of(model: Any) -> list[Any]:
@@ -226,10 +232,12 @@ def _branches(model: Any) -> Iterator[tuple[list[Any], Any]]:
             yield [_choice(columns)], part
     elif isinstance(model, FeatureUnion):
         yield from (([], part) for _, part in model.transformer_list)
-    elif isinstance(model, list | tuple):
-        yield from (([], part) for part in model)
-    elif isinstance(model, Mapping):
-        yield from (([], part) for part in model.values())
+    elif hasattr(model, "estimators_features_"):  # bagging, each part on columns of its own
+        own = zip(model.estimators_features_, model.estimators_, strict=True)
+        yield from (([_choice(columns)], part) for columns, part in own)
+    elif isinstance(model, list | tuple | Mapping):
+        parts = model.values() if isinstance(model, Mapping) else model
+        yield from (([], part) for part in parts)
     elif isinstance(model, BaseEstimator):
         yield from (([], vars(model)[name]) for name in _fitted(model))
     elif type(model).__module__ == "sklearn.calibration":  # one of several calibrated models

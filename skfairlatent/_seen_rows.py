@@ -1,9 +1,10 @@
 """Which rows a fit has seen, as far as it takes to warn that they are used again."""
 
-__all__ = ["Buckets", "SeenRows"]
+__all__ = ["Buckets", "SeenRows", "share_seen"]
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -158,6 +159,24 @@ class SeenRows:
         if self.close is None or self.scale is None:
             return share
         return max(share, self.close.share_of(hashes_of_close_rows(rows, self.scale)))
+
+
+def share_seen(transformers: Iterable[Any], embeddings: Iterable[Rows]) -> float:
+    """Return the share of rows that were rows of fit: the largest, if there are several fits.
+
+    Parameters
+    ----------
+    transformers : iterable of FairLatentTransformer
+        Those of a model; a file of version 0.1 has not kept its rows.
+    embeddings : iterable of ndarray of shape (n, n_features)
+        What each of them is given of the rows.
+    """
+    known = [getattr(transformer, "_seen_rows", None) for transformer in transformers]
+    shares = [
+        0.0 if seen is None else seen.share_in(rows)
+        for seen, rows in zip(known, embeddings, strict=True)
+    ]
+    return max(shares, default=0.0)
 
 
 def _spread(rows: Rows) -> Floats:

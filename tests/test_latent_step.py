@@ -23,6 +23,7 @@ from skfairlatent import FairLatentTransformer
 from skfairlatent._find_transformer import (
     UntracedError,
     chain,
+    embeddings_of,
     latent_step,
     steps_of,
     transformers_of,
@@ -135,6 +136,7 @@ def test__audit__leaves_edits_out_where_they_cannot_be_followed(make, rows):
     reason = report.facts["audit"]["untraced"]
     assert any(reason in text for text in report.limits)
     assert "Left out, see Limits." in report.to_html()
+    assert any("audited people were training data of the" in text for text in report.limits)
     several = "holds 2" in reason
     assert (report.diagnostics is None) == ("covariance" not in report.figures) == several
     if several:
@@ -145,6 +147,14 @@ def test__audit__leaves_edits_out_where_they_cannot_be_followed(make, rows):
 def test__transformers_of__counts_no_unfitted_template(rows):
     model = fitted_in(BaggingClassifier(pipeline(), n_estimators=2, random_state=0), rows)
     assert len(transformers_of(model)) == 2
+
+
+def test__embeddings_of__bagging_are_of_the_columns_of_each_part(rows):
+    model = BaggingClassifier(pipeline(), n_estimators=2, max_features=0.5, random_state=0)
+    model = fitted_in(model, rows)
+    embeddings = embeddings_of(transformers_of(model), rows[0])
+    for embedded, columns in zip(embeddings, model.estimators_features_, strict=True):
+        np.testing.assert_allclose(embedded, rows[0][:, columns], rtol=1e-6)
 
 
 @pytest.mark.parametrize("make", [CalibratedClassifierCV, lambda p: VotingClassifier([("p", p)])])

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 from sklearn.utils import _safe_indexing
 
 from skfairlatent._bootstrap import check_bootstrap
-from skfairlatent._find_transformer import UntracedError, chain
+from skfairlatent._find_transformer import UntracedError, embeddings_of
 from skfairlatent._image_forms import holds_images
+from skfairlatent._seen_rows import share_seen
 from skfairlatent.counterfactuals._scores import Scores
 from skfairlatent.counterfactuals._space import Space, find_space
 from skfairlatent.inspection._drawing import as_label
@@ -82,6 +83,10 @@ class Comparison:
     embeddings : ndarray of shape (n, width) or None
         Input of the transformer; None if there are several transformers.
 
+    seen_share : float
+        The share of the rows that were rows of fit, from 0 to 1, as far as it is known; of
+        several transformers the largest.
+
     examples : array-like, images or None
         Rows to show instead of audited ones.
 
@@ -103,6 +108,7 @@ class Comparison:
     sides: Mapping[str, Side]
     folds: Any
     embeddings: Any
+    seen_share: float
     examples: Any
     settings: Settings
     setup: Setup
@@ -113,15 +119,6 @@ class Comparison:
     def edited(self) -> list[str]:
         """The attributes that edits are about."""
         return [] if self.setup.untraced else [each.label for each in self.rows.learnable()[1]]
-
-    @cached_property
-    def seen_share(self) -> float:
-        """The share of the rows that were rows of fit, from 0 to 1, as far as it is known."""
-        # A file of version 0.1 has none.
-        seen = getattr(self.fair, "_seen_rows", None)
-        if seen is None or self.embeddings is None:
-            return 0.0
-        return float(seen.share_in(self.embeddings))
 
     @cached_property
     def tables(self) -> RateTables:
@@ -206,9 +203,20 @@ def compare(pipe: Any, given: Given, settings: Settings, rng: Any) -> Comparison
         can_decode=after.codec.can_decode,
         shows_others=examples is not None,
     )
-    embeddings = _embedded(found, X) if space is None else after.embeddings
-    facts = model_facts(pipe, fair, after.codec.encoder)
-    return Comparison(fair, rows, sides, folds, embeddings, examples, settings, setup, facts, rng)
+    embeddings = embeddings_of(found, X) if space is None else [after.embeddings]
+    return Comparison(
+        fair=fair,
+        rows=rows,
+        sides=sides,
+        folds=folds,
+        embeddings=embeddings[0] if len(found) == 1 else None,
+        seen_share=share_seen((step for _, step in found), embeddings),
+        examples=examples,
+        settings=settings,
+        setup=setup,
+        model=model_facts(pipe, fair, after.codec.encoder),
+        rng=rng,
+    )
 
 
 def _before(
@@ -232,12 +240,6 @@ def _check_examples(space: Space, examples: Any) -> None:
         space.embed(_safe_indexing(examples, [0]))
     except (TypeError, ValueError) as error:
         raise ValueError(f"examples must be rows like those of X: {error}") from error
-
-
-def _embedded(found: list[tuple[list[Any], Any]], X: Any) -> Any:
-    """Return the input of the transformer; None if there are several."""
-    (before, fair) = found[0]
-    return fair.embed(chain(before).transform(X) if before else X) if len(found) == 1 else None
 
 
 def _step_names(model: Any) -> list[str]:
