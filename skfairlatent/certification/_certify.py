@@ -5,6 +5,8 @@ __all__ = ["certify", "certify_cells", "check_parameters"]
 from numbers import Real
 from typing import Any
 
+from skfairlatent._seen_rows import share_seen
+from skfairlatent._user_warnings import warn_user
 from skfairlatent._validation.containers import reject_container
 from skfairlatent.certification._bounds import worst_on_cells
 from skfairlatent.certification._certificate import Certificate
@@ -103,15 +105,29 @@ def certify(
     """
     check_parameters(constraints, confidence, probe_rows)
     reject_container("X", X)
-    classes, family, see = seen_by(estimator)
-    y = labels_of_fit(classes, y, constraints)
+    view = seen_by(estimator)
+    y = labels_of_fit(view.classes, y, constraints)
     given = [(X, y, sensitive_features), *([] if probe_rows is None else [probe_rows])]
-    seen = [see(rows, fresh=part == 0) for part, (rows, *_) in enumerate(given)]
-    values, seen_share = [each for each, _ in seen], seen[0][1]
-    by_cells = family is worst_on_cells and probe_rows is None
+    seen = [view.see(rows) for rows, *_ in given]
+    values, embeddings = [each for each, _ in seen], seen[0][1]
+    seen_share = _share_of_fit(view.transformers, embeddings)
+    by_cells = view.family is worst_on_cells and probe_rows is None
     decided = decided_by(estimator, X, values[0]) if by_cells else None
-    certificate = certificate_of(values, given, family, constraints, float(confidence), decided)
+    certificate = certificate_of(
+        values, given, view.family, constraints, float(confidence), decided
+    )
     return with_seen_share(certificate, seen_share)
+
+
+def _share_of_fit(transformers: list[Any], embeddings: list[Any]) -> float:
+    """Return the share of rows that were rows of fit, and warn if there are any."""
+    share = share_seen(transformers, embeddings)
+    if share > 0:
+        warn_user(
+            f"About {share:.0%} of the rows of X were rows of fit: no bound holds for them. "
+            "Give rows that no fit, early stopping or search saw."
+        )
+    return share
 
 
 def certify_cells(

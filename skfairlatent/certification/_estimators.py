@@ -4,14 +4,19 @@ __all__ = ["decided_by", "labels_of_fit", "seen_by"]
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Protocol, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from sklearn.utils import _safe_indexing
 
-from skfairlatent._find_transformer import UntracedError, latent_step, steps_of, transformers_of
+from skfairlatent._find_transformer import (
+    UntracedError,
+    embeddings_of,
+    latent_step,
+    steps_of,
+    transformers_of,
+)
 from skfairlatent._names import nameless
-from skfairlatent._user_warnings import warn_user
 from skfairlatent._validation.equal_labels import with_classes
 from skfairlatent._validation.groups import as_text, encode_columns
 from skfairlatent._wording import some_of
@@ -19,39 +24,67 @@ from skfairlatent.certification._bounds import Family, worst_on_cells, worst_thr
 from skfairlatent.certification._evaluate import Decided, Values
 from skfairlatent.metrics._group_counts import class_positions
 
-Prepare: TypeAlias = Callable[[Any], Any]
+# What a classifier sees of rows, shape (n,), and what each transformer is given of them.
+Seen: TypeAlias = tuple[Values, list[Any]]
+Found: TypeAlias = list[tuple[list[Any], Any]]
 
 
-class See(Protocol):
-    """From rows to what a classifier sees of them; fresh ones must not be rows of fit."""
+class View(NamedTuple):
+    """What is certified of an estimator: its cells, or its score.
 
-    def __call__(self, rows: Any, /, *, fresh: bool) -> tuple[Values, float]:
-        """Return the values, shape (n,), and the share of fresh rows that were rows of fit."""
-
-
-def seen_by(estimator: Any) -> tuple[Any, Family, See]:
-    """Return the classes of fit, what is certified, and what makes values of rows.
-
-    Cells where decisions are made from them alone, and else the score of the estimator.
+    Parameters
+    ----------
+    classes : ndarray, list of ndarray or None
+        The labels of fit.
+    family : callable
+        `worst_on_cells`, or `worst_threshold` of scores.
+    transformers : list of FairLatentTransformer
+        Those of the estimator.
+    see : callable
+        From rows to what a classifier sees of them.
     """
+
+    classes: Any
+    family: Family
+    transformers: list[Any]
+    see: Callable[[Any], Seen]
+
+
+def seen_by(estimator: Any) -> View:
+    """Return cells where decisions are made from them alone, and else the estimator's score."""
+    found = transformers_of(estimator)
+    transformers = [step for _, step in found]
     decides = any(hasattr(estimator, name) for name in ("decision_function", "predict_proba"))
-    if not transformers_of(estimator):
+    scores = partial(_scores, estimator, found)
+    if len(found) != 1:
         if not decides:
-            raise TypeError(
-                f"{type(estimator).__name__} has no FairLatentTransformer, and no "
-                "decision_function or predict_proba: expected a fitted transformer with n_bins, a "
-                "Pipeline with one, or a classifier."
-            )
+            raise TypeError(_no_score(estimator, len(found)))
         classes = getattr(estimator, "classes_", None)
-        return classes, worst_threshold, partial(_scores, estimator, None)
-    transformer, prepare = latent_step(estimator)
+        return View(classes, worst_threshold, transformers, scores)
+    transformer, _ = latent_step(estimator)
     reason = _more_than_cells(estimator, transformer)
     if reason is None:
-        return transformer.classes_, worst_on_cells, partial(_cells, transformer, prepare)
+        cells = partial(_cells, found)
+        return View(transformer.classes_, worst_on_cells, transformers, cells)
     if not decides:
         raise ValueError(reason)
-    see = partial(_scores, estimator, (transformer, prepare))
-    return transformer.classes_, worst_threshold, see
+    return View(transformer.classes_, worst_threshold, transformers, scores)
+
+
+def _no_score(estimator: Any, n: int) -> str:
+    """Say why an estimator with no transformer, or several, has nothing to certify."""
+    name = type(estimator).__name__
+    if not n:
+        return (
+            f"{name} has no FairLatentTransformer, and no decision_function or predict_proba: "
+            "expected a fitted transformer with n_bins, a Pipeline with one, or a classifier."
+        )
+    method = "predict" if hasattr(estimator, "predict") else "transform"
+    return (
+        f"{name} holds {n} FairLatentTransformers, and has no decision_function or predict_proba "
+        f"to certify: certify what it returns, as by certify_cells(estimator.{method}(X), y, "
+        "sensitive_features=...)."
+    )
 
 
 def _more_than_cells(estimator: Any, transformer: Any) -> str | None:
@@ -77,11 +110,11 @@ def _more_than_cells(estimator: Any, transformer: Any) -> str | None:
     return None
 
 
-def _cells(transformer: Any, prepare: Prepare, rows: Any, *, fresh: bool) -> tuple[Values, float]:
-    """Return the cell of each row, and the share of fresh rows that were rows of fit."""
-    embeddings = transformer.embed(prepare(rows))
-    share = _share_seen(transformer, embeddings) if fresh else 0.0
-    return transformer.bins_.assign(nameless(transformer.latent)(embeddings)), share
+def _cells(found: Found, rows: Any) -> Seen:
+    """Return the cell of each row."""
+    embeddings = embeddings_of(found, rows)
+    transformer = found[0][1]
+    return transformer.bins_.assign(nameless(transformer.latent)(embeddings[0])), embeddings
 
 
 def decided_by(estimator: Any, rows: Any, cells: Values) -> Decided | None:
@@ -95,14 +128,8 @@ def decided_by(estimator: Any, rows: Any, cells: Values) -> Decided | None:
     return Decided(decisions[codes], len(classes))
 
 
-def _scores(
-    estimator: Any, found: tuple[Any, Prepare] | None, rows: Any, *, fresh: bool
-) -> tuple[Values, float]:
-    """Return the score by which an estimator decides on each row, and what `_cells` returns."""
-    share = 0.0
-    if fresh and found is not None:
-        transformer, prepare = found
-        share = _share_seen(transformer, transformer.embed(prepare(rows)))
+def _scores(estimator: Any, found: Found, rows: Any) -> Seen:
+    """Return the score by which an estimator decides on each row."""
     if hasattr(estimator, "decision_function"):
         values = np.asarray(estimator.decision_function(rows), dtype=np.float64)
     else:
@@ -114,19 +141,7 @@ def _scores(
             "score to certify: certify its decisions, as by certify_cells(estimator.predict(X), "
             "y, sensitive_features=...)."
         )
-    return values, share
-
-
-def _share_seen(transformer: Any, embeddings: Values) -> float:
-    """Return the share of rows that were rows of fit, and warn if there are any."""
-    seen = getattr(transformer, "_seen_rows", None)  # a file of version 0.1 has none
-    share = 0.0 if seen is None else seen.share_in(embeddings)
-    if share > 0:
-        warn_user(
-            f"About {share:.0%} of the rows of X were rows of fit: no bound holds for them. "
-            "Give rows that no fit, early stopping or search saw."
-        )
-    return share
+    return values, embeddings_of(found, rows)
 
 
 def labels_of_fit(classes: Any, y: Any, constraints: str) -> Any:

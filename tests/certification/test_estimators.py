@@ -1,14 +1,18 @@
 """Certificates of transformers, pipelines and classifiers."""
 
+from copy import copy
+
 import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import ks_2samp
 from sklearn.base import clone
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.ensemble import VotingClassifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline, make_union
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import LabelEncoder, StandardScaler
 
 from skfairlatent import FairLatentTransformer
 from skfairlatent.certification import certify, certify_cells
@@ -68,7 +72,7 @@ def test__certify__pipeline_is_certified_by_what_its_classifier_sees(parts, fair
     decided = pipe.predict(X)
     gap = equalized_odds_difference(y, decided, agg="mean", sensitive_features=s)
     assert 0 < found.lower < gap <= found.plug_in
-    probed = certify(pipe, X, y, sensitive_features=s, probe_rows=(X, decided, s))
+    probed = certify(pipe, X, y, sensitive_features=s, probe_rows=tuple(parts[0]))
     assert probed.lower != found.lower
 
 
@@ -162,3 +166,38 @@ def test__certify__what_neither_has_cells_nor_decides_is_refused(parts):
     three = LogisticRegression().fit(X, np.arange(len(X)) % 3)
     with pytest.raises(ValueError, match="more than two classes"):
         certify(three, X, np.arange(len(X)) % 3, sensitive_features=s)
+
+
+def calibrated(models, X, y):
+    """Return what CalibratedClassifierCV makes of models that were fitted on folds."""
+    found = CalibratedClassifierCV(FrozenEstimator(models[0])).fit(X, y)
+    one = found.calibrated_classifiers_[0]
+    found.calibrated_classifiers_ = [copy(one) for _ in models]
+    for each, model in zip(found.calibrated_classifiers_, models, strict=True):
+        each.estimator = model
+    return found
+
+
+@pytest.mark.parametrize("n_bins", [None, 4])
+def test__certify__an_ensemble_is_certified_by_its_own_score(parts, n_bins):
+    X, y, s = parts[0]
+    folds = [slice(0, 700), slice(700, N_FIT)]
+    models = []
+    for rows in folds:
+        fair = FairLatentTransformer(n_bins=n_bins, **QUICK)
+        Z = fair.fit_transform(X[rows], y[rows], sensitive_features=s[rows])
+        models.append(make_pipeline(fair, LogisticRegression().fit(Z, y[rows])))
+    model = calibrated(models, X[:200], y[:200])
+    with pytest.warns(FairLatentWarning, match="of the rows of X were rows of fit"):
+        assert certify(model, X, y, sensitive_features=s).seen_share > 0.4
+    X, y, s = parts[1]
+    found = certify(model, X, y, sensitive_features=s)
+    assert found.n_cells is None
+    for label, gap in zip((0, 1), found.by_label["plug-in"], strict=True):
+        samples = [model.predict_proba(X[(y == label) & (s == g)])[:, 1] for g in (0, 1)]
+        assert gap == pytest.approx(ks_2samp(*samples).statistic)
+    votes = VotingClassifier([("a", models[0]), ("b", models[1])])
+    votes.estimators_, votes.classes_, votes.le_ = models, np.array([0, 1]), LabelEncoder().fit(y)
+    with pytest.raises(TypeError, match=r"certify_cells\(estimator.predict\(X\), y"):
+        certify(votes, X, y, sensitive_features=s)
+    assert certify_cells(votes.predict(X), y, sensitive_features=s).n_cells == 2
