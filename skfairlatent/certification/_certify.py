@@ -5,7 +5,7 @@ __all__ = ["certify", "certify_cells", "check_parameters"]
 from numbers import Real
 from typing import Any
 
-from skfairlatent._seen_rows import share_seen
+from skfairlatent._seen_rows import SeenRows, share_seen
 from skfairlatent._user_warnings import warn_user
 from skfairlatent._validation.containers import reject_container
 from skfairlatent.certification._bounds import worst_on_cells
@@ -27,8 +27,8 @@ def certify(
 ) -> Certificate:
     """Bound the gap between groups of any classifier on what a fitted transformer returns.
 
-    If the estimator has no transformer with cells but decides between two classes, its score is
-    certified instead, at all thresholds.
+    If the estimator has no transformer with cells, or several transformers, but decides between
+    two classes, its score is certified instead, at all thresholds.
 
     Parameters
     ----------
@@ -53,8 +53,8 @@ def certify(
         Between 0 and 1, both excluded.
 
     probe_rows : tuple (X, y, sensitive_features), default=None
-        Other rows, such as those of fit. The worst classifier on them has a gap on `X` that
-        bounds the worst gap from below. If None, the classifier of a Pipeline does so.
+        Other rows than `X`, such as those of fit. The worst classifier on them has a gap on `X`
+        that bounds the worst gap from below. If None, the classifier of a Pipeline does so.
 
     Returns
     -------
@@ -65,7 +65,7 @@ def certify(
     ValueError
         If the block is not cut into cells, there is one group or one label only, a label of fit
         or a (label, group) cell has no rows, a label was not in fit, lengths differ, values are
-        missing, or a parameter is out of range.
+        missing, `probe_rows` has rows of `X`, or a parameter is out of range.
     TypeError
         If the estimator has neither a transformer nor a decision, or decides by more than the
         cells.
@@ -110,6 +110,8 @@ def certify(
     given = [(X, y, sensitive_features), *([] if probe_rows is None else [probe_rows])]
     seen = [view.see(rows) for rows, *_ in given]
     values, embeddings = [each for each, _ in seen], seen[0][1]
+    if probe_rows is not None:
+        _reject_shared(*(each for _, each in seen))
     seen_share = _share_of_fit(view.transformers, embeddings)
     by_cells = view.family is worst_on_cells and probe_rows is None
     decided = decided_by(estimator, X, values[0]) if by_cells else None
@@ -128,6 +130,18 @@ def _share_of_fit(transformers: list[Any], embeddings: list[Any]) -> float:
             "Give rows that no fit, early stopping or search saw."
         )
     return share
+
+
+def _reject_shared(embeddings: list[Any], probe_embeddings: list[Any]) -> None:
+    """Raise ValueError if rows to certify are rows to probe, too."""
+    for rows, probes in zip(embeddings, probe_embeddings, strict=True):
+        share = SeenRows.of([probes]).share_in(rows)
+        if share > 0:
+            raise ValueError(
+                f"About {share:.0%} of the rows of X are rows of probe_rows, too, and the lower "
+                "bound holds for other rows only: give probe_rows such as those of fit, or leave "
+                "it out."
+            )
 
 
 def certify_cells(
@@ -161,8 +175,8 @@ def certify_cells(
         Between 0 and 1, both excluded.
 
     probe_rows : tuple (cells, y, sensitive_features), default=None
-        Other rows: the worst classifier on them has a gap on these that bounds the worst gap
-        from below.
+        Other rows than `cells`, independent of them: the worst classifier on them has a gap on
+        `cells` that bounds the worst gap from below.
 
     Returns
     -------
@@ -172,8 +186,8 @@ def certify_cells(
     ------
     ValueError
         If there is one group or one label only, a (label, group) cell has no rows, lengths differ
-        or values are missing, nearly every row is a cell of its own, or a parameter is out of
-        range.
+        or values are missing, nearly every row is a cell of its own, `probe_rows` are the rows
+        themselves, or a parameter is out of range.
 
     Notes
     -----

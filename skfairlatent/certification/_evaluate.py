@@ -76,6 +76,7 @@ def certificate_of(
             in_form_of(probe_groups, groups, "sensitive_features"),
         )
         strata.append(Strata.of(len(columns[1]), *alike, constraints, "probe_rows: ", name))
+        _reject_same(columns, strata, name)
     rates = [each.rates(codes, len(known)) for each, codes in zip(strata, columns, strict=False)]
     if family is worst_threshold:
         rates = [each.cumsum(axis=2) for each in rates]
@@ -126,6 +127,18 @@ def _lower_of(decided: Decided | None, strata: Strata, delta: float) -> float | 
     if decided is None or decided.n_classes > len(strata.labels) > 1:
         return None
     return least_gap(strata.rates(*decided), strata.counts, delta)
+
+
+def _reject_same(columns: list[Any], strata: list[Strata], name: str) -> None:
+    """Raise ValueError if the rows to probe are those to certify."""
+    here, probe = strata
+    same = np.array_equal(*columns) and np.array_equal(here.codes, probe.codes)
+    if same and (here.labels, here.groups) == (probe.labels, probe.groups):
+        raise ValueError(
+            f"probe_rows has the {name}, labels and groups that are certified, and the lower "
+            "bound holds for other rows only: give probe_rows such as those of fit, or leave it "
+            "out."
+        )
 
 
 def _lower(rates: list[Floats], strata: list[Strata], family: Family, delta: float) -> float:

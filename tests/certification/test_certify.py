@@ -148,6 +148,17 @@ def test__certify_cells__probe_rows_have_the_same_groups():
         certify_cells(y, y, sensitive_features=group, probe_rows=(y, y, group + 1))
 
 
+def test__certify_cells__rows_to_probe_are_others():
+    cells, y, group = np.random.default_rng(0).integers([[40], [2], [2]], size=(3, 2000))
+    given = {"sensitive_features": group, "constraints": "demographic_parity"}
+    with pytest.raises(ValueError, match="probe_rows has the cells, labels and groups that are"):
+        certify_cells(cells, y, **given, probe_rows=(cells.copy(), list(y), group.copy()))
+    half = (slice(0, 1000), slice(1000, None))
+    given["sensitive_features"] = group[half[0]]
+    probe_rows = (cells[half[1]], y[half[1]], group[half[1]])
+    assert certify_cells(cells[half[0]], y[half[0]], **given, probe_rows=probe_rows).lower == 0
+
+
 def test__certify_cells__within_the_positive_label():
     rng = np.random.default_rng(0)
     y, group, cells = rng.integers(2, size=(3, 4000))

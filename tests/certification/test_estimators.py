@@ -168,6 +168,18 @@ def test__certify__what_neither_has_cells_nor_decides_is_refused(parts):
         certify(three, X, np.arange(len(X)) % 3, sensitive_features=s)
 
 
+@pytest.mark.parametrize("shuffled", [False, True])
+def test__certify__rows_to_probe_are_others(parts, fair, shuffled):
+    X, y, s = parts[1]
+    order = np.random.default_rng(0).permutation(len(X)) if shuffled else slice(None)
+    same = tuple(each[order] for each in parts[1])
+    with pytest.raises(ValueError, match="About 100% of the rows of X are rows of probe_rows"):
+        certify(fair, X, y, sensitive_features=s, probe_rows=same)
+    classifier = LogisticRegression().fit(*parts[0][:2])
+    with pytest.raises(ValueError, match="probe_rows has the X, labels and groups that are cert"):
+        certify(classifier, X, y, sensitive_features=s, probe_rows=tuple(parts[1]))
+
+
 def calibrated(models, X, y):
     """Return what CalibratedClassifierCV makes of models that were fitted on folds."""
     found = CalibratedClassifierCV(FrozenEstimator(models[0])).fit(X, y)
