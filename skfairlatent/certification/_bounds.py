@@ -93,11 +93,12 @@ def worst_threshold(differences: Floats) -> tuple[float, Floats]:
 
 
 class Bound(NamedTuple):
-    """The largest gap on the rows, and the largest with its slack."""
+    """The largest gap on the rows, and the largest with its slack, each with its pairs."""
 
     plug_in: float
     bound: float
     pairs: Pairs
+    bound_pairs: Pairs
 
 
 def bound_over_pairs(rates: Floats, counts: Counts, delta: float, worst: Family) -> Bound:
@@ -119,7 +120,8 @@ def bound_over_pairs(rates: Floats, counts: Counts, delta: float, worst: Family)
     Returns
     -------
     Bound
-        Its `pairs` are, for each label, the pair of groups of the largest gap on the rows.
+        Its `pairs` are, for each label, the pair of groups of the largest gap on the rows, and
+        `bound_pairs` those of the bound.
     """
     n_labels = len(counts)
     choices, differences, hoeffding = _choices(rates, counts, delta)
@@ -137,15 +139,15 @@ def bound_over_pairs(rates: Floats, counts: Counts, delta: float, worst: Family)
             break
         if gap(i) > plug_in:
             plug_in, widest = gap(i), i
-    bound = 0.0
+    bound, attained = 0.0, 0
     ceilings = most + hoeffding
     for i in _descending(ceilings):
         if ceilings[i] <= bound:
             break
         if gap(i) + hoeffding[i] > bound:
             slack = sampling_slack(pair_sizes(counts, choices[i]), 1 / n_labels, delta)
-            bound = max(bound, gap(i) + slack)
-    return Bound(min(plug_in, 1.0), min(bound, 1.0), choices[widest])
+            bound, attained = max((bound, attained), (gap(i) + slack, i))
+    return Bound(min(plug_in, 1.0), min(bound, 1.0), choices[widest], choices[attained])
 
 
 def _sums(values: Floats) -> Floats:

@@ -5,13 +5,12 @@ __all__ = ["Certificate"]
 import html
 import itertools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from skfairlatent._wording import some_of
-from skfairlatent.certification._bounds import sampling_slack
 from skfairlatent.certification._plot import plot_certificate
 
 if TYPE_CHECKING:
@@ -24,6 +23,8 @@ _NAMES = {
 }
 # In fewer rows of a label and group hardly anything can be certified.
 _FEW_ROWS = 30
+# What more rows would take off a bound is said from here on.
+_LEAST_GAIN = 0.0005
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +65,10 @@ class Certificate:
         ``label``, ``group``, ``other group``, ``rows``, ``other rows``, ``plug-in`` and
         ``bound``. All its bounds hold at once with probability `confidence`.
 
+    scarcest : tuple (label, group, gain)
+        The label and group of fewest rows among those that the bound depends on, and what twice
+        as many rows of them would take off the bound, if the rates stay what they are.
+
     seen_share : float, default=0.0
         Share of the rows that were rows of fit; above 0, no bound holds below 1, and all bounds
         are 1.
@@ -77,6 +82,7 @@ class Certificate:
     n_cells: int | None
     rows: pd.DataFrame
     by_label: pd.DataFrame
+    scarcest: tuple[str, str, float]
     seen_share: float = 0.0
 
     def to_frame(self) -> pd.DataFrame:
@@ -138,11 +144,12 @@ class Certificate:
                 f"{', '.join(some_of(few))}: so few rows certify next to nothing. "
                 f"Collect more{', or merge groups' * (self.rows.shape[1] > 2)}."
             )
-        label, group, _ = min(self._parts(), key=lambda part: part[2])
-        found.append(
-            f"Twice as many rows of (label {label}, group {group}) would take about "
-            f"{self._gain(label, group):.3f} off."
-        )
+        label, group, gain = self.scarcest
+        if gain >= _LEAST_GAIN:
+            found.append(
+                f"Twice as many rows of (label {label}, group {group}) would take about "
+                f"{gain:.3f} off."
+            )
         if self.n_cells is not None and self.n_cells > 2:
             found.append(
                 f"Fewer cells than {self.n_cells} can lower the gap on the rows, and the accuracy."
@@ -161,17 +168,6 @@ class Certificate:
             for label, group, count in self._parts()
             if count < _FEW_ROWS
         ]
-
-    def _gain(self, label: Any, group: Any) -> float:
-        """Return how much slack twice as many rows of the scarcest cells save."""
-        before, after = self.rows, self.rows.copy()
-        after.loc[label, group] *= 2
-        slacks = []
-        for rows in (before, after):
-            scarcest = np.sort(rows.to_numpy(), axis=1)[:, :2]
-            sizes = tuple(sorted(int(n) for n in scarcest.ravel()))
-            slacks.append(sampling_slack(sizes, 1 / len(rows), 1 - self.confidence))
-        return slacks[0] - slacks[1]
 
     def __str__(self) -> str:
         """Say it in a sentence."""

@@ -14,6 +14,7 @@ from skfairlatent._validation.containers import reject_other_order
 from skfairlatent._validation.equal_labels import in_form_of
 from skfairlatent._wording import some_of
 from skfairlatent.certification._bounds import (
+    Bound,
     Family,
     Floats,
     bound_over_pairs,
@@ -95,6 +96,7 @@ def certificate_of(
         n_cells=len(np.unique(columns[0])) if family is worst_on_cells else None,
         rows=pd.DataFrame(strata[0].counts, index=strata[0].labels, columns=strata[0].groups),
         by_label=_by_label(rates[0], strata[0], family, delta),
+        scarcest=_scarcest(found, rates[0], strata[0], family, delta),
     )
 
 
@@ -104,6 +106,19 @@ def with_seen_share(certificate: Certificate, seen_share: float) -> Certificate:
         return certificate
     by_label = certificate.by_label.assign(bound=1.0)
     return replace(certificate, bound=1.0, lower=None, by_label=by_label, seen_share=seen_share)
+
+
+def _scarcest(
+    found: Bound, rates: Floats, strata: Strata, family: Family, delta: float
+) -> tuple[str, str, float]:
+    """Return the label and group that hold the bound up, and what twice their rows take off."""
+    cells = [(y, group) for y, pair in enumerate(found.bound_pairs) for group in pair]
+    fewest = min(cells, key=lambda cell: strata.counts[cell])
+    counts = strata.counts.copy()
+    counts[fewest] *= 2
+    after = bound_over_pairs(rates, counts, delta, family).bound
+    label, group = fewest
+    return strata.labels[label], strata.groups[group], found.bound - after
 
 
 def _by_label(rates: Floats, strata: Strata, family: Family, delta: float) -> pd.DataFrame:

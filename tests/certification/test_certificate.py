@@ -48,6 +48,26 @@ def test__advice__names_what_would_lower_the_bound():
     assert 0 < float(doubled.split()[-2]) < 0.02
 
 
+@pytest.mark.parametrize("n_others", [100, 200])
+def test__advice__a_gain_is_one_that_happens(n_others):
+    counts = np.array([4000, 4000, n_others])
+
+    def certified(counts):
+        group = np.repeat(["a", "b", "c"], counts)
+        chance = np.repeat([0.8, 0.2, 0.5], counts)
+        rank = np.concatenate([np.arange(n) / n for n in counts])
+        y = np.arange(counts.sum()) % 2
+        return certify_cells(rank < chance, y, sensitive_features=group)
+
+    found = certified(counts)
+    label, group, gain = found.scarcest
+    assert group in "ab"  # few rows of "c" cost nothing: it lies between the others
+    doubled = counts * np.where(np.array(["a", "b", "c"]) == group, 2, 1)
+    assert 0 < gain <= found.bound - certified(doubled).bound + 1e-3
+    assert any(f"(label {label}, group {group})" in each for each in found.advice())
+    assert not any("group c" in each for each in found.advice())
+
+
 def test__plot__draws_a_line_for_each_statement():
     axes = certificate().plot()
     labels = [each.get_text().replace("\n", " ") for each in axes.get_yticklabels()]
