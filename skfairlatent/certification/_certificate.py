@@ -23,6 +23,9 @@ _NAMES = {
 }
 # In fewer rows of a label and group hardly anything can be certified.
 _FEW_ROWS = 30
+# A gap on the rows above half, in as many rows for each cell, is hardly chance.
+_LARGE_GAP = 0.5
+_ROWS_A_CELL = 10
 # What more rows would take off a bound is said from here on.
 _LEAST_GAIN = 0.0005
 
@@ -138,6 +141,11 @@ class Certificate:
             f"{self.plug_in:.3f} of the bound {self.bound:.3f} is the gap on the rows themselves, "
             f"the rest allows for sampling."
         ]
+        if self._is_apart():
+            found.append(
+                f"{self._view().capitalize()} tell the groups apart, and no number of rows lowers "
+                "that gap. Raise lambda_di, or leave out what tells the group, and fit again."
+            )
         few = self._few()
         if few:
             found.append(
@@ -169,6 +177,23 @@ class Certificate:
             if count < _FEW_ROWS
         ]
 
+    def _is_apart(self) -> bool:
+        """Tell whether the gap on the rows is large, and not for want of rows."""
+        enough = max(_FEW_ROWS, _ROWS_A_CELL * (self.n_cells or 1))
+        return self.plug_in >= _LARGE_GAP and self.rows.to_numpy().min() >= enough
+
+    def _why_no_bound(self) -> str:
+        if self._is_apart():
+            return (
+                f"{self._view()} tell the groups apart, with a gap of {self.plug_in:.3f} on these "
+                "rows"
+            )
+        few = f" ({', '.join(some_of(self._few()))})" if self._few() else ""
+        return f"there are too few rows{few}"
+
+    def _view(self) -> str:
+        return "values of the score" if self.n_cells is None else "the cells"
+
     def __str__(self) -> str:
         """Say it in a sentence."""
         name, n_rows = _NAMES[self.constraints], int(self.rows.to_numpy().sum())
@@ -180,10 +205,9 @@ class Certificate:
         confidence = f"With a confidence of {100 * self.confidence:.12g} %, "
         people = f"on people drawn like these {n_rows:,} rows"
         if self.bound >= 1:
-            few = f" ({', '.join(some_of(self._few()))})" if self._few() else ""
             return (
-                f"{confidence}the {name} {people} is at most 1, which says nothing: there are too "
-                f"few rows{few}."
+                f"{confidence}the {name} {people} is at most 1, which says nothing: "
+                f"{self._why_no_bound()}."
             )
         if self.n_cells is None:
             subject = f"this score has, at whatever threshold, a {name} of at most"

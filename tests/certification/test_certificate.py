@@ -68,6 +68,18 @@ def test__advice__a_gain_is_one_that_happens(n_others):
     assert not any("group c" in each for each in found.advice())
 
 
+def test__str__a_bound_of_one_is_blamed_on_what_it_comes_from():
+    y, group = np.random.default_rng(0).integers(2, size=(2, 4000))
+    apart = certify_cells(group, y, sensitive_features=group)
+    assert "the cells tell the groups apart, with a gap of 1.000 on these rows" in str(apart)
+    assert "too few" not in " ".join([str(apart), *apart.advice()])
+    assert any("no number of rows lowers that gap. Raise lambda_di" in x for x in apart.advice())
+    cells = np.arange(16)  # as many as rows: they tell the groups apart by chance
+    few = certify_cells(cells, y[:16], sensitive_features=group[:16])
+    assert few.bound == 1
+    assert "too few rows" in str(few)
+
+
 def test__plot__draws_a_line_for_each_statement():
     axes = certificate().plot()
     labels = [each.get_text().replace("\n", " ") for each in axes.get_yticklabels()]
