@@ -9,10 +9,12 @@ __all__ = [
     "image_encoder",
     "image_shape",
     "is_same_encoder",
+    "noise_given",
     "probe_codes",
 ]
 
 import copy
+import inspect
 import pickle
 import re
 from collections.abc import Iterator
@@ -139,17 +141,44 @@ def encode(encoder: Any, images: Any, device: str | torch.device) -> npt.NDArray
 
 
 def decode_embeddings(
-    encoder: Any, embeddings: npt.NDArray[Any], device: str | torch.device, **given: Any
+    encoder: Any, embeddings: npt.NDArray[Any], device: str | torch.device, x_T: Any = None
 ) -> Any:
-    """Return the images that embeddings stand for; what else is given goes to the encoder."""
+    """Return the images that embeddings stand for, decoded from noise if it is given."""
     decoder = image_encoder(encoder, device)
     if not hasattr(decoder, "inverse_transform"):
         raise TypeError(
             f"encoder={encoder!r} has no inverse_transform, so latents cannot be decoded to "
             "images: use an encoder that can decode, or pass decode=False for embeddings."
         )
+    given = noise_given(decoder, x_T)
     with _trained(encoder):
         return decoder.inverse_transform(embeddings, **given)
+
+
+def noise_given(encoder: Any, x_T: Any) -> dict[str, Any]:
+    """Return noise as what to pass to the ``inverse_transform`` of an encoder.
+
+    Raises
+    ------
+    ValueError
+        If it decodes without noise; of a Pipeline, if all its steps do.
+    """
+    if x_T is None:
+        return {}
+    steps = [step for _, step in getattr(encoder, "steps", [("encoder", encoder)])]
+    if not any(map(_takes_noise, steps)):
+        raise ValueError(
+            f"encoder={_shown(encoder)} has no noise to decode from: leave x_T out, which is for "
+            "a DiffAEEncoder or an AutoencoderKLEncoder."
+        )
+    return {"x_T": x_T}
+
+
+def _takes_noise(step: Any) -> bool:
+    if not hasattr(step, "inverse_transform"):
+        return False
+    parameters = inspect.signature(step.inverse_transform).parameters.values()
+    return any(each.name == "x_T" or each.kind is each.VAR_KEYWORD for each in parameters)
 
 
 def encoder_fingerprint(encoder: Any, *, used: bool = True) -> str | None:

@@ -558,7 +558,7 @@ class FairLatentTransformer(
         Raises
         ------
         ValueError
-            If Z has neither width.
+            If Z has neither width, or `x_T` is given and the encoder decodes without noise.
         """
         self._check_ready()
         reject_container("Z", Z)
@@ -573,8 +573,7 @@ class FairLatentTransformer(
             if x_T is not None:
                 raise ValueError("x_T is for images, but embeddings are asked for: leave it out.")
             return embeddings
-        given = {} if x_T is None else {"x_T": x_T}
-        return decode_embeddings(self.encoder, embeddings, self.device, **given)
+        return decode_embeddings(self.encoder, embeddings, self.device, x_T)
 
     @neutral_torch_state()
     def save(self, path: str | os.PathLike[str]) -> None:

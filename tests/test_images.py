@@ -8,13 +8,15 @@ import pytest
 import sklearn
 from fairlearn.metrics import MetricFrame
 from PIL import Image
+from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score
 from sklearn.model_selection import GridSearchCV
-from sklearn.pipeline import Pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 
 from skfairlatent import FairLatentTransformer
+from skfairlatent.counterfactuals import CounterfactualExplainer
 from skfairlatent.datasets import LazyImages, load_image_folder
 from skfairlatent.encoders import DiffAEEncoder, PixelFlattener
 from skfairlatent.encoders.diffae._codec import Codec
@@ -180,3 +182,22 @@ def test__real_faces__fewer_gaps_than_without(data_dir):
         Pipeline([("fair", fair), ("clf", LogisticRegression())]), sensitive_features=s[train]
     )
     assert fairer < 0.6 * plain
+
+
+@pytest.mark.parametrize("enable_metadata_routing", [False, True])
+def test__inverse_transform__noise_is_refused_where_the_encoder_has_none(enable_metadata_routing):
+    rng = np.random.default_rng(0)
+    images = rng.integers(256, size=(40, 6, 6, 3), dtype=np.uint8)
+    y, s = rng.integers(2, size=(2, 40))
+    encoder = make_pipeline(PixelFlattener(), PCA(4)).fit(images)
+    small = {"n_blocks": 1, "hidden_features": 4, "max_iter": 1, "random_state": 0}
+    fair = FairLatentTransformer(encoder, **small).fit(images, y, sensitive_features=s)
+    Z, noise = fair.latent(images[:2]), np.zeros((2, 6, 6, 3))
+    model = make_pipeline(fair, LogisticRegression().fit(fair.transform(images), y))
+    edits = CounterfactualExplainer(model).fit(images).explain_label(images[:2])
+    with sklearn.config_context(enable_metadata_routing=enable_metadata_routing):
+        with pytest.raises(ValueError, match=r"has no noise to decode from: leave x_T out"):
+            fair.inverse_transform(Z, x_T=noise)
+        with pytest.raises(ValueError, match=r"has no noise to decode from: leave x_T out"):
+            edits.decode(noise)
+        assert fair.inverse_transform(Z).shape == (2, 6, 6, 3)

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from sklearn.pipeline import Pipeline
 from sklearn.utils.metaestimators import available_if
 
+from skfairlatent._embedding import noise_given
 from skfairlatent._image_forms import holds_images
 from skfairlatent._names import nameless
 
@@ -114,7 +115,7 @@ class ImageCodec:
         left_out : ndarray of shape (n, width of the codes), optional
             The part of the codes that `undo` lost, to be kept.
         """
-        given = {} if x_T is None else {"x_T": x_T}
+        given = noise_given(self.encoder, x_T)
         codes = self.undone(embeddings) + left_out
         images = np.asarray(self.encoder.inverse_transform(codes, **given))
         if images.ndim != IMAGE_DIMENSIONS:
