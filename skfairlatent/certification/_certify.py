@@ -38,8 +38,8 @@ def certify(
     X : array-like
         Rows that no fit, early stopping or search saw: what the estimator takes.
 
-    y : array-like of shape (n_samples,) or (n_samples, n_label_columns)
-        True labels.
+    y : array-like of shape (n_samples,) or (n_samples, n_label_columns), or None
+        True labels. Demographic parity does not look at them, and takes None.
 
     sensitive_features : array-like of shape (n_samples,) or (n_samples, n_attributes)
         Groups; several columns are crossed.
@@ -162,8 +162,8 @@ def certify_cells(
         Rows, and the way in which rows become cells, must be independent: no row was used in a
         fit, an early stopping or a search.
 
-    y : array-like of shape (n_samples,) or (n_samples, n_label_columns)
-        True labels. Demographic parity does not look at them.
+    y : array-like of shape (n_samples,) or (n_samples, n_label_columns), or None
+        True labels. Demographic parity does not look at them, and takes None.
 
     sensitive_features : array-like of shape (n_samples,) or (n_samples, n_attributes)
         Groups; several columns are crossed.

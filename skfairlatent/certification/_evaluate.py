@@ -73,7 +73,7 @@ def certificate_of(
     strata = [Strata.of(len(columns[0]), y, groups, constraints, "", name)]
     for _, probe_y, probe_groups in given[1:]:
         alike = (
-            in_form_of(probe_y, y, "y"),
+            probe_y if constraints == "demographic_parity" else in_form_of(probe_y, y, "y"),
             in_form_of(probe_groups, groups, "sensitive_features"),
         )
         strata.append(Strata.of(len(columns[1]), *alike, constraints, "probe_rows: ", name))

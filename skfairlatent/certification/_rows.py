@@ -64,7 +64,7 @@ class Strata:
         n_rows : int
             How many rows there are.
         y, sensitive_features : array-like
-            Labels and groups of them.
+            Labels and groups of them; `y` may be None for demographic parity.
         constraints : str
             One of `CONSTRAINTS`.
         where : str
@@ -72,11 +72,16 @@ class Strata:
         name : str
             Name of the rows in messages: X or cells.
         """
-        given = encode_columns(y, "y").crossed
+        if constraints == "demographic_parity":  # for which y may be anything
+            n_labels = n_rows if y is None else len(y)
+            labels, label_names = np.zeros(n_rows, dtype=np.int64), ["all"]
+        else:
+            given = encode_columns(y, "y").crossed
+            n_labels = len(given.codes)
+            labels, label_names = _compared(given, constraints, where)
         groups = encode_columns(sensitive_features).crossed
-        check_length(f"{where}y", len(given.codes), n_rows, where + name)
+        check_length(f"{where}y", n_labels, n_rows, where + name)
         check_length(f"{where}sensitive_features", len(groups.codes), n_rows, where + name)
-        labels, label_names = _compared(given, constraints, where)
         rows = np.flatnonzero(labels >= 0)
         shape = len(label_names), len(groups.values)
         codes = labels[rows] * shape[1] + groups.codes[rows]
@@ -128,8 +133,6 @@ class Strata:
 def _compared(given: EncodedColumn, constraints: str, where: str) -> tuple[Counts, list[str]]:
     """Return the labels within which a constraint compares the groups; -1 where it does not."""
     labels, names = given.codes, given.values
-    if constraints == "demographic_parity":
-        return np.zeros_like(labels), ["all"]
     if constraints == "true_positive_rate_parity":
         if len(names) != 2:
             raise ValueError(

@@ -148,6 +148,19 @@ def test__certify_cells__probe_rows_have_the_same_groups():
         certify_cells(y, y, sensitive_features=group, probe_rows=(y, y, group + 1))
 
 
+@pytest.mark.parametrize("y", [None, np.full(400, np.nan), np.arange(400) / 7])
+def test__certify_cells__demographic_parity_takes_any_labels_or_none(y):
+    cells, group, others = np.random.default_rng(0).integers(2, size=(3, 400))
+    given = {"sensitive_features": group, "constraints": "demographic_parity"}
+    expected = certify_cells(cells, group, **given, probe_rows=(others, group, group))
+    found = certify_cells(cells, y, **given, probe_rows=(others, y, group))
+    assert (found.bound, found.lower) == (expected.bound, expected.lower)
+    with pytest.raises(ValueError, match="y"):
+        certify_cells(cells, y, sensitive_features=group)
+    with pytest.raises(ValueError, match="y has 399"):
+        certify_cells(cells, group[1:], **given)
+
+
 def test__certify_cells__rows_to_probe_are_others():
     cells, y, group = np.random.default_rng(0).integers([[40], [2], [2]], size=(3, 2000))
     given = {"sensitive_features": group, "constraints": "demographic_parity"}

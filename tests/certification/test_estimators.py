@@ -127,6 +127,14 @@ def test__certify__labels_and_groups_of_other_types_are_the_same(parts, fair, fo
     assert found.to_frame().equals(expected.to_frame())
 
 
+def test__certify__demographic_parity_needs_no_labels(parts, fair, uncut):
+    X, y, s = parts[1]
+    classifier = LogisticRegression().fit(uncut.transform(parts[0][0]), parts[0][1])
+    given = {"sensitive_features": s, "constraints": "demographic_parity"}
+    for model in (fair, make_pipeline(uncut, classifier)):
+        assert certify(model, X, None, **given).bound == certify(model, X, y, **given).bound
+
+
 def test__certify__continuous_block_asks_for_n_bins(parts, uncut):
     X, y, s = parts[1]
     with pytest.raises(ValueError, match="set n_bins"):
