@@ -16,7 +16,6 @@ from skfairlatent._image_forms import holds_images
 from skfairlatent._seen_rows import share_seen
 from skfairlatent.counterfactuals._scores import Scores
 from skfairlatent.counterfactuals._space import Space, find_space
-from skfairlatent.inspection._drawing import as_label
 from skfairlatent.metrics._group_counts import class_positions
 from skfairlatent.report._models import (
     N_FOLDS,
@@ -33,7 +32,7 @@ from skfairlatent.report._models import (
 )
 from skfairlatent.report._provenance import ModelFacts, Setup, model_facts
 from skfairlatent.report._rates import MODELS, RateTables, rate_tables, resample
-from skfairlatent.report._rows import AuditedRows, check_rows
+from skfairlatent.report._rows import AuditedRows, check_rows, distinct_names
 
 NOISES = ("inverted", "zero")
 
@@ -189,7 +188,7 @@ def compare(pipe: Any, given: Given, settings: Settings, rng: Any) -> Comparison
     after = sides["after"]
     setup = Setup(
         label=rows.label_name,
-        classes=[as_label(each) for each in after.classes],
+        classes=distinct_names(after.classes),
         attributes=rows.attributes,
         n_rows=len(rows.y),
         baseline=None if baseline is None else _step_names(baseline),

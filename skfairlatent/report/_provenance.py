@@ -14,8 +14,7 @@ import pandas as pd
 
 from skfairlatent._embedding import encoder_fingerprint
 from skfairlatent._find_transformer import UntracedError, steps_of
-from skfairlatent.inspection._drawing import as_label
-from skfairlatent.report._rows import AuditedRows
+from skfairlatent.report._rows import AuditedRows, distinct_names
 
 PACKAGES = ("skfairlatent", "scikit-learn", "torch", "fairlearn", "numpy", "pandas")
 
@@ -97,10 +96,7 @@ def model_facts(pipe: Any, fair: Any, encoder: Any) -> ModelFacts:
         transformer_parameters={k: v for k, v in _parameters(fair).items() if k != "encoder"},
         encoder=None if encoder is None else type(encoder).__name__,
         encoder_fingerprint=encoder_fingerprint(encoder),
-        trained_on_groups={
-            as_label(name): [as_label(value) for value in values]
-            for name, values in fair.attributes_
-        },
+        trained_on_groups=_shown_groups(fair.attributes_),
         n_embedding_features=int(fair.n_features_in_),
         n_label_components=fair.label_slice_.stop - fair.label_slice_.start,
         epochs=int(fair.n_iter_),
@@ -108,12 +104,20 @@ def model_facts(pipe: Any, fair: Any, encoder: Any) -> ModelFacts:
     )
 
 
+def _shown_groups(attributes: list[tuple[str, list[Any]]]) -> dict[str, list[str]]:
+    """Return the groups of a fit by the names that the audited ones have on the page."""
+    names = distinct_names(name for name, _ in attributes)
+    return {
+        name: distinct_names(values) for name, (_, values) in zip(names, attributes, strict=True)
+    }
+
+
 def data_facts(rows: AuditedRows) -> DataFacts:
     """Count the rows."""
     labels = pd.Series(rows.y).value_counts().sort_index()
     return DataFacts(
         n_rows=len(rows.y),
-        labels={as_label(label): int(count) for label, count in labels.items()},
+        labels=dict(zip(distinct_names(labels.index), labels.tolist(), strict=True)),
         groups={each.label: each.counts() for each in rows.groupings()},
         too_small=rows.too_small(),
     )

@@ -24,6 +24,7 @@ Floats = npt.NDArray[np.float64]
 
 MODELS = ("before", "after")
 COLUMNS = [f"{model}{end}" for model in MODELS for end in ("", "_low", "_high")]
+SELECTION_RATIO = "demographic_parity_ratio"
 TPR_GAP = "equal_opportunity_difference"
 CHANGE = ["change", "change_low", "change_high", "note"]
 
@@ -224,9 +225,8 @@ def _differences(decisions: Decisions, grouping: EncodedColumn, confidence: floa
                 (values[1] - values[0], draws[1] - draws[0]),
             )
         ]
-        reasons = {
-            each.reason for each in found.values() if np.isnan(each.values[metric]) and each.reason
-        }
+        undefined = [each for each in found.values() if np.isnan(each.values[metric])]
+        reasons = {reason for each in undefined if (reason := each.reason(metric))}
         notes = [f"Undefined: {'; '.join(sorted(reasons))}."] if reasons else []
         if any(np.isfinite(value) and np.isnan(low) for value, low, _ in estimates):
             notes.append(_no_interval(metric, tables["before"][0]))
@@ -239,7 +239,11 @@ class _Gaps(NamedTuple):
 
     values: dict[str, float]
     draws: dict[str, Floats]
-    reason: str | None
+    empty_cells: str | None
+
+    def reason(self, metric: str) -> str | None:
+        """Say why a comparison has no value."""
+        return "a model selects nobody" if metric == SELECTION_RATIO else self.empty_cells
 
 
 def _compare_groups(tables: Floats, labels: list[str], grouping: EncodedColumn) -> _Gaps:
@@ -265,7 +269,7 @@ def _compare_groups(tables: Floats, labels: list[str], grouping: EncodedColumn) 
         "worst_group_accuracy": np.einsum("byyg->byg", given_label).min(axis=(1, 2)),
     }
     if len(occurs) == len(labels) == 2:
-        pairs = {"demographic_parity_ratio": _lowest_to_highest, TPR_GAP: _true_positive_gap}
+        pairs = {SELECTION_RATIO: _lowest_to_highest, TPR_GAP: _true_positive_gap}
         for name, measured in pairs.items():
             found = measured(tables)
             values[name], draws[name] = float(found[0]), found[1:]

@@ -1,6 +1,6 @@
 """The audited rows, checked before anything is computed from them."""
 
-__all__ = ["FEWEST_ROWS", "AuditedRows", "check_rows"]
+__all__ = ["FEWEST_ROWS", "AuditedRows", "check_rows", "distinct_names"]
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -125,23 +125,24 @@ def check_rows(X: Any, y: Any, sensitive_features: Any, classes: Array) -> Audit
         )
     _check_groups(groups)
     name = getattr(y, "name", None)
-    name = as_label(name) if isinstance(name, str) and name else "label"
+    name = as_label(name) if isinstance(name, str) and name.strip() else "label"
     return AuditedRows(X, labels, groups, unique_name(name, [each.label for each in groups]))
 
 
 def _showable(columns: EncodedColumns) -> EncodedColumns:
     """Return columns with names and values that any figure and page can show."""
-    labels = _distinct(each.label for each in columns)
+    labels = distinct_names(each.label for each in columns)
     return EncodedColumns(
-        each._replace(name=label, label=label, values=_distinct(each.values))
+        each._replace(name=label, label=label, values=distinct_names(each.values))
         for label, each in zip(labels, columns, strict=True)
     )
 
 
-def _distinct(names: Iterable[str]) -> list[str]:
+def distinct_names(names: Iterable[Any]) -> list[str]:
+    """Return names that any figure and page can show, also for those that are blank."""
     found: list[str] = []
-    for name in names:
-        found.append(unique_name(as_label(name), found))
+    for name in map(as_label, names):
+        found.append(unique_name(name if name.strip() else "(empty)", found))
     return found
 
 

@@ -432,6 +432,23 @@ def test__baseline_and_rows_without_a_class_of_the_pipeline(multiclass):
         assert "undefined" in report.to_html()
 
 
+@pytest.mark.usefixtures("undrawn")
+def test__blank_names__are_shown_as_empty_and_what_is_not_measured_is_said_once(binary):
+    X, y, s = binary.train
+    blank = pd.Series(np.where(s == 1, "", " "), name="")
+    pipe = copy.deepcopy(binary.pipe)
+    pipe["fair"].attributes_ = [("sensitive_feature_0", ["", " "])]
+    blank[np.concatenate([np.flatnonzero(y == label)[:n] for label, n in ((0, 2), (1, 12))])] = (
+        "few"
+    )
+    report = audit(pipe, X, y, sensitive_features=blank, **QUICK)
+    groups = report.by_group.index.get_level_values("group").unique().tolist()
+    assert groups == ["(empty)", "(empty)_2", "few"]
+    (untrained,) = (text for text in report.limits if "trained without any row of" in text)
+    assert "without any row of few by" in untrained
+    assert sum("leakage is NaN" in text for text in report.limits) == 1
+
+
 def test__undefined_gaps__are_drawn_so(binary):
     """Nobody of a group has the positive label: none of its rates is defined for it."""
     s = np.where((binary.y == 0) & (np.arange(len(binary.y)) % 4 == 0), "rare", binary.s)

@@ -186,3 +186,12 @@ def test__check_rows__keeps_attributes_of_one_name_and_the_label_apart():
     assert rows.attributes == ["a", "a_2", "a x a_2"]
     names = [grouping.label for grouping in rows.groupings()]
     assert len({*names, rows.label_name}) == 5
+
+
+def test__rate_tables__say_why_there_is_no_ratio():
+    y, _, after, group = drawn(2, 2)
+    differences = tables_of(y, 0 * y, after, group, 2)[2].loc["s"]
+    assert np.isnan(differences.loc["demographic_parity_ratio", "before"])
+    notes = differences["note"]
+    assert notes["demographic_parity_ratio"].startswith("Undefined: a model selects nobody.")
+    assert not notes["demographic_parity_difference"]

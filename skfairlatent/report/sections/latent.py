@@ -10,6 +10,7 @@ from typing import Any, Self
 
 import numpy as np
 import pandas as pd
+from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.utils import _safe_indexing
 
 from skfairlatent._names import nameless
@@ -133,7 +134,8 @@ def _diagnose(comparison: Comparison) -> LatentDiagnostics | None:
     if embeddings is None or not groups or len(np.unique(rows.y[kept])) < 2:
         return None
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FairLatentWarning)  # what is found is in the result
+        for category in (FairLatentWarning, UndefinedMetricWarning):  # the result says it all
+            warnings.simplefilter("ignore", category)
         return nameless(diagnose)(
             comparison.fair,
             _safe_indexing(_as_given(rows.X, embeddings), np.flatnonzero(kept)),
