@@ -37,6 +37,7 @@ def plot_certificate(table: pd.DataFrame, subject: str, ax: Any) -> "Axes":
     ax : Axes or None
         Where to draw.
     """
+    n_lines = len(table) - 1
     largest = table.iloc[1:].nlargest(_MOST_LINES, "bound").sort_index()
     table = pd.concat([table.iloc[:1], largest])
     _, (axes,) = find_axes(ax, (1, 1), (6.5, 1.2 + 0.35 * len(table)), caller="Certificate.plot")
@@ -66,7 +67,10 @@ def plot_certificate(table: pd.DataFrame, subject: str, ax: Any) -> "Axes":
     key = f"○ on the rows   | bound at {confidence:g} %"
     if table["lower"].notna().any():
         key += "   the blue line begins at the lower bound"
-    set_titles(axes, "Largest gap between groups", key)
+    title = "Largest gap between groups"
+    if n_lines > _MOST_LINES:
+        title += f" (the {_MOST_LINES} largest bounds of {n_lines})"
+    set_titles(axes, title, key)
     return axes
 
 

@@ -80,8 +80,20 @@ def test__str__a_bound_of_one_is_blamed_on_what_it_comes_from():
     assert "too few rows" in str(few)
 
 
+def test__plot__says_how_many_lines_it_leaves_out():
+    rng = np.random.default_rng(0)
+    cells, y, group = rng.integers([[4], [2], [8]], size=(3, 2000))
+    found = certify_cells(cells, y, sensitive_features=group)
+    assert len(found.by_label) == 56
+    axes = found.plot()
+    assert len(axes.get_yticklabels()) == 21
+    assert axes.get_title(loc="left").endswith("(the 20 largest bounds of 56)")
+    plt.close("all")
+
+
 def test__plot__draws_a_line_for_each_statement():
     axes = certificate().plot()
+    assert axes.get_title(loc="left") == "Largest gap between groups"
     labels = [each.get_text().replace("\n", " ") for each in axes.get_yticklabels()]
     assert labels[0].startswith("any classifier")
     assert labels[1:] == ["label 0: <men>, women", "label 1: <men>, women"]
