@@ -47,10 +47,12 @@ def hashes_of_close_rows(rows: Rows, scale: npt.NDArray[np.float64]) -> Hashes:
     drawn = np.random.RandomState(0)
     directions = drawn.normal(size=(rows.shape[1], _DIRECTIONS)) / np.sqrt(rows.shape[1])
     shift = drawn.uniform(size=_DIRECTIONS)  # rows of zeros are not at the edge of a step
+    with np.errstate(over="ignore", under="ignore"):
+        directions = (directions / scale[:, None]).astype(rows.dtype)
     found = np.empty(len(rows), dtype=np.uint64)
     for start in range(0, len(rows), ROWS_AT_ONCE):
         piece = slice(start, start + ROWS_AT_ONCE)
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-            places = rows[piece].astype(np.float64) / scale @ directions + shift
+            places = rows[piece] @ directions + shift
         found[piece] = row_hashes(np.floor(places))
     return found
