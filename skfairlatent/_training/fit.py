@@ -25,7 +25,7 @@ from skfairlatent._training.checkpoint import Checkpoint
 from skfairlatent._training.early_stopping import hold_out
 from skfairlatent._training.loop import Trainer
 from skfairlatent._training.objective import HEADS_BATCHES, Objective
-from skfairlatent._training.settings import FEW_FEATURES, FitSettings, is_small
+from skfairlatent._training.settings import FitSettings, is_small
 from skfairlatent._training.step import TrainingStep
 from skfairlatent._validation.annotations import Annotations
 from skfairlatent.distributed import agreed, require_agreement
@@ -33,6 +33,8 @@ from skfairlatent.flows import Glow
 
 # ActNorm's scales are started from at most so many rows.
 INITIAL_ROWS = 8192
+# Of the line with which the label block begins, in variances of the latent.
+RIDGE = 1e-3
 # A label's cross-entropy counts so many times at most, which is reached at 1 % of positives.
 MOST_RARE = 10.0
 
@@ -98,7 +100,10 @@ def _train(
     generators = Generators(settings.seed, device)
     training, held_out = hold_out(annotations.cells, settings)
     plan = BatchPlan.of(annotations, training, settings.batch_size, settings.constraints)
-    flow = _first_flow(x, settings, generators.on_cpu) if start is None else copy.deepcopy(start)
+    if start is None:
+        flow = _first_flow(x, annotations, settings, generators.on_cpu)
+    else:
+        flow = copy.deepcopy(start)
     flow = agreed(flow)
     objective = _objective(plan, annotations, training, x.shape[1], settings, generators)
     flow, objective = flow.to(device), objective.to(device)
@@ -111,9 +116,8 @@ def _train(
         input_noise=settings.noise(x.shape[1]),
         generators=generators,
     )
-    if start is not None or settings.scores or x.shape[1] <= FEW_FEATURES:
-        batches = sampler.draw(generators.on_cpu)[:HEADS_BATCHES].to(device)
-        objective.learn_heads([step.latent(rows) for rows in batches])
+    batches = sampler.draw(generators.on_cpu)[:HEADS_BATCHES].to(device)
+    objective.learn_heads([step.latent(rows) for rows in batches])
     validation = None if held_out is None else _drawn(x, held_out, plan, device)
     history = Trainer(step, sampler, validation, settings, checkpoint, tasks).run()
     return agreed(FitResult(flow.to("cpu"), history))
@@ -132,7 +136,17 @@ def _drawn(
     return sampler.data, sampler
 
 
-def _first_flow(x: Tensor | MappedRows, settings: FitSettings, generator: torch.Generator) -> Glow:
+def _first_flow(
+    x: Tensor | MappedRows,
+    annotations: Annotations,
+    settings: FitSettings,
+    generator: torch.Generator,
+) -> Glow:
+    """Return a flow whose label block begins with what a line tells of the label.
+
+    Brought in little by little against a large distance between the groups, the label might stay
+    out for good.
+    """
     flow = Glow(
         x.shape[1],
         settings.n_blocks,
@@ -143,14 +157,26 @@ def _first_flow(x: Tensor | MappedRows, settings: FitSettings, generator: torch.
     )
     # With the noise of training: a constant feature would otherwise be scaled up without bound,
     # and then the noise with it.
-    rows = x[torch.randperm(len(x), generator=generator)[:INITIAL_ROWS]]
+    drawn = torch.randperm(len(x), generator=generator)[:INITIAL_ROWS]
+    rows = x[drawn]
     noise = torch.empty_like(rows).normal_(generator=generator)
-    flow.initialize(rows + settings.noise(x.shape[1]) * noise)
-    # What is known of the label is found in the label block from the first step on: brought in
-    # little by little, a large distance between the groups would keep it out for good.
+    z = flow.initialize(rows + settings.noise(x.shape[1]) * noise)
     if settings.scores:
-        flow.lead(settings.scores)
+        unit = torch.eye(x.shape[1])[list(settings.scores)]
+        flow.lead(flow.transform(unit) - flow.transform(torch.zeros_like(unit)))
+    else:
+        flow.lead(_line(z, annotations.label_codes[drawn.numpy()]))
     return flow
+
+
+def _line(z: Tensor, label_codes: npt.NDArray[np.int64]) -> Tensor:
+    """Return the coefficients of ridge regressions of the labels, shape (n_boundaries, d)."""
+    indicators = np.hstack([codes[:, None] == np.unique(codes)[1:] for codes in label_codes.T])
+    labels = torch.from_numpy(indicators.astype(np.float32))
+    z, labels = z - z.mean(dim=0), labels - labels.mean(dim=0)
+    squares = z.T @ z + RIDGE * len(z) * torch.eye(z.shape[1])
+    coefficients: Tensor = torch.linalg.solve(squares, z.T @ labels)
+    return coefficients.T
 
 
 def _objective(

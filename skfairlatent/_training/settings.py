@@ -1,7 +1,6 @@
 """The settings of a fit, and the values that ``"auto"`` stands for."""
 
 __all__ = [
-    "FEW_FEATURES",
     "FitSettings",
     "auto_hidden_features",
     "auto_input_noise",
@@ -31,10 +30,6 @@ SCORES_CROWD = 6
 FEW_ROWS = 3000
 # Width of the conditioners where rows abound, and the least.
 WIDEST, NARROWEST = 256, 16
-# Of so few features, as beside scores of the label, the heads learn to read the latent before the
-# flow is trained: following heads that start at random, one flow in eight of two columns bends
-# until it has lost the label.
-FEW_FEATURES = 4
 # Of few features so many times the square: a wide network bends two columns until they lose the
 # label, as on the table "Default" of ISLR.
 UNITS_PER_PAIR = 8

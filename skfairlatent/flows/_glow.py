@@ -3,7 +3,6 @@
 __all__ = ["FrozenGlow", "Glow"]
 
 import math
-from collections.abc import Sequence
 from typing import NamedTuple, cast
 
 import torch
@@ -149,23 +148,20 @@ class Glow(Bijection):
         return x
 
     @torch.no_grad()
-    def lead(self, columns: Sequence[int]) -> None:
-        """Turn the latent such that its first features hold some columns of x, and no others do.
+    def lead(self, directions: Tensor) -> None:
+        """Turn the latent such that some directions of it are its first features.
 
-        Of a flow that is initialised and not yet trained: until then it is linear.
+        Of a flow that is initialised and not yet trained, which is linear.
 
         Parameters
         ----------
-        columns : sequence of int
-            Fewer than d.
+        directions : Tensor of shape (n_directions, d)
+            In the latent, fewer than d. Together they are turned into as many features; that in
+            which they are longest comes first.
         """
-        last = cast("_GlowBlock", self.blocks[-1]).rotation
-        unit = torch.eye(self.features, dtype=last.base.dtype, device=last.base.device)
-        images = self.transform(unit[list(columns)]) - self.transform(torch.zeros_like(unit[:1]))
-        # What varies most comes first, for a label block that is narrower.
-        directions = torch.linalg.svd(images.double(), full_matrices=False).Vh
-        reflections = torch.geqrf(directions.T)
-        last.base.copy_(torch.ormqr(*reflections, last.base.double(), left=False))
+        base = cast("_GlowBlock", self.blocks[-1]).rotation.base
+        axes = torch.linalg.svd(directions.double(), full_matrices=False).Vh
+        base.copy_(torch.ormqr(*torch.geqrf(axes.T), base.double(), left=False))
 
 
 class FrozenGlow:

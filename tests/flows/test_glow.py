@@ -40,11 +40,12 @@ def test__glow__is_a_density_that_integrates_to_one():
 
 
 @pytest.mark.parametrize("columns", [[3], [4, 0]])
-def test__lead__has_the_first_features_hold_some_columns_and_no_others(columns):
+def test__lead__turns_what_some_columns_become_into_the_first_features(columns):
     flow = Glow(6, n_blocks=3, hidden_features=16).double()
     x = torch.randn(100, 6, dtype=torch.float64)
     flow.initialize(x)
-    flow.lead(columns)
+    unit = torch.eye(6, dtype=torch.float64)[columns]
+    flow.lead(flow.transform(unit) - flow.transform(torch.zeros_like(unit)))
     moved = x.clone()
     moved[:, columns] += 1.0
     change = flow.transform(moved) - flow.transform(x)
