@@ -35,7 +35,7 @@ from skfairlatent.metrics import fairness_scorers
 from skfairlatent.selection import MostAccurateWithin, check_folds, group_stratified_folds
 
 # The automatic path: 0, and from here to there at equal ratios.
-LEAST, MOST = 0.03, 30.0
+LEAST, MOST = 0.03, 100.0
 # Share of the best candidate's gain in balanced accuracy over chance: with less, a candidate
 # decides nearly everybody alike, which is fair and of no use.
 ALIKE_SHARE = 0.25
@@ -64,7 +64,7 @@ class FairLatentTransformerCV(FairLatentTransformer):
 
     lambdas_di : int or array-like of float, default=16
         The path: its values, or how many of them. A number n means 0 and n - 1 values from 0.03
-        to 30 at equal ratios.
+        to 100 at equal ratios.
 
     classifier : classifier, default=None
         A clone of it is fitted on each representation. None stands for

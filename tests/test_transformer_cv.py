@@ -96,7 +96,7 @@ def test__path__lambda_di_trades(rows):
 
 def test__automatic_path__is_0_and_equal_ratios():
     lambdas = FairLatentTransformerCV(lambdas_di=4)._lambdas()
-    np.testing.assert_allclose(lambdas, [0.0, 0.03, np.sqrt(0.03 * 30), 30.0])
+    np.testing.assert_allclose(lambdas, [0.0, 0.03, np.sqrt(0.03 * 100), 100.0])
     assert len(FairLatentTransformerCV()._lambdas()) == 16
 
 

@@ -375,7 +375,7 @@ class Method(NamedTuple):
 
 METHODS = {
     RAW: Method(keep, [0.0]),
-    OURS: Method(map_fair, [0.0, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0]),
+    OURS: Method(map_fair, [0.0, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0]),
     "cell weights": Method(weigh, [0.25, 0.5, 0.75, 1.0, 1.5]),
     "linear erasure": Method(erase, [1.0]),
     "LEACE": Method(erase_leace, [1.0]),
