@@ -263,7 +263,7 @@ def test__parity__official_layout(data_dir):
         ([], ValueError, "empty|no images"),
         (np.zeros((0, 8, 8, 3), np.uint8), ValueError, "empty|no images"),
         (["missing.png"], FileNotFoundError, r"missing\.png"),
-        (np.full((1, 8, 8, 3), 1.5), ValueError, "floats go from 0 to 1: divide by 255"),
+        (np.full((1, 8, 8, 3), 150.0), ValueError, "floats go from 0 to 1: divide by 255"),
         (np.full((1, 8, 8, 3), np.nan), ValueError, "NaN"),
         (np.zeros((2, 3, 8, 8), np.uint8), ValueError, "channels"),
     ],
