@@ -36,8 +36,8 @@ from skfairlatent._inference import largest_round_trip_error, map_rows
 from skfairlatent._inputs.flow_inputs import FlowInputs
 from skfairlatent._inputs.label_scores import (
     LabelScores,
+    can_be_scored,
     fit_label_scores,
-    has_enough_rows,
     wants_label_scores,
 )
 from skfairlatent._inputs.repeats import distinct_rows
@@ -698,16 +698,17 @@ class FairLatentTransformer(
         if not self._wants_scores(n_distinct, x.shape[1], annotations, is_warm, before):
             return x
         sample, its_annotations = sample_of(x, annotations)
-        # The rows of a warm fit may be few, and those of a map's rare class not in its sample.
+        distinct = distinct_rows(sample.numpy(), its_annotations.label_codes)
+        # The rows of a warm fit may be few, and those of a rare class; a map's not in its sample.
         kept = before is not None or self.label_scores == "auto"
-        if kept and not has_enough_rows(its_annotations):
+        if kept and not can_be_scored(x.shape[1], its_annotations, distinct):
             self.label_scores_ = before
             return x if before is None else _mapped(x, before)
         key = None
         if self.warm_start:  # the fits of a path go on from one another on the same rows
             key = digest_of("", {"x": sample, "y": torch.from_numpy(its_annotations.label_codes)})
         if not is_warm or known is None or known[0] != key:
-            known = (key, *fit_label_scores(sample, its_annotations, before))
+            known = (key, *fit_label_scores(sample, its_annotations, distinct, before))
         if self.warm_start:
             self._scored_rows = known
         _, self.label_scores_, scores = known

@@ -265,8 +265,11 @@ class _Graph:
     def cut(self, bins: LabelBins, z: Any, d: int) -> Any:
         """Do what ``bins.apply`` does, in its precision: float64."""
         width = bins.weights.shape[1]
-        block = self.op("Cast", self.columns(z, 0, width), to=TensorProto.DOUBLE)
-        scores = self.op("Add", self.op("MatMul", block, bins.weights.T), bins.offsets)
+        block = self.columns(z, 0, width)
+        wide = self.op("Cast", block, to=TensorProto.DOUBLE)
+        scores = self.op("Add", self.op("MatMul", wide, bins.weights.T), bins.offsets)
         cells = self.op("ArgMax", scores, axis=1, keepdims=0)
         centroids = self.op("Gather", bins.centroids.astype(self._dtype), cells, axis=0)
+        # A row with a missing value is in no cell.
+        centroids = self.op("Where", self.op("IsNaN", block), self._array(np.nan), centroids)
         return self.op("Concat", centroids, self.columns(z, width, d), axis=1)

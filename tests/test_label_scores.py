@@ -126,7 +126,9 @@ def test__label_scores__need_some_rows_of_each_class():
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(32, 3)), np.arange(32) % 4 == 0
     fair = FairLatentTransformer(None, label_scores=True, max_iter=1, random_state=0)
-    with pytest.raises(ValueError, match=r"at least 9 rows of each class.*has 8 rows.*=False"):
+    with pytest.raises(
+        ValueError, match=r"at least 9 different rows of each class.*has 8 rows.*=False"
+    ):
         fair.fit(X, y, sensitive_features=(np.arange(32) // 4 % 2).astype(str))
 
 
@@ -160,6 +162,14 @@ def test__warm_start__keeps_the_scores_where_rows_are_too_few_to_fit_others(tabl
     fair = copy.deepcopy(fitted[0]).set_params(warm_start=True, learning_rate_init=1e-12)
     again = fair.fit_transform(X[some], y[some], sensitive_features=groups[some])
     np.testing.assert_allclose(again, fitted[0].transform(X[some]), atol=1e-4)
+
+
+def test__warm_start__keeps_the_scores_where_classes_are_too_many_for_others(table, fitted):
+    X, _, groups = table
+    fair = copy.deepcopy(fitted[0]).set_params(warm_start=True, max_iter=1)
+    before = fair.label_scores_
+    fair.fit(X, np.digitize(X[:, 1], [-1, -0.3, 0.3, 1]), sensitive_features=groups)
+    assert fair.label_scores_ is before
 
 
 def test__warm_start__takes_labels_of_other_classes(table, fitted):
@@ -280,17 +290,39 @@ def test__equal_rows_of_different_people__are_scored_by_models_that_know_such_ro
         assert len(np.unique(codes[training])) == n_distinct
 
 
-def test__rows_of_zeros__are_told_their_own_probability():
+@pytest.mark.parametrize("share", [0.6, 1.0])
+def test__rows_of_zeros__are_told_their_own_probability(share):
     """Half of all people have no record: they are no copies of one another."""
     rng = np.random.default_rng(1)
     X = 1 + rng.gamma(2.0, 1.0, (4000, 6)).round(2)
     empty = rng.random(4000) < 0.5
     X[empty] = 0
-    y = rng.random(4000) < np.where(empty, 0.6, 1 / (1 + np.exp(3 - X[:, 0] + X[:, 1])))
+    y = rng.random(4000) < np.where(empty, share, 1 / (1 + np.exp(3 - X[:, 0] + X[:, 1])))
     fair = FairLatentTransformer(None, random_state=0, max_iter=20)
     Z = fair.fit_transform(X, y, sensitive_features=rng.integers(0, 2, 4000).astype(str))
     told = LogisticRegression().fit(Z, y).predict_proba(fair.transform(X[empty]))[:, 1]
-    assert abs(told.mean() - 0.6) < 0.06  # 0.86 of models that know no such row
+    assert abs(told.mean() - share) < 0.06  # of models that know no such row, 0.86 for 0.6
+
+
+def test__repetitions__are_known_beside_people_without_a_record():
+    rng = np.random.default_rng(1)
+    rows = np.repeat(np.arange(300), 10)
+    x = np.vstack([rng.normal(size=(300, 5))[rows], np.zeros((450, 5))])
+    labels = np.append(rng.integers(0, 2, 300)[rows], rng.integers(0, 2, 450))
+    distinct = distinct_rows(x, labels[:, None])
+    np.testing.assert_array_equal(distinct.of_row[:3000], rows)
+    assert len(distinct.first) == 750
+
+
+def test__auto__fits_no_scores_of_a_class_of_few_rows_repeated():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(600, 5))
+    for n_rare, taken in ((8, False), (9, True)):
+        rows = np.append(np.arange(20, 600), np.repeat(np.arange(n_rare), 60))
+        fair = FairLatentTransformer(None, max_iter=1, random_state=0)
+        groups = rng.integers(0, 2, len(rows)).astype(str)
+        fair.fit(x[rows], rows < 20, sensitive_features=groups)
+        assert (fair.label_scores_ is not None) == taken
 
 
 def test__fit_twice__finds_the_same(table):

@@ -71,6 +71,16 @@ def test__to_onnx__makes_the_same_latent(parameters, dtype):
     np.testing.assert_allclose(run.run(None, {"X": X})[0], fair.transform(X), atol=CLOSE[dtype])
 
 
+@pytest.mark.parametrize("n_bins", [None, 4])
+def test__to_onnx__a_row_with_a_missing_value_has_no_latent(n_bins):
+    X = make_rows()[0]
+    run = session(fitted(n_bins=n_bins), X[:1])
+    X[0, 2] = np.nan
+    (Z,) = run.run(None, {"X": X})
+    assert np.isnan(Z[0]).all()
+    assert np.isfinite(Z[1:]).all()
+
+
 def search(pipe):
     return GridSearchCV(pipe, {"logisticregression__C": [1.0]}, cv=2)
 

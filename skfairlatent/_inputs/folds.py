@@ -17,7 +17,8 @@ N_FOLDS = 3
 SEED = 0
 # A model of one fold learns from about so many rows at most: more would cost time for little.
 MOST_ROWS = 50_000
-# Rows of a class that there must be: then each fold is scored on so many as there are folds.
+# Different rows of a class that there must be: each fold is then scored on as many as there are
+# folds.
 FEWEST_OF_A_CLASS = 3 * N_FOLDS
 
 
@@ -27,20 +28,11 @@ def folds(classes: Codes, distinct: Distinct) -> Iterator[tuple[Codes, Codes]]:
     Repetitions of a row share its fold: otherwise the scores of rows that were repeated, to give
     a rare class more weight for instance, would come from models that know the row.
     """
-    fold = _folds_of(classes, distinct)
+    fold = _stratified(classes[distinct.first])[distinct.of_row]
     rng = np.random.default_rng(SEED)
     for each in range(N_FOLDS):
         training, left_out = np.flatnonzero(fold != each), np.flatnonzero(fold == each)
         yield _some_of(training, classes, rng), left_out
-
-
-def _folds_of(classes: Codes, distinct: Distinct) -> Codes:
-    """Return the fold of each row: that of the row it repeats, if each class has rows enough."""
-    own = classes[distinct.first]
-    of_each = np.bincount(own, minlength=int(classes.max()) + 1)
-    if of_each.min() < FEWEST_OF_A_CLASS:
-        return _stratified(classes)
-    return _stratified(own)[distinct.of_row]
 
 
 def _stratified(classes: Codes) -> Codes:

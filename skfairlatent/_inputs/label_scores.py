@@ -1,6 +1,6 @@
 """Scores of the label as inputs of the flow: where they help, and of which kind."""
 
-__all__ = ["LabelScores", "fit_label_scores", "has_enough_rows", "wants_label_scores"]
+__all__ = ["LabelScores", "can_be_scored", "fit_label_scores", "wants_label_scores"]
 
 from functools import reduce
 
@@ -13,7 +13,7 @@ from skfairlatent._inputs.additive_model import AdditiveModel, cross_fit
 from skfairlatent._inputs.additive_scores import AdditiveScores, additive_scores
 from skfairlatent._inputs.folds import FEWEST_OF_A_CLASS
 from skfairlatent._inputs.linear_scores import LinearScores, linear_scores
-from skfairlatent._inputs.repeats import distinct_rows
+from skfairlatent._inputs.repeats import Distinct
 from skfairlatent._training.settings import is_crowded
 from skfairlatent._validation.annotations import Annotations
 
@@ -34,22 +34,22 @@ FEWEST_FOR_THREADS = 1_000_000
 
 
 def wants_label_scores(n_samples: int, n_features: int, annotations: Annotations) -> bool:
-    """Return whether scores are likely to help on so many rows."""
+    """Return whether scores are likely to help on so many different rows."""
     return (
         n_samples >= FEWEST_SAMPLES
         and (n_features <= MOST_FEATURES_OF_A_TABLE or is_crowded(n_samples, n_features))
         and _n_scores(annotations) <= n_features // 2
-        and has_enough_rows(annotations)
     )
 
 
-def has_enough_rows(annotations: Annotations) -> bool:
-    """Return whether there are rows enough of each class to cross-fit scores."""
-    return _rarest(annotations) >= FEWEST_OF_A_CLASS
+def can_be_scored(n_features: int, annotations: Annotations, distinct: Distinct) -> bool:
+    """Return whether there are features and rows of each class enough to cross-fit scores."""
+    enough = _rarest(annotations, distinct) >= FEWEST_OF_A_CLASS
+    return enough and _n_scores(annotations) < n_features
 
 
 def fit_label_scores(
-    x: Tensor, annotations: Annotations, before: LabelScores | None = None
+    x: Tensor, annotations: Annotations, distinct: Distinct, before: LabelScores | None = None
 ) -> tuple[LabelScores, Tensor]:
     """Fit scores of the labels, and return them with those of the rows.
 
@@ -59,6 +59,8 @@ def fit_label_scores(
         Standardised.
     annotations : Annotations
         Labels of the rows.
+    distinct : Distinct
+        Which rows are repetitions.
     before : AdditiveScores or LinearScores, optional
         Those of the fit that this one goes on from: the same columns then hold the scores, if
         there are as many.
@@ -75,15 +77,14 @@ def fit_label_scores(
     ValueError
         If there are too few rows of a class, or too few features.
     """
-    if _n_scores(annotations) >= x.shape[1] or not has_enough_rows(annotations):
+    if not can_be_scored(x.shape[1], annotations, distinct):
         raise ValueError(
-            f"Label scores need at least {FEWEST_OF_A_CLASS} rows of each class and more "
-            f"features than class boundaries, but the rarest class has {_rarest(annotations)} "
-            f"rows, and there are {x.shape[1]} features and {_n_scores(annotations)} class "
-            "boundaries: set label_scores=False."
+            f"Label scores need at least {FEWEST_OF_A_CLASS} different rows of each class and "
+            "more features than class boundaries, but the rarest class has "
+            f"{_rarest(annotations, distinct)} rows, and there are {x.shape[1]} features and "
+            f"{_n_scores(annotations)} class boundaries: set label_scores=False."
         )
     rows = x.double()
-    distinct = distinct_rows(rows.numpy(), annotations.label_codes)
     n_features = x.shape[1]
     only_line = isinstance(before, LinearScores) or n_features > MOST_FEATURES_OF_A_TABLE
     may_turn = n_features >= FEWEST_TO_TURN and not isinstance(before, AdditiveScores)
@@ -113,5 +114,9 @@ def _n_scores(annotations: Annotations) -> int:
     return sum(len(classes) - 1 for classes in annotations.classes)
 
 
-def _rarest(annotations: Annotations) -> int:
-    return min(int(np.bincount(codes).min()) for codes in annotations.label_codes.T)
+def _rarest(annotations: Annotations, distinct: Distinct) -> int:
+    codes, classes = annotations.label_codes[distinct.first], annotations.classes
+    return min(
+        int(np.bincount(own, minlength=len(values)).min())
+        for own, values in zip(codes.T, classes, strict=True)
+    )

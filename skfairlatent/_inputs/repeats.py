@@ -14,8 +14,13 @@ Codes = npt.NDArray[np.int64]
 # Of fewer different rows, equal ones are taken for those of different people: a table of a few
 # columns has no others.
 FEWEST_DISTINCT = 100
-# A repeated row has the label of the first. Two equal rows of different people have other labels
-# as often as any two rows, but for what X tells of the label: at least so much as often.
+# So are more equal rows than this share of a table, such as those without a record,
+LARGEST_SHARE = 0.2
+# and so many that have not all the same label, as the repetitions of a row have.
+MANY = 20
+# Of fewer equal rows chance may give all the same label: those of a table are judged together. Two
+# of different people have other labels as often as any two rows, but for what X tells of the
+# label: at least so much as often.
 SMALLEST_DIFFERENCE = 0.1
 
 
@@ -45,25 +50,29 @@ def distinct_rows(x: npt.NDArray[np.floating], label_codes: Codes) -> Distinct:
         the latter they differ.
     """
     each = np.arange(len(x))
-    _, first, of_row = np.unique(row_hashes(x), return_index=True, return_inverse=True)
-    if len(first) < FEWEST_DISTINCT or _labels_differ(of_row, label_codes):
+    _, first_of, of_row = np.unique(row_hashes(x), return_index=True, return_inverse=True)
+    if len(first_of) < FEWEST_DISTINCT:
         return Distinct(each, each)
-    in_order = np.argsort(first)
-    return Distinct(first[in_order], np.argsort(in_order)[of_row])
+    size = np.bincount(of_row)[of_row]
+    shared, alike = size > 1, np.ones_like(size)
+    alike[shared] = _sizes_of_equal(of_row[shared], label_codes[shared])
+    shared &= (size <= LARGEST_SHARE * len(x)) & ((size < MANY) | (alike == size))
+    if not shared.any() or _labels_differ(size[shared], alike[shared], label_codes[shared]):
+        return Distinct(each, each)
+    first, of_row = np.unique(np.where(shared, first_of[of_row], each), return_inverse=True)
+    return Distinct(first, of_row)
 
 
-def _labels_differ(of_row: Codes, label_codes: Codes) -> bool:
-    """Return whether equal rows have different labels nearly as often as any rows."""
-    _, labels = np.unique(label_codes, axis=0, return_inverse=True)
-    equals = np.bincount(of_row)[of_row] - 1
-    shared = equals > 0
-    if not shared.any():
-        return False
-    # numpy 2.0 gives the inverse along an axis another shape.
-    labels = labels.reshape(-1)
-    pairs = of_row * (labels.max() + 1) + labels
-    _, of_pair = np.unique(pairs, return_inverse=True)
-    agreeing = np.bincount(of_pair)[of_pair] - 1
-    differing = 1.0 - (agreeing[shared] / equals[shared]).mean()
-    shares = np.bincount(labels[shared]) / shared.sum()
-    return bool(differing > SMALLEST_DIFFERENCE * (1.0 - (shares**2).sum()))
+def _sizes_of_equal(of_row: Codes, label_codes: Codes) -> Codes:
+    """Return how many rows are equal to each and have its labels."""
+    _, of_pair = np.unique(np.column_stack([of_row, label_codes]), axis=0, return_inverse=True)
+    of_pair = of_pair.reshape(-1)  # numpy 2.0 gives the inverse along an axis another shape
+    sizes: Codes = np.bincount(of_pair)[of_pair]
+    return sizes
+
+
+def _labels_differ(size: Codes, alike: Codes, label_codes: Codes) -> bool:
+    """Return whether equal rows have other labels nearly as often as any two of the rows."""
+    differing = 1.0 - ((alike - 1) / (size - 1)).mean()
+    in_all = _sizes_of_equal(np.zeros_like(size), label_codes) / len(size)
+    return bool(differing > SMALLEST_DIFFERENCE * (1.0 - in_all.mean()))
