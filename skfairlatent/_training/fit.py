@@ -117,7 +117,7 @@ def _train(
         generators=generators,
     )
     batches = sampler.draw(generators.on_cpu)[:HEADS_BATCHES].to(device)
-    objective.learn_heads([step.latent(rows) for rows in batches])
+    objective.learn_label_heads([step.latent(rows) for rows in batches])
     validation = None if held_out is None else _drawn(x, held_out, plan, device)
     history = Trainer(step, sampler, validation, settings, checkpoint, tasks).run()
     return agreed(FitResult(flow.to("cpu"), history))

@@ -21,7 +21,7 @@ from skfairlatent._training.losses import (
 from skfairlatent._training.optimizer import RecordableAdam
 from skfairlatent.flows._linear import make_linear
 
-# Training of the heads before the first step of the flow.
+# Training of the label heads before the first step of the flow.
 HEADS_RATE, HEADS_ROUNDS, HEADS_BATCHES = 0.05, 20, 8
 
 
@@ -89,14 +89,17 @@ class Objective(nn.Module):
         """Return the weighted sum of the terms, a vector in the order of `TERMS`."""
         return self.weights @ terms
 
-    def learn_heads(self, latents: list[Tensor]) -> None:
-        """Train the heads alone on batches of the latent.
+    def learn_label_heads(self, latents: list[Tensor]) -> None:
+        """Train the label heads alone on batches of the latent.
 
         Heads that start at random would lead the flow astray until they have learnt to read it.
+        Those of the attributes do no harm, and would learn rows of the wide sensitive block by
+        heart.
         """
-        optimizer = RecordableAdam([*self.parameters()], HEADS_RATE, latents[0].device)
+        parameters = [*self.label_heads.parameters()]
+        optimizer = RecordableAdam(parameters, HEADS_RATE, latents[0].device)
         for z in HEADS_ROUNDS * latents:
-            optimizer.minimize(self.classification_loss(z))
+            optimizer.minimize(self._label_loss(z[:, : self.n_label_components]))
 
     def classification_loss(self, z: Tensor) -> Tensor:
         r"""L_cls: cross-entropy of the label heads plus that of the attribute heads.
@@ -108,16 +111,18 @@ class Objective(nn.Module):
         is higher for a label of little entropy, which the other losses would outweigh.
         """
         label_block, sensitive_block = z.tensor_split((self.n_label_components,), dim=1)
-        labels = _mean_cross_entropy(
+        attributes = _mean_cross_entropy(
+            self.attribute_heads, sensitive_block, cast("Tensor", self._attributes)
+        )
+        return self._label_loss(label_block) + attributes
+
+    def _label_loss(self, label_block: Tensor) -> Tensor:
+        return _mean_cross_entropy(
             self.label_heads,
             label_block,
             cast("Tensor", self._labels),
             cast("Tensor", self._row_weights),
         )
-        attributes = _mean_cross_entropy(
-            self.attribute_heads, sensitive_block, cast("Tensor", self._attributes)
-        )
-        return labels + attributes
 
 
 class Latent(NamedTuple):
