@@ -117,7 +117,8 @@ def _train(
         generators=generators,
     )
     batches = sampler.draw(generators.on_cpu)[:HEADS_BATCHES].to(device)
-    objective.learn_label_heads([step.latent(rows) for rows in batches])
+    latents = [step.latent(rows) for rows in batches]
+    objective.learn_heads(latents, of_attributes=start is not None)
     validation = None if held_out is None else _drawn(x, held_out, plan, device)
     history = Trainer(step, sampler, validation, settings, checkpoint, tasks).run()
     return agreed(FitResult(flow.to("cpu"), history))
@@ -162,7 +163,7 @@ def _first_flow(
     noise = torch.empty_like(rows).normal_(generator=generator)
     z = flow.initialize(rows + settings.noise(x.shape[1]) * noise)
     if settings.scores:
-        unit = torch.eye(x.shape[1])[list(settings.scores)]
+        unit = torch.eye(x.shape[1], dtype=z.dtype)[list(settings.scores)]
         flow.lead(flow.transform(unit) - flow.transform(torch.zeros_like(unit)))
     else:
         flow.lead(_line(z, annotations.label_codes[drawn.numpy()]))
@@ -174,7 +175,7 @@ def _line(z: Tensor, label_codes: npt.NDArray[np.int64]) -> Tensor:
     indicators = np.hstack([codes[:, None] == np.unique(codes)[1:] for codes in label_codes.T])
     labels = torch.from_numpy(indicators.astype(np.float32))
     z, labels = z - z.mean(dim=0), labels - labels.mean(dim=0)
-    squares = z.T @ z + RIDGE * len(z) * torch.eye(z.shape[1])
+    squares = z.T @ z + RIDGE * len(z) * torch.eye(z.shape[1], dtype=z.dtype)
     coefficients: Tensor = torch.linalg.solve(squares, z.T @ labels)
     return coefficients.T
 

@@ -21,7 +21,7 @@ from skfairlatent._training.losses import (
 from skfairlatent._training.optimizer import RecordableAdam
 from skfairlatent.flows._linear import make_linear
 
-# Training of the label heads before the first step of the flow.
+# Training of the heads before the first step of the flow.
 HEADS_RATE, HEADS_ROUNDS, HEADS_BATCHES = 0.05, 20, 8
 
 
@@ -89,17 +89,23 @@ class Objective(nn.Module):
         """Return the weighted sum of the terms, a vector in the order of `TERMS`."""
         return self.weights @ terms
 
-    def learn_label_heads(self, latents: list[Tensor]) -> None:
-        """Train the label heads alone on batches of the latent.
+    def learn_heads(self, latents: list[Tensor], *, of_attributes: bool) -> None:
+        """Train the heads alone on batches of the latent.
 
         Heads that start at random would lead the flow astray until they have learnt to read it.
-        Those of the attributes do no harm, and would learn rows of the wide sensitive block by
-        heart.
+
+        Parameters
+        ----------
+        latents : list of Tensor of shape (batch_size, d)
+        of_attributes : bool
+            Those of the attributes, too: before a trained flow goes on. Of an untrained one they
+            would learn rows of the wide sensitive block by heart.
         """
-        parameters = [*self.label_heads.parameters()]
+        parameters = [*(self if of_attributes else self.label_heads).parameters()]
         optimizer = RecordableAdam(parameters, HEADS_RATE, latents[0].device)
         for z in HEADS_ROUNDS * latents:
-            optimizer.minimize(self._label_loss(z[:, : self.n_label_components]))
+            loss = self.classification_loss(z) if of_attributes else self._label_loss(z)
+            optimizer.minimize(loss)
 
     def classification_loss(self, z: Tensor) -> Tensor:
         r"""L_cls: cross-entropy of the label heads plus that of the attribute heads.
@@ -110,16 +116,15 @@ class Objective(nn.Module):
         in the batch: the label heads see the data as a classifier that follows will see them. It
         is higher for a label of little entropy, which the other losses would outweigh.
         """
-        label_block, sensitive_block = z.tensor_split((self.n_label_components,), dim=1)
         attributes = _mean_cross_entropy(
-            self.attribute_heads, sensitive_block, cast("Tensor", self._attributes)
+            self.attribute_heads, z[:, self.n_label_components :], cast("Tensor", self._attributes)
         )
-        return self._label_loss(label_block) + attributes
+        return self._label_loss(z) + attributes
 
-    def _label_loss(self, label_block: Tensor) -> Tensor:
+    def _label_loss(self, z: Tensor) -> Tensor:
         return _mean_cross_entropy(
             self.label_heads,
-            label_block,
+            z[:, : self.n_label_components],
             cast("Tensor", self._labels),
             cast("Tensor", self._row_weights),
         )
