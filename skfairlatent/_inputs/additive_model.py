@@ -79,13 +79,12 @@ class AdditiveModel:
 
     def scores(self, x: Tensor) -> Tensor:
         """Return the scores of rows, shape (n, n_scores), in their precision."""
-        left, width, rises, coef, intercept = (
-            like(x, part)
-            for part in (self.left, self.width, self.rises, self.coef, self.intercept)
-        )
+        scores = torch.addmm(like(x, self.intercept), x, like(x, self.coef))
+        if self.is_line:
+            return scores
+        left, width, rises = (like(x, part) for part in (self.left, self.width, self.rises))
         features = torch.tensor(self.features, device=x.device)
-        scores = torch.addmm(intercept, x, coef)
-        n_rows = max(1, MOST_PLACES // max(1, len(features)))
+        n_rows = max(1, MOST_PLACES // len(features))
         for piece, found in zip(x.split(n_rows), scores.split(n_rows), strict=True):
             places = piece[:, features].sub_(left).div_(width).clamp_(0.0, 1.0)
             found.addmm_(places, rises)

@@ -48,13 +48,13 @@ class CellSampler:
         self._rows_per_cell = rows_per_cell.tolist()
         self.n_batches = max(1, round(len(cells) / sum(self._rows_per_cell)))
 
-    def draw(self, generator: torch.Generator) -> Tensor:
-        """Return the rows of one epoch, shape (n_batches, batch_size), int64."""
+    def draw(self, generator: torch.Generator, most: int | None = None) -> Tensor:
+        """Return the rows of one epoch, or its first `most` batches: (n_batches, batch_size)."""
         columns = [
             _shuffled(members, self.n_batches * rows, generator).reshape(self.n_batches, rows)
             for members, rows in zip(self._members, self._rows_per_cell, strict=True)
         ]
-        return torch.cat(columns, dim=1)
+        return torch.cat(columns, dim=1)[:most]
 
 
 class ReadingSampler(CellSampler):
@@ -84,10 +84,10 @@ class ReadingSampler(CellSampler):
         width = read(torch.zeros(1, dtype=torch.int64)).shape[1]
         self.data = torch.empty((n_rows, width), dtype=torch.float32, device=device)
 
-    def draw(self, generator: torch.Generator) -> Tensor:
-        """Read the rows of one epoch, and return the batches as numbers of rows of `data`."""
-        batches = super().draw(generator)
-        self.data.copy_(self._read(batches.flatten()))
+    def draw(self, generator: torch.Generator, most: int | None = None) -> Tensor:
+        """Read the rows of the batches, and return these as numbers of rows of `data`."""
+        batches = super().draw(generator, most)
+        self.data[: batches.numel()].copy_(self._read(batches.flatten()))
         return torch.arange(batches.numel()).reshape(batches.shape)
 
 

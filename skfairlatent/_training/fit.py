@@ -116,7 +116,7 @@ def _train(
         input_noise=settings.noise(x.shape[1]),
         generators=generators,
     )
-    batches = sampler.draw(generators.on_cpu)[:HEADS_BATCHES].to(device)
+    batches = sampler.draw(generators.on_cpu, HEADS_BATCHES).to(device)
     latents = [step.latent(rows) for rows in batches]
     objective.learn_heads(latents, of_attributes=start is not None)
     validation = None if held_out is None else _drawn(x, held_out, plan, device)
@@ -162,22 +162,31 @@ def _first_flow(
     rows = x[drawn]
     noise = torch.empty_like(rows).normal_(generator=generator)
     z = flow.initialize(rows + settings.noise(x.shape[1]) * noise)
-    if settings.scores:
-        unit = torch.eye(x.shape[1], dtype=z.dtype)[list(settings.scores)]
-        flow.lead(flow.transform(unit) - flow.transform(torch.zeros_like(unit)))
-    else:
-        flow.lead(_line(z, annotations.label_codes[drawn.numpy()]))
+    label_codes, width = annotations.label_codes[drawn.numpy()], settings.n_label_components
+    if not settings.scores:
+        flow.lead(_line(z, label_codes, width))
+        return flow
+    columns = list(settings.scores)
+    unit = torch.eye(x.shape[1], dtype=z.dtype)[columns]
+    directions = flow.transform(unit) - flow.transform(torch.zeros_like(unit))
+    if len(columns) > width:
+        directions = _line(rows[:, columns], label_codes, width) @ directions
+    flow.lead(directions)
     return flow
 
 
-def _line(z: Tensor, label_codes: npt.NDArray[np.int64]) -> Tensor:
-    """Return the coefficients of ridge regressions of the labels, shape (n_boundaries, d)."""
+def _line(z: Tensor, label_codes: npt.NDArray[np.int64], width: int) -> Tensor:
+    """Return directions that tell most of the labels, shape (at most width, d), linearly.
+
+    Those of a ridge regression of reduced rank (Izenman 1975).
+    """
     indicators = np.hstack([codes[:, None] == np.unique(codes)[1:] for codes in label_codes.T])
     labels = torch.from_numpy(indicators.astype(np.float32))
     z, labels = z - z.mean(dim=0), labels - labels.mean(dim=0)
     squares = z.T @ z + RIDGE * len(z) * torch.eye(z.shape[1], dtype=z.dtype)
-    coefficients: Tensor = torch.linalg.solve(squares, z.T @ labels)
-    return coefficients.T
+    coefficients = torch.linalg.solve(squares, z.T @ labels)
+    most = torch.linalg.svd(z @ coefficients, full_matrices=False).Vh[:width]
+    return most @ coefficients.T
 
 
 def _objective(
