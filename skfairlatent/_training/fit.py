@@ -185,7 +185,7 @@ def _line(z: Tensor, label_codes: npt.NDArray[np.int64], width: int) -> Tensor:
     z, labels = z - z.mean(dim=0), labels - labels.mean(dim=0)
     squares = z.T @ z + RIDGE * len(z) * torch.eye(z.shape[1], dtype=z.dtype)
     coefficients = torch.linalg.solve(squares, z.T @ labels)
-    most = torch.linalg.svd(z @ coefficients, full_matrices=False).Vh[:width]
+    most: Tensor = torch.linalg.svd(z @ coefficients, full_matrices=False).Vh[:width]
     return most @ coefficients.T
 
 
