@@ -185,8 +185,9 @@ def _line(z: Tensor, label_codes: npt.NDArray[np.int64], width: int) -> Tensor:
     z, labels = z - z.mean(dim=0), labels - labels.mean(dim=0)
     squares = z.T @ z + RIDGE * len(z) * torch.eye(z.shape[1], dtype=z.dtype)
     coefficients = torch.linalg.solve(squares, z.T @ labels)
-    most: Tensor = torch.linalg.svd(z @ coefficients, full_matrices=False).Vh[:width]
-    return most @ coefficients.T
+    most = torch.linalg.svd(z @ coefficients, full_matrices=False).Vh[:width]
+    directions: Tensor = most @ coefficients.T
+    return directions
 
 
 def _objective(
