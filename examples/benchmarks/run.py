@@ -27,7 +27,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from _common import code_fingerprint, fit_weighted
-from _methods import DEMOGRAPHIC_PARITY, EQUALIZED_ODDS, METHODS, OURS, VARIANTS
+from _methods import CEILING, DEMOGRAPHIC_PARITY, EQUALIZED_ODDS, METHODS, OURS, VARIANTS
 from _tasks import MOST_TO_FIT, REST, TASKS, Drawn, load
 from joblib import Parallel, delayed
 from sklearn.ensemble import HistGradientBoostingClassifier
@@ -44,7 +44,12 @@ CLASSIFIERS = {
 BALANCED = "balanced "
 CLASSIFIERS |= {BALANCED + name: CLASSIFIERS[name] for name in ("logistic", "boosting")}
 # Packages of other people's methods that not everyone has.
-NEEDED = {"LEACE": "concept-erasure", "OxonFair": "oxonfair"}
+NEEDED = {
+    "LEACE": "concept-erasure",
+    "OxonFair": "oxonfair",
+    "error-parity": "error-parity",
+    CEILING: "error-parity",
+}
 KEYS = ["task", "constraints", "method", "dial", "seed", "split", "max_rows"]
 QUICK_ROWS = 500
 
