@@ -11,7 +11,8 @@ Frontiers are drawn on the rows scored on, for every method alike.
 ``OUT_summary.txt`` holds our lead over the best rival that does not see the group, with the
 standard error over the seeds, ``OUT_balanced.txt`` that in balanced accuracy, of classifiers that
 were fitted with equal weights of the classes, ``OUT_dial.txt`` what each value of ``lambda_di``
-gives, ``OUT_methods.txt`` every method, and ``OUT_settings.txt`` every figure of a few settings.
+gives, ``OUT_methods.txt`` every method, ``OUT_settings.txt`` every figure of a few settings, and
+``OUT_ceiling.txt`` what thresholds that see the group and the label reach.
 """
 
 import argparse
@@ -20,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from _common import rst_table
-from _methods import DEMOGRAPHIC_PARITY, EQUALIZED_ODDS, METHODS, OURS, RAW
+from _methods import CEILING, DEMOGRAPHIC_PARITY, EQUALIZED_ODDS, METHODS, OURS, RAW
 from run import BALANCED, KEYS, read_runs
 
 GAPS = {EQUALIZED_ODDS: "EO", DEMOGRAPHIC_PARITY: "DP"}
@@ -168,6 +169,44 @@ def _lead_text(found):
     return f"{found.ours:.3f}, {100 * found.lead:+.1f}{error}"
 
 
+def ceilings(runs):
+    """Return our accuracy at equal gaps beside the ceiling, as RST, a table for each criterion.
+
+    Only seeds that both have count.
+    """
+    texts = []
+    for constraints, same in runs.groupby("constraints", sort=False):
+        rows = []
+        for (task, classifier), part in same.groupby(["task", "classifier"], sort=False):
+            seeds = [set(part.loc[part["method"] == name, "seed"]) for name in (OURS, CEILING)]
+            of_both = part[part["seed"].isin(set.intersection(*seeds))]
+            if {RAW, OURS, CEILING} <= set(of_both["method"]):
+                rows.append(_ceiling_row(task, classifier, of_both, constraints))
+        if rows:
+            title = f"Ours, and the ceiling, {_words(constraints).lower()}"
+            texts.append(rst_table(title, pd.DataFrame(rows)))
+    return "\n".join(texts)
+
+
+def _ceiling_row(task, classifier, runs, constraints):
+    levels = SUMMARY_LEVELS[constraints]
+    table = at_levels(runs, constraints, levels, "accuracy")
+    raw = runs.loc[runs["method"] == RAW, ["accuracy", constraints]].mean()
+    return {
+        "task": task,
+        "seeds": runs["seed"].nunique(),
+        "classifier": classifier,
+        "raw (gap)": f"{raw['accuracy']:.3f} ({raw[constraints]:.3f})",
+        **{
+            f"{GAPS[constraints]} {level:g}": " / ".join(
+                "n/a" if np.isnan(table.loc[name, level]) else f"{table.loc[name, level]:.3f}"
+                for name in (OURS, CEILING)
+            )
+            for level in levels
+        },
+    }
+
+
 def dial(runs):
     """Return the gap and the accuracy of a logistic regression at each ``lambda_di``, as RST."""
     runs = runs[(runs["classifier"] == "logistic") & runs["method"].isin([RAW, OURS])]
@@ -265,13 +304,15 @@ def main(arguments=None):
     options = parser.parse_args(arguments)
     runs = read_runs(options.runs, KEYS)
     balanced = runs["classifier"].str.startswith(BALANCED)
-    plain = runs[~balanced]
+    is_ceiling = runs["method"] == CEILING
+    plain = runs[~balanced & ~is_ceiling]
     parts = {
         "summary": summaries(plain, "accuracy"),
         "balanced": summaries(runs[balanced], "balanced_accuracy"),
         "dial": dial(plain),
         "methods": tables(plain, "accuracy"),
         "settings": settings(plain),
+        "ceiling": ceilings(runs[~balanced]),
     }
     for name, text in parts.items():
         print(text)

@@ -129,7 +129,7 @@ def test__run__goes_on_where_it_stopped_and_renders(script, tiny_data, tmp_path,
     assert summary.count(TASK) == 3  # classifiers
     assert "balanced boosting" in (tmp_path / "comparison_balanced.txt").read_text("utf-8")
     assert "linear erasure" in (tmp_path / "comparison_methods.txt").read_text(encoding="utf-8")
-    assert "30" in (tmp_path / "comparison_dial.txt").read_text(encoding="utf-8")
+    assert "100" in (tmp_path / "comparison_dial.txt").read_text(encoding="utf-8")
     settings = (tmp_path / "comparison_settings.txt").read_text(encoding="utf-8")
     assert "lambda_di=3" in settings
 
@@ -243,6 +243,23 @@ def test__leads__are_over_the_best_rival_that_does_not_see_the_group(script):
     assert found["ours"][1] == pytest.approx(0.79)  # the mean over the seeds
     assert found["lead"][1] == pytest.approx(0.04)
     assert found["error"][1] == pytest.approx(0.01)
+
+
+def test__ceilings__stand_beside_ours_for_the_seeds_of_both(script):
+    ours, eo = "FairLatentTransformer", "equalized_odds"
+    runs = [
+        (ours, 1, 0, 0.05, 0.80), (ours, 1, 1, 0.05, 0.60),
+        ("ceiling", 0, 0, 0.03, 0.85),
+        ("raw", 0, 0, 0.5, 0.90), ("raw", 0, 1, 0.5, 0.70),
+    ]  # fmt: skip
+    frame = pd.DataFrame(runs, columns=["method", "dial", "seed", eo, "accuracy"])
+
+    text = script("render").ceilings(frame.assign(task="a", classifier="b", constraints=eo))
+
+    row = next(line for line in text.splitlines() if line.startswith("a "))
+    assert [cell.strip() for cell in row.split("  ") if cell.strip()] == [
+        "a", "1", "b", "0.900 (0.500)", "n/a / 0.850", "0.800 / 0.852", "0.811 / 0.857"
+    ]  # fmt: skip
 
 
 def test__noise_floor__is_what_sampling_shows_between_equal_groups(script):
