@@ -131,7 +131,7 @@ def test__run__goes_on_where_it_stopped_and_renders(script, tiny_data, tmp_path,
     assert "linear erasure" in (tmp_path / "comparison_methods.txt").read_text(encoding="utf-8")
     assert "100" in (tmp_path / "comparison_dial.txt").read_text(encoding="utf-8")
     settings = (tmp_path / "comparison_settings.txt").read_text(encoding="utf-8")
-    assert "cell weights" in settings
+    assert "linear erasure" in settings
 
 
 def test__read_runs__takes_the_last_of_equal_runs_and_does_not_mix_others(script, tmp_path):
