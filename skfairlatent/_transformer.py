@@ -34,13 +34,8 @@ from skfairlatent._files.writing import require_folder
 from skfairlatent._image_forms import holds_images, is_column
 from skfairlatent._inference import largest_round_trip_error, map_rows
 from skfairlatent._inputs.flow_inputs import FlowInputs
-from skfairlatent._inputs.label_scores import (
-    LabelScores,
-    can_be_scored,
-    fit_label_scores,
-    wants_label_scores,
-)
-from skfairlatent._inputs.repeats import distinct_rows
+from skfairlatent._inputs.label_scores import LabelScores, fit_label_scores, wants_label_scores
+from skfairlatent._inputs.repeats import Distinct, distinct_rows
 from skfairlatent._inputs.scaling import Standardizer, as_rows, rows_of
 from skfairlatent._out_of_core.dask_and_zarr import ByParts
 from skfairlatent._out_of_core.mapped_rows import MappedRows, is_large_map, pieces_of, sample_of
@@ -661,16 +656,19 @@ class FairLatentTransformer(
             standardizer = fresh if start is None else self._standardizer()
             rows = standardizer.forward(embeddings)
             standardizer.reject_far_rows(embeddings, rows.float(), self._column_names())
-            n_distinct = _n_distinct(rows, annotations)
-            inputs = self._scored(rows, annotations, n_distinct, start is not None)
-            x, settings = inputs.float(), self._settings(width, n_distinct, embeddings.shape[1])
+            distinct = None if isinstance(rows, MappedRows) else _distinct(rows, annotations)
+            inputs = self._scored(rows, annotations, distinct, start is not None)
+            x, settings = (
+                inputs.float(),
+                self._settings(width, _n_different(rows, distinct), embeddings.shape[1]),
+            )
             self._set_annotations(annotations)
             self.mean_, self.scale_ = standardizer.mean, standardizer.scale
             self.label_slice_ = slice(0, width)
             self.sensitive_slice_ = slice(width, embeddings.shape[1])
             self.encoder_fingerprint_ = fingerprint
             self._seen_rows = SeenRows.of(
-                pieces_of(embeddings),
+                pieces_of(embeddings) if distinct is None else [embeddings[distinct.first]],
                 before=None if start is None else getattr(self, "_seen_rows", None),
             )
             fitted = partial(
@@ -689,26 +687,36 @@ class FairLatentTransformer(
             return embeddings, inputs
 
     def _scored(
-        self, x: Tensor | MappedRows, annotations: Annotations, n_distinct: int, is_warm: bool
+        self,
+        x: Tensor | MappedRows,
+        annotations: Annotations,
+        distinct: Distinct | None,
+        is_warm: bool,
     ) -> Tensor | MappedRows:
-        """Fit the scores of the label, if there are to be any, and put them into the rows."""
+        """Fit the scores of the label, if there are to be any, and put them into the rows.
+
+        Which rows repeat others is known of rows in memory, and found of the sample of a map.
+        """
         before = self.label_scores_ if is_warm else None
         known = self.__dict__.pop("_scored_rows", None)
         self.label_scores_ = None
-        if not self._wants_scores(n_distinct, x.shape[1], annotations, is_warm, before):
+        n_samples = _n_different(x, distinct)
+        if not self._wants_scores(n_samples, x.shape[1], annotations, is_warm, before):
             return x
         sample, its_annotations = sample_of(x, annotations)
-        distinct = distinct_rows(sample.numpy(), its_annotations.label_codes)
-        # The rows of a warm fit may be few, and those of a rare class; a map's not in its sample.
-        kept = before is not None or self.label_scores == "auto"
-        if kept and not can_be_scored(x.shape[1], its_annotations, distinct):
-            self.label_scores_ = before
-            return x if before is None else _mapped(x, before)
+        distinct = distinct or _distinct(sample, its_annotations)
         key = None
         if self.warm_start:  # the fits of a path go on from one another on the same rows
             key = digest_of("", {"x": sample, "y": torch.from_numpy(its_annotations.label_codes)})
         if not is_warm or known is None or known[0] != key:
-            known = (key, *fit_label_scores(sample, its_annotations, distinct, before))
+            # The rows of a warm fit may be few, and those of a rare class; a map's not in its
+            # sample.
+            required = before is None and self.label_scores != "auto"
+            found = fit_label_scores(sample, its_annotations, distinct, before, required=required)
+            if found is None:
+                self.label_scores_ = before
+                return x if before is None else _mapped(x, before)
+            known = (key, *found)
         if self.warm_start:
             self._scored_rows = known
         _, self.label_scores_, scores = known
@@ -1023,11 +1031,12 @@ def _all_or_nothing(estimator: FairLatentTransformer) -> Iterator[None]:
         raise
 
 
-def _n_distinct(rows: Tensor | MappedRows, annotations: Annotations) -> int:
-    """Return the number of rows without repetitions, which make nothing known; all of a map."""
-    if not isinstance(rows, Tensor):
-        return len(rows)
-    return len(distinct_rows(rows.numpy(), annotations.label_codes).first)
+def _distinct(rows: Tensor, annotations: Annotations) -> Distinct:
+    return distinct_rows(rows.numpy(), annotations.label_codes)
+
+
+def _n_different(rows: Tensor | MappedRows, distinct: Distinct | None) -> int:
+    return len(rows) if distinct is None else len(distinct.first)
 
 
 def _mapped(x: Tensor | MappedRows, scores: LabelScores) -> Tensor | MappedRows:

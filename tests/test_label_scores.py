@@ -279,17 +279,6 @@ def test__repeated_rows__make_the_network_no_wider():
     assert tenfold.flow_.hidden_features == once.flow_.hidden_features == 16
 
 
-@pytest.mark.parametrize("n_distinct", [4, 400])
-def test__equal_rows_of_different_people__are_scored_by_models_that_know_such_rows(n_distinct):
-    """As in a table of two columns, or of codes: a model that knows no row with a code is lost."""
-    rng = np.random.default_rng(0)
-    codes = rng.integers(0, n_distinct, 30 * n_distinct)
-    y = (rng.random(len(codes)) < rng.random(n_distinct)[codes]).astype(int)
-    distinct = distinct_rows(codes[:, None].astype(float), y[:, None])
-    for training, _ in cross_fitting.folds(y, distinct):
-        assert len(np.unique(codes[training])) == n_distinct
-
-
 @pytest.mark.parametrize("share", [0.6, 1.0])
 def test__rows_of_zeros__are_told_their_own_probability(share):
     """Half of all people have no record: they are no copies of one another."""
@@ -302,16 +291,6 @@ def test__rows_of_zeros__are_told_their_own_probability(share):
     Z = fair.fit_transform(X, y, sensitive_features=rng.integers(0, 2, 4000).astype(str))
     told = LogisticRegression().fit(Z, y).predict_proba(fair.transform(X[empty]))[:, 1]
     assert abs(told.mean() - share) < 0.06  # of models that know no such row, 0.86 for 0.6
-
-
-def test__repetitions__are_known_beside_people_without_a_record():
-    rng = np.random.default_rng(1)
-    rows = np.repeat(np.arange(300), 10)
-    x = np.vstack([rng.normal(size=(300, 5))[rows], np.zeros((450, 5))])
-    labels = np.append(rng.integers(0, 2, 300)[rows], rng.integers(0, 2, 450))
-    distinct = distinct_rows(x, labels[:, None])
-    np.testing.assert_array_equal(distinct.of_row[:3000], rows)
-    assert len(distinct.first) == 750
 
 
 def test__auto__fits_no_scores_of_a_class_of_few_rows_repeated():

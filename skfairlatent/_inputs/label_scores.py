@@ -1,10 +1,11 @@
 """Scores of the label as inputs of the flow: where they help, and of which kind."""
 
-__all__ = ["LabelScores", "can_be_scored", "fit_label_scores", "wants_label_scores"]
+__all__ = ["LabelScores", "fit_label_scores", "wants_label_scores"]
 
 from functools import reduce
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -26,6 +27,9 @@ MOST_FEATURES_OF_A_TABLE = 256
 FEWEST_TO_TURN = 5
 # Fewer rows say too little for "auto" to take scores.
 FEWEST_SAMPLES = 100
+# Scores that do not go with the label by so many standard errors, where rows are repetitions of
+# others, tell nothing of rows that are new: those may be people who are no repetitions at all.
+LEAST_AGREEMENT = 2.0
 # Power of the precision of X: values that are nearer, in standard deviations, count as one. A flow
 # brings values back to about a third of that: a step between nearer ones would not come back.
 ROUNDING = 0.6
@@ -42,16 +46,15 @@ def wants_label_scores(n_samples: int, n_features: int, annotations: Annotations
     )
 
 
-def can_be_scored(n_features: int, annotations: Annotations, distinct: Distinct) -> bool:
-    """Return whether there are features and rows of each class enough to cross-fit scores."""
-    enough = _rarest(annotations, distinct) >= FEWEST_OF_A_CLASS
-    return enough and _n_scores(annotations) < n_features
-
-
 def fit_label_scores(
-    x: Tensor, annotations: Annotations, distinct: Distinct, before: LabelScores | None = None
-) -> tuple[LabelScores, Tensor]:
-    """Fit scores of the labels, and return them with those of the rows.
+    x: Tensor,
+    annotations: Annotations,
+    distinct: Distinct,
+    before: LabelScores | None = None,
+    *,
+    required: bool = True,
+) -> tuple[LabelScores, Tensor] | None:
+    """Fit scores of the labels, and return them with those of the rows, if there can be any.
 
     Parameters
     ----------
@@ -64,6 +67,8 @@ def fit_label_scores(
     before : AdditiveScores or LinearScores, optional
         Those of the fit that this one goes on from: the same columns then hold the scores, if
         there are as many.
+    required : bool, default=True
+        Raise an error if there can be none. Otherwise None is returned.
 
     Returns
     -------
@@ -75,15 +80,20 @@ def fit_label_scores(
     Raises
     ------
     ValueError
-        If there are too few rows of a class, or too few features.
+        If there are too few rows of a class, or too few features, or if rows repeat others, of
+        which scores that were fitted to the rest tell nothing.
     """
-    if not can_be_scored(x.shape[1], annotations, distinct):
-        raise ValueError(
+    n_rare = _rarest(annotations, distinct)
+    if n_rare < FEWEST_OF_A_CLASS or _n_scores(annotations) >= x.shape[1]:
+        message = (
             f"Label scores need at least {FEWEST_OF_A_CLASS} different rows of each class and "
-            "more features than class boundaries, but the rarest class has "
-            f"{_rarest(annotations, distinct)} rows, and there are {x.shape[1]} features and "
-            f"{_n_scores(annotations)} class boundaries: set label_scores=False."
+            f"more features than class boundaries, but the rarest class has {n_rare} rows, and "
+            f"there are {x.shape[1]} features and {_n_scores(annotations)} class boundaries: set "
+            "label_scores=False."
         )
+        if required:
+            raise ValueError(message)
+        return None
     rows = x.double()
     n_features = x.shape[1]
     only_line = isinstance(before, LinearScores) or n_features > MOST_FEATURES_OF_A_TABLE
@@ -101,6 +111,15 @@ def fit_label_scores(
         ]
         model = reduce(AdditiveModel.beside, (model for model, _ in fits))
         cross_fitted = np.hstack([unseen for _, unseen in fits])
+        if len(distinct.first) < len(x) and not _agree(cross_fitted, annotations, distinct):
+            message = (
+                f"label_scores=True, but {len(x) - len(distinct.first)} rows of X repeat others, "
+                "of which scores that were fitted to the rest tell nothing: set "
+                "label_scores='auto'."
+            )
+            if required:
+                raise ValueError(message)
+            return None
         fitted: LabelScores
         if model.is_line and may_turn:
             fitted, scores = linear_scores(rows, model, cross_fitted)
@@ -110,8 +129,37 @@ def fit_label_scores(
     return fitted, torch.from_numpy(scores).to(x.dtype)
 
 
+def _agree(
+    cross_fitted: npt.NDArray[np.float64], annotations: Annotations, distinct: Distinct
+) -> bool:
+    """Return whether some score is clearly higher for its class, among rows that are repeated.
+
+    Of those of one class, as where a rare one was drawn more often, nothing is asked.
+    """
+    repeated = distinct.first[np.bincount(distinct.of_row) > 1]
+    known = [
+        (score[repeated], (codes[repeated] == of_class).astype(float))
+        for score, (codes, of_class) in zip(cross_fitted.T, _boundaries(annotations), strict=True)
+    ]
+    found = [
+        np.corrcoef(score, is_class)[0, 1] if np.ptp(score) > 0 else 0.0
+        for score, is_class in known
+        if np.ptp(is_class) > 0
+    ]
+    return not found or max(found) * len(repeated) ** 0.5 > LEAST_AGREEMENT
+
+
+def _boundaries(annotations: Annotations) -> list[tuple[npt.NDArray[np.int64], int]]:
+    """Return the codes and the class of each score: a class of a label against its first one."""
+    return [
+        (codes, of_class)
+        for codes, classes in zip(annotations.label_codes.T, annotations.classes, strict=True)
+        for of_class in range(1, len(classes))
+    ]
+
+
 def _n_scores(annotations: Annotations) -> int:
-    return sum(len(classes) - 1 for classes in annotations.classes)
+    return len(_boundaries(annotations))
 
 
 def _rarest(annotations: Annotations, distinct: Distinct) -> int:

@@ -1,0 +1,116 @@
+"""Repetitions of a row are told from equal rows of different people."""
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
+
+from skfairlatent import FairLatentTransformer
+from skfairlatent._inputs import folds as cross_fitting
+from skfairlatent._inputs.repeats import distinct_rows
+from skfairlatent.certification import certify
+from skfairlatent.exceptions import FairLatentWarning
+
+
+def _drawn_by_code(n_codes, seed, n=6000):
+    """Return codes, labels that depend on the code only, and groups."""
+    rng = np.random.RandomState(seed)
+    codes = rng.randint(n_codes, size=n)
+    y = np.random.RandomState(7).permutation(n_codes)[codes] % 2
+    return codes, y, (rng.rand(n) < 0.3 + 0.4 * (codes < n_codes / 2)).astype(int)
+
+
+def _oversampled(y, seed=0):
+    """Return the rows as imblearn's RandomOverSampler does: those with a label of 1 more often."""
+    drawn = np.random.default_rng(seed).choice(np.flatnonzero(y), len(y) - 2 * y.sum())
+    return np.append(np.arange(len(y)), drawn)
+
+
+@pytest.mark.parametrize("n_rows", [1200, 6000])
+def test__one_hot_codes__that_tell_the_label_are_those_of_different_people(n_rows):
+    codes, y, groups = _drawn_by_code(120, 0, n_rows)
+    new, y_new, _ = _drawn_by_code(120, 1)
+    one_hot = np.eye(120)
+    fair = FairLatentTransformer(None, random_state=0)
+    Z = fair.fit_transform(one_hot[codes], y, sensitive_features=groups)
+    model = LogisticRegression().fit(Z, y)
+    # 0.0 if each code is scored by a model that does not know it.
+    assert model.score(fair.transform(one_hot[new]), y_new) > 0.9
+
+
+def test__repeated_rows__of_which_others_tell_nothing_have_no_scores():
+    codes, y, groups = _drawn_by_code(200, 0)
+    features = np.random.RandomState(3).randn(200, 16)
+    fair = FairLatentTransformer(None, max_iter=1, random_state=0)
+    fair.fit(features[codes], y, sensitive_features=groups)
+    assert fair.label_scores_ is None
+    fair.set_params(label_scores=True)
+    with pytest.raises(ValueError, match=r"5800 rows of X repeat others.*label_scores='auto'"):
+        fair.fit(features[codes], y, sensitive_features=groups)
+
+
+@pytest.mark.parametrize("n_distinct", [4, 400])
+def test__equal_rows_of_different_people__are_scored_by_models_that_know_such_rows(n_distinct):
+    """As in a table of two columns, or of codes: a model that knows no row with a code is lost."""
+    rng = np.random.default_rng(0)
+    codes = rng.integers(0, n_distinct, 30 * n_distinct)
+    y = (rng.random(len(codes)) < rng.random(n_distinct)[codes]).astype(int)
+    distinct = distinct_rows(codes[:, None].astype(float), y[:, None])
+    for training, _ in cross_fitting.folds(y, distinct):
+        assert len(np.unique(codes[training])) == n_distinct
+
+
+def test__repetitions__are_known_beside_people_without_a_record():
+    rng = np.random.default_rng(1)
+    rows = np.repeat(np.arange(300), 10)
+    x = np.vstack([rng.normal(size=(300, 5))[rows], np.zeros((450, 5))])
+    labels = np.append(rng.integers(0, 2, 300)[rows], rng.integers(0, 2, 450))
+    distinct = distinct_rows(x, labels[:, None])
+    np.testing.assert_array_equal(distinct.of_row[:3000], rows)
+    assert len(distinct.first) == 750
+
+
+@pytest.mark.parametrize("conflict", [False, True])
+def test__oversampled_rows__are_known_beside_a_pair_of_people_of_other_labels(conflict):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(1000, 30))
+    y = (x[:, 0] + 2 * rng.normal(size=1000) > 3).astype(int)
+    if conflict:
+        x[np.flatnonzero(y == 0)[0]] = x[np.flatnonzero(y)[0]]
+    rows = _oversampled(y)
+    assert len(distinct_rows(x[rows], y[rows, None]).first) == 1000 - conflict
+
+
+def test__oversampled_rows__of_a_rare_label_are_known_in_a_table_of_codes():
+    """Each of the 12 people is there about 165 times."""
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 3, (2000, 12)).astype(float)
+    y = np.zeros(2000, int)
+    y[:12] = 1
+    rows = _oversampled(y)
+    distinct = distinct_rows(x[rows], y[rows, None])
+    assert len(np.unique(distinct.of_row[y[rows] == 1])) == 12
+
+
+def test__few_rows__repeated_are_known_by_columns_in_which_people_are_hardly_equal():
+    rng = np.random.default_rng(0)
+    x, groups = rng.normal(size=(90, 20)), rng.integers(0, 2, 90)
+    y = (0.5 * x[:, 0] + rng.normal(size=90) > 0).astype(int)
+    rows = np.repeat(np.arange(90), 10)
+    assert len(distinct_rows(x[rows], y[rows, None]).first) == 90
+    fair = FairLatentTransformer(None, random_state=0)
+    Z = fair.fit_transform(x[rows], y[rows], sensitive_features=groups[rows])
+    found = LogisticRegression().fit(Z, y[rows]).predict_proba(Z)
+    # 0.47; of 900 people, 0.001: the label of each was learnt by heart.
+    assert log_loss(y[rows], found) > 0.3
+
+
+@pytest.mark.parametrize("drawn", ["repeated", "bootstrap"])
+def test__rows_of_fit__are_found_again_though_they_were_repeated(drawn):
+    rng = np.random.default_rng(0)
+    x, y, groups = rng.normal(size=(1000, 10)), rng.integers(0, 2, 1000), rng.integers(0, 2, 1000)
+    rows = np.repeat(np.arange(1000), 2) if drawn == "repeated" else rng.integers(0, 1000, 1000)
+    fair = FairLatentTransformer(None, n_bins=4, max_iter=1, random_state=0)
+    fair.fit(x[rows], y[rows], sensitive_features=groups[rows])
+    with pytest.warns(FairLatentWarning, match="were rows of fit"):
+        certify(fair, x, y, sensitive_features=groups)
