@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from scipy.stats import spearmanr
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss, roc_auc_score
@@ -106,6 +107,20 @@ def test__a_large_distance_weight__does_not_keep_the_label_out_where_there_are_n
     ).fit(data.data, data.target, sensitive_features=data.sensitive_features)
     auc = roc_auc_score(data.target, fair.transform(data.data)[:, 0])
     assert max(auc, 1 - auc) > 0.7  # 0.82 to 0.88 for five seeds in 60 epochs; were .54 to .72
+
+
+@pytest.mark.parametrize("n_features", [4, 20])  # a feature is replaced, all are turned
+def test__label_block__begins_with_the_score_of_the_label_and_nothing_else(n_features):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(1000, n_features)) @ rng.normal(size=(n_features, n_features))
+    y = X[:, 0] + np.abs(X[:, 1]) + rng.normal(size=1000) > 1
+    barely_trained = FairLatentTransformer(
+        None, label_scores=True, max_iter=1, learning_rate_init=1e-9, random_state=0
+    ).fit(X, y, sensitive_features=rng.integers(0, 2, 1000))
+    column = barely_trained.label_scores_.columns[0]
+    score = barely_trained._inputs().forward(torch.from_numpy(X))[:, column]
+    found = np.corrcoef(barely_trained.transform(X)[:, 0], score)[0, 1]
+    assert abs(found) > 0.9999  # 0.7 to 0.95 if turned to where the score moves the latent
 
 
 @pytest.mark.parametrize("label_scores", [True, False])

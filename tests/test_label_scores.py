@@ -205,6 +205,17 @@ def test__scores__do_not_stand_in_the_place_of_what_another_score_bends_with():
         assert 0 not in fair.label_scores_.replaced
 
 
+def test__scores__do_not_stand_in_the_place_of_what_they_do_not_depend_on():
+    """A line in its place would be noise: all that the label depends on is bent."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(2000, 4))
+    bent = X[:, 0] + 1.5 * (X[:, 0] > 0.5)
+    y = 2 * bent + 2 * np.abs(X[:, 1]) + 0.5 * X[:, 2] + rng.logistic(size=2000) > 2
+    fair = FairLatentTransformer(None, max_iter=1, random_state=0)
+    fair.fit(X, y, sensitive_features=rng.integers(0, 2, 2000).astype(str))
+    assert fair.label_scores_.replaced.tolist() == [2]
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test__values_beside_a_large_code__are_told_apart(dtype):
     """Of 0 to 4, and 99999 where unknown, one is 1e-4 standard deviations from the next."""

@@ -18,6 +18,9 @@ Codes = npt.NDArray[np.int64]
 # By how many of its standard deviations a score changes at least with one of the feature in
 # whose place it stands: with less, what is edited would move that feature out of all bounds.
 SMALLEST_SLOPE = 0.25
+# Among features that are replaced at about the same loss, a steep one is taken: so much of the
+# square of its slope may be lost for it.
+WORTH_OF_SLOPE = 0.01
 # Rows on which features are compared.
 COMPARED_ROWS = 5000
 # A feature of less variance in those rows, where it has about 1 in all, tells nothing there.
@@ -93,8 +96,8 @@ def additive_scores(
     cross_fitted : ndarray of shape (n_samples, n_scores), float64
         Scores of the rows, by models that have not seen the row.
     replaced : ndarray of shape (n_scores,), int64, optional
-        The features to replace, if there are as many scores; by default those that the scores
-        depend on most, linearly.
+        The features to replace, if there are as many scores; by default those with which the
+        scores lose least.
 
     Returns
     -------
@@ -103,10 +106,11 @@ def additive_scores(
         Standardised, for `AdditiveScores.with_scores`.
     """
     slopes, bent = _lines(model, _some(x).numpy())
+    deviation = cross_fitted.std(axis=0)
     if replaced is None or len(replaced) != cross_fitted.shape[1]:
-        replaced = _most_linear(slopes, bent)
+        replaced = _least_lost(slopes / deviation, bent / deviation)
     rest = model.without(replaced)
-    matrix = _steep(slopes[replaced], cross_fitted.std(axis=0))
+    matrix = _steep(slopes[replaced], deviation)
     own = [model.of_feature(j).scores(x).numpy() for j in replaced.tolist()]
     scores = cross_fitted - sum(own) + x.numpy()[:, replaced] @ matrix
     scores, mean, scale = standardized(scores)
@@ -137,16 +141,18 @@ def _lines(model: AdditiveModel, x: Floats) -> tuple[Floats, Floats]:
     return slopes, bent
 
 
-def _most_linear(slopes: Floats, bent: Floats) -> Codes:
-    """Return one feature for each score: that which it depends on most, but for the bends.
+def _least_lost(slopes: Floats, bent: Floats) -> Codes:
+    """Return one feature for each score: that of which a line in its place loses least.
 
-    What bends with the feature is lost to all scores: they have a line instead.
+    What bends with the feature is lost to all scores, and a line that is too flat is made steeper.
+    Both are in standard deviations of the scores.
     """
-    gains = slopes**2 - (bent**2).sum(axis=1, keepdims=True)
+    flat = np.maximum(SMALLEST_SLOPE - abs(slopes), 0.0)
+    lost = flat**2 + (bent**2).sum(axis=1, keepdims=True) - WORTH_OF_SLOPE * slopes**2
     chosen: list[int] = []
     for score in range(slopes.shape[1]):
-        gains[chosen] = -np.inf
-        chosen.append(int(gains[:, score].argmax()))
+        lost[chosen] = np.inf
+        chosen.append(int(lost[:, score].argmin()))
     return np.array(chosen, dtype=np.int64)
 
 

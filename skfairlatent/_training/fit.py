@@ -167,12 +167,17 @@ def _first_flow(
         flow.lead(_line(z, label_codes, width))
         return flow
     columns = list(settings.scores)
-    unit = torch.eye(x.shape[1], dtype=z.dtype)[columns]
-    directions = flow.transform(unit) - flow.transform(torch.zeros_like(unit))
+    directions = _read_by(flow, x.shape[1])[columns]
     if len(columns) > width:
         directions = _line(rows[:, columns], label_codes, width) @ directions
     flow.lead(directions)
     return flow
+
+
+def _read_by(flow: Glow, n_features: int) -> Tensor:
+    """Return the directions of the latent that the features of X are read along, shape (d, d)."""
+    unit = torch.eye(n_features)
+    return (flow.inverse(unit) - flow.inverse(torch.zeros_like(unit))).T
 
 
 def _line(z: Tensor, label_codes: npt.NDArray[np.int64], width: int) -> Tensor:

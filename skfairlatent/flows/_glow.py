@@ -149,15 +149,15 @@ class Glow(Bijection):
 
     @torch.no_grad()
     def lead(self, directions: Tensor) -> None:
-        """Turn the latent such that some directions of it are its first features.
+        """Turn the latent such that its first features are those along some directions.
 
         Of a flow that is initialised and not yet trained, which is linear.
 
         Parameters
         ----------
         directions : Tensor of shape (n_directions, d)
-            In the latent, fewer than d. Together they are turned into as many features; that in
-            which they are longest comes first.
+            In the latent, fewer than d: ``z @ directions.T`` is then made of as many first
+            features of z; that along which the directions are longest comes first.
         """
         base = cast("_GlowBlock", self.blocks[-1]).rotation.base
         axes = torch.linalg.svd(directions.double(), full_matrices=False).Vh
