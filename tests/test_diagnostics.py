@@ -802,3 +802,16 @@ class TestConstraints:
         assert re.search(r"accuracy 0\.[78]", found.warnings[0])
         assert "over all labels" in found.warnings[0]
         assert "Group read from the label block, over all labels" in str(found)
+
+
+def test__diagnose__a_row_that_is_repeated_counts_once():
+    rng = np.random.default_rng(0)
+    (y, group), X = rng.integers(2, size=(2, 300)), rng.normal(size=(300, 3))
+    X += np.column_stack([y, group, 0 * y])
+    i = np.concatenate([np.arange(300), rng.integers(300, size=1200)])
+    once, again = (
+        diagnose(Selection(), X[rows], y[rows], sensitive_features=group[rows], random_state=0)
+        for rows in (np.arange(300), i)
+    )
+    pd.testing.assert_frame_equal(once.to_frame(), again.to_frame())
+    assert once.warnings == again.warnings == ()

@@ -15,6 +15,7 @@ from sklearn.utils import _safe_indexing, check_array
 from skfairlatent._bins import as_transformed
 from skfairlatent._device import own_random_state
 from skfairlatent._find_transformer import latent_step
+from skfairlatent._inputs.repeats import distinct_rows
 from skfairlatent._user_warnings import warn_user
 from skfairlatent._validation.containers import reject_container, reject_other_order
 from skfairlatent._validation.groups import (
@@ -194,7 +195,8 @@ def diagnose(
 
     X : array-like
         Input of the model: of a Pipeline that of its first step, of a transformer what the steps
-        before it have made. Rows that it was not fitted on give the fairer judgement.
+        before it have made. Rows that it was not fitted on give the fairer judgement. A row that
+        is repeated with its label and group, as a bootstrap does, counts once.
 
     y : array-like of shape (n_samples,) or (n_samples, n_labels)
         The label.
@@ -339,23 +341,38 @@ def _judged_rows(
     check_length(names[1], len(labels[0].codes), len(Z), names[0])
     check_length(names[2], len(groups[0].codes), len(Z), names[0])
     far = far_rows(Z)
-    positions = np.flatnonzero(far)
-    if not len(positions):
-        return _Judged((Z, labels, groups), prepared, positions, ())
+    positions, kept = np.flatnonzero(far), np.arange(len(Z))
+    advice: tuple[str, ...] = ()
     if 2 * len(positions) >= len(far):
-        text = describe_foreign_data(transformer, X, prepare, len(positions) / len(far))
-        if not np.isfinite(Z).all():
-            raise ValueError(text)
-        return _Judged((Z, labels, groups), prepared, positions, (text,))
-    left_out = _keeps_every_value([*labels, *groups], ~far)
-    text = describe_far_rows(X, far, names[0], left_out=left_out)
-    if left_out:
-        kept = np.flatnonzero(~far)
-        Z, prepared = Z[kept], _safe_indexing(prepared, kept)
-        labels, groups = labels.at(kept), groups.at(kept)
-    elif not np.isfinite(Z).all():
-        raise ValueError(text)
-    return _Judged((Z, labels, groups), prepared, positions, (text,))
+        advice = (describe_foreign_data(transformer, X, prepare, len(positions) / len(far)),)
+    elif len(positions):
+        left_out = _keeps_every_value([*labels, *groups], ~far)
+        advice = (describe_far_rows(X, far, names[0], left_out=left_out),)
+        kept = np.flatnonzero(~far) if left_out else kept
+    if not np.isfinite(Z[kept]).all():
+        raise ValueError(*advice)
+    rows = Z[kept], labels.at(kept), groups.at(kept)
+    if len(kept) < len(Z):
+        prepared = _safe_indexing(prepared, kept)
+    first = _first_of_repetitions(prepared, rows)
+    if len(first) < len(kept):
+        rows = rows[0][first], rows[1].at(first), rows[2].at(first)
+        prepared = _safe_indexing(prepared, first)
+    return _Judged(rows, prepared, positions, advice)
+
+
+def _first_of_repetitions(prepared: Any, rows: HeldOut) -> npt.NDArray[np.int64]:
+    """Return the first of each row that was repeated, with its label and group, in order.
+
+    A probe that has learnt a row knows it again among those that it is scored on, and many
+    repetitions of few rows look as certain as many rows. Equal rows of different people, as in
+    tables of few columns, all stay.
+    """
+    Z, labels, groups = rows
+    table = _as_table(prepared)
+    codes = np.column_stack([each.codes for each in (*labels, *groups)])
+    # The latents of equal rows may differ by rounding.
+    return distinct_rows(Z if table is None else table, codes).first
 
 
 def _found_by(
@@ -477,10 +494,14 @@ def _held_out(held_out: float | HeldOut, block: slice) -> float | HeldOut:
 
 def _describe_input(X: Any) -> pd.DataFrame:
     """Describe X as the flow saw it, standardised; nothing can be said of images here."""
+    table = _as_table(X)
+    return pd.DataFrame() if table is None else _describe({"input": scaler().fit_transform(table)})
+
+
+def _as_table(X: Any) -> npt.NDArray[Any] | None:
+    """Return X as an array, or None if it is no table of numbers."""
     table = np.asarray(X)
-    if table.ndim != 2 or table.dtype.kind not in "biuf":
-        return pd.DataFrame()
-    return _describe({"input": scaler().fit_transform(table)})
+    return table if table.ndim == 2 and table.dtype.kind in "biuf" else None
 
 
 def _describe(parts: dict[str, Floats]) -> pd.DataFrame:
