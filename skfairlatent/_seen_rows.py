@@ -24,6 +24,7 @@ _ROWS_OF_SPREAD = 5000
 
 Rows = npt.NDArray[np.floating]
 Floats = npt.NDArray[np.float64]
+Counts = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,17 +54,15 @@ class Buckets:
         """Return the table of the hashes of a fit, one for each row.
 
         The share of rows without an equal estimates that of other people who have none among the
-        rows of fit (Good and Turing). Its error is Esty's (1983).
+        rows of fit (Good and Turing).
         """
         n_rows = len(hashes)
         _, counts = np.unique(hashes, return_counts=True)
-        once, twice = np.sum(counts == 1), np.sum(counts == 2)
-        # A pair adds 4: its two rows are not alone, and it is a value that occurs twice.
-        error = np.sqrt(once * (1 - once / n_rows) + 2 * twice + 4 * _MORE_PAIRS) / n_rows
+        twin_share = np.array(1 - np.sum(counts == 1) / n_rows)
         n_buckets = min(1 << (_BUCKETS_A_ROW * n_rows - 1).bit_length(), _MAX_BUCKETS)
         occupied = np.zeros(n_buckets, dtype=bool)
         occupied[hashes % np.uint64(n_buckets)] = True
-        return cls(np.packbits(occupied), np.array(1 - once / n_rows), np.array(error))
+        return cls(np.packbits(occupied), twin_share, np.array(_twin_error(counts)))
 
     @classmethod
     def without_error(cls, bits: npt.NDArray[np.uint8], twin_share: Floats) -> "Buckets":
@@ -86,24 +85,76 @@ class Buckets:
             np.maximum(self.twin_error, before.twin_error),
         )
 
-    def share_of(self, hashes: Hashes) -> float:
+    def share_of(self, hashes: Hashes, *, chosen: bool = False) -> float:
         """Return the share of hashes that are of rows of fit; 0 where chance explains the hits.
 
         Chance has three parts: how many people have an equal among the rows of fit is estimated,
         these rows are a sample of people, and all equal rows share one bucket, which is occupied
         by others or is not.
+
+        Parameters
+        ----------
+        hashes : ndarray of shape (n,), uint64
+        chosen : bool
+            As `is_chosen` tells: the rows asked about tell then how many people have an equal.
         """
         occupied = np.unpackbits(self.bits).astype(bool)
         by_accident = occupied.mean()
         values, counts = np.unique(hashes, return_counts=True)
         hit = counts @ occupied[values % np.uint64(len(occupied))] / len(hashes)
-        by_chance = self.twin_share + (1 - self.twin_share) * by_accident
-        sampled = self.twin_share * (1 - self.twin_share) / len(hashes)
-        variance = (1 - by_accident) ** 2 * (self.twin_error**2 + sampled)
+        twin_share, twin_error = float(self.twin_share), float(self.twin_error)
+        if chosen:
+            twin_share, twin_error = self._twins_of(counts)
+        by_chance = twin_share + (1 - twin_share) * by_accident
+        sampled = twin_share * (1 - twin_share) / len(hashes)
+        variance = (1 - by_accident) ** 2 * (twin_error**2 + sampled)
         variance += by_accident * (1 - by_accident) * np.sum((counts / len(hashes)) ** 2)
         if hit <= by_chance + _DEVIATIONS * np.sqrt(variance):
             return 0.0
         return float((hit - by_chance) / (1 - by_chance))
+
+    def is_chosen(self, hashes: Hashes) -> bool:
+        """Return whether rows asked about have more equals than those of fit have.
+
+        Those of fit were not drawn like them then, but chosen, such as one row of each value.
+        """
+        _, counts = np.unique(hashes, return_counts=True)
+        share, _ = self._among_as_many(counts)
+        return bool(share > self.twin_share + self.twin_error)
+
+    def _twins_of(self, counts: Counts) -> tuple[float, float]:
+        """Return which share of people has an equal among the rows of fit at most, and its error.
+
+        As `_among_as_many`; but of more rows than were asked about, the share of those that have
+        an equal grows no faster than the number of values does.
+        """
+        share, growth = self._among_as_many(counts)
+        return min(growth * share, 1.0), growth * _twin_error(counts)
+
+    def _among_as_many(self, counts: Counts) -> tuple[float, float]:
+        """Return which share of rows has an equal, if there are as many values as in the fit.
+
+        Parameters
+        ----------
+        counts : ndarray of shape (n_values,), int64
+            How many rows have each value. So large a part of them is taken that it has as many
+            values as the rows of fit.
+
+        Returns
+        -------
+        share : float
+        growth : float
+            The number of values of the fit as a multiple of those of the rows, at least 1.
+        """
+        occupied = np.unpackbits(self.bits)
+        free = max(1 - occupied.mean(), 1 / len(occupied))
+        n_values = -np.log(free) * len(occupied)  # of which some share a bucket
+        sizes, n_sizes = np.unique(counts, return_counts=True)
+        parts = np.linspace(0, 1, 1001)
+        remaining = (1 - (1 - parts[:, None]) ** sizes) @ n_sizes
+        part = np.interp(n_values, remaining, parts)
+        share = 1 - counts @ (1 - part) ** (counts - 1) / counts.sum()
+        return float(share), float(max(n_values / len(counts), 1.0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,10 +206,13 @@ class SeenRows:
 
         Rows with natural equals, as in tables of few columns, count as hits by chance.
         """
-        share = self.exact.share_of(row_hashes(rows))
+        hashes = row_hashes(rows)
+        chosen = self.exact.is_chosen(hashes)
+        share = self.exact.share_of(hashes, chosen=chosen)
         if self.close is None or self.scale is None:
             return share
-        return max(share, self.close.share_of(hashes_of_close_rows(rows, self.scale)))
+        close = hashes_of_close_rows(rows, self.scale)
+        return max(share, self.close.share_of(close, chosen=chosen))
 
 
 def share_seen(transformers: Iterable[Any], embeddings: Iterable[Rows]) -> float:
@@ -177,6 +231,19 @@ def share_seen(transformers: Iterable[Any], embeddings: Iterable[Rows]) -> float
         for seen, rows in zip(known, embeddings, strict=True)
     ]
     return max(shares, default=0.0)
+
+
+def _twin_error(counts: Counts) -> float:
+    """Return the standard error (Esty, 1983) of the share of rows that have an equal.
+
+    Parameters
+    ----------
+    counts : ndarray of shape (n_values,), int64
+        How many rows have each value.
+    """
+    n_rows, once, twice = counts.sum(), np.sum(counts == 1), np.sum(counts == 2)
+    # A pair adds 4: its two rows are not alone, and it is a value that occurs twice.
+    return float(np.sqrt(once * (1 - once / n_rows) + 2 * twice + 4 * _MORE_PAIRS) / n_rows)
 
 
 def _spread(rows: Rows) -> Floats:

@@ -59,6 +59,22 @@ def test__share_in__finds_rows_of_fit_among_equal_ones():
     assert SeenRows.of([seen]).share_in(half) == pytest.approx(0.5, abs=0.1)
 
 
+@pytest.mark.parametrize(("n_fit", "n_other"), [(3000, 3000), (3000, 300), (500, 5000)])
+def test__share_in__is_zero_for_other_people_of_a_fit_without_duplicates(n_fit, n_other):
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        seen = SeenRows.of([np.unique(people(rng, n_fit), axis=0)])
+        assert seen.share_in(people(rng, n_other)) == 0.0
+
+
+def test__share_in__finds_rows_of_a_fit_without_duplicates():
+    rng = np.random.default_rng(0)
+    kept = np.unique(people(rng, 3000), axis=0)
+    seen = SeenRows.of([kept])
+    assert seen.share_in(kept) == pytest.approx(1.0, abs=0.02)
+    assert seen.share_in(np.concatenate([kept, people(rng, len(kept))])) > 0.4
+
+
 @pytest.mark.parametrize("solver", ["full", "randomized", "arpack"])
 def test__share_in__knows_rows_that_a_pca_computes_in_two_ways(solver):
     spread = np.random.default_rng(3).normal(size=(8, 300))
