@@ -8,11 +8,13 @@ from functools import cached_property
 from numbers import Integral
 from typing import Any, NamedTuple
 
+import numpy as np
 from sklearn.utils import _safe_indexing
 
 from skfairlatent._bootstrap import check_bootstrap
 from skfairlatent._find_transformer import UntracedError, embeddings_of
 from skfairlatent._image_forms import holds_images
+from skfairlatent._inputs.repeats import distinct_rows
 from skfairlatent._seen_rows import share_seen
 from skfairlatent.counterfactuals._scores import Scores
 from skfairlatent.counterfactuals._space import Space, find_space
@@ -179,9 +181,10 @@ def compare(pipe: Any, given: Given, settings: Settings, rng: Any) -> Comparison
     check_baseline(baseline, classes)
     if space is not None and examples is not None:
         _check_examples(space, examples)
-    folds = assign_folds(rows.y, rows.groupings()[-1].codes, rng)
     fair = found[0][1]
     after = whole_side(pipe, X) if space is None else after_side(fair, space, X)
+    embeddings = embeddings_of(found, X) if space is None else [after.embeddings]
+    folds = _folds(rows, np.column_stack(embeddings), rng)
     before = _before(pipe, space, baseline, rows, after, folds)
     sides = {"before": before.with_classes(after.classes), "after": after}
     sides = {name: side.with_positive(pos_label) for name, side in sides.items()}
@@ -202,7 +205,6 @@ def compare(pipe: Any, given: Given, settings: Settings, rng: Any) -> Comparison
         can_decode=after.codec.can_decode,
         shows_others=examples is not None,
     )
-    embeddings = embeddings_of(found, X) if space is None else [after.embeddings]
     return Comparison(
         fair=fair,
         rows=rows,
@@ -216,6 +218,12 @@ def compare(pipe: Any, given: Given, settings: Settings, rng: Any) -> Comparison
         model=model_facts(pipe, fair, after.codec.encoder),
         rng=rng,
     )
+
+
+def _folds(rows: AuditedRows, embeddings: Any, rng: Any) -> Any:
+    """Return a fold for each row: a row that is repeated is not learnt in other folds."""
+    first, of_row = distinct_rows(embeddings, rows.codes())
+    return assign_folds(rows.y[first], rows.groupings()[-1].codes[first], rng)[of_row]
 
 
 def _before(

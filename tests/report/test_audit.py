@@ -26,10 +26,11 @@ from skfairlatent.counterfactuals._space import find_space
 from skfairlatent.encoders import DiffAEEncoder
 from skfairlatent.exceptions import FairLatentWarning
 from skfairlatent.report import audit
-from skfairlatent.report._comparison import decided_alike
+from skfairlatent.report._comparison import _folds, decided_alike
 from skfairlatent.report._edits import Noise, affected_table
 from skfairlatent.report._models import N_FOLDS, after_side, assign_folds, stand_in_side
 from skfairlatent.report._provenance import model_facts
+from skfairlatent.report._rows import check_rows
 from skfairlatent.report.sections.compared import alike_in_short, lost_classes
 from skfairlatent.report.sections.edits import edits_in_short
 from skfairlatent.report.sections.gaps import Gaps, verdict
@@ -159,6 +160,16 @@ def test__stand_in__judges_rows_that_it_has_not_seen(binary):
     # It remembers each row that it has seen, and labels that are noise cannot be guessed.
     assert abs((before.predictions == noise).mean() - 0.5) < 0.1
     assert any("trained anew" in text for text in binary.report.limits)
+
+
+def test__folds__hold_all_repetitions_of_a_row():
+    rng = np.random.RandomState(0)
+    again = np.repeat(np.arange(150), 4)
+    columns = [rng.randint(2, size=150)[again] for _ in range(2)]
+    rows = check_rows(np.empty((600, 1)), *columns, np.arange(2))
+    folds = _folds(rows, rng.normal(size=(150, 3))[again], rng).reshape(150, 4)
+    assert (folds == folds[:, :1]).all()
+    assert np.unique(folds).tolist() == list(range(N_FOLDS))
 
 
 def test__folds__hold_every_cell_alike():
