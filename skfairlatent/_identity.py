@@ -1,18 +1,31 @@
 """Identity of an encoder or a scorer: a digest of its values, and codes of made-up images."""
 
-__all__ = ["alike_codes", "codes_of_probes", "digest_of_values", "kind_of", "same_codes"]
+__all__ = [
+    "UntoldError",
+    "alike_codes",
+    "codes_of_probes",
+    "digest_of_values",
+    "exact_digest",
+    "kind_of",
+    "same_codes",
+]
 
 import contextlib
 import dis
 import functools
+import gc
 import hashlib
+import importlib
+import importlib.util
+import itertools
 import random
 import re
-import secrets
 import sys
 import types
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Set
+import weakref
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -20,6 +33,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from sklearn.base import BaseEstimator
+from sklearn.utils import check_random_state
 from torch import Tensor, nn
 
 Codes: TypeAlias = npt.NDArray[np.float32]
@@ -38,20 +52,17 @@ _RANDOM = (
     random.Random,
 )
 _ATOMS = (type(None), bool, int, float, complex, str, bytes)
+# What scikit-learn notes in any estimator.
+_NOTED = {"_metadata_request", "_sklearn_output_config", "_sklearn_version"}
 # How an estimator computes and delivers, not what.
-_NO_VALUES = {
-    "_metadata_request",
-    "_sklearn_output_config",
-    "_sklearn_version",
-    "device",
-    "memory",
-    "n_jobs",
-    "training",
-    "verbose",
-}
+_NO_VALUES = _NOTED | {"device", "memory", "n_jobs", "training", "verbose"}
 
 
-def digest_of_values(value: Any, *, exact: bool = False) -> str:
+class UntoldError(Exception):
+    """Raised where no digest can tell what an object will do; says what it is that hides it."""
+
+
+def digest_of_values(value: Any) -> str:
     """Return a digest of all that an object holds, equal for equal values.
 
     Arrays and tensors count by dtype, shape and content, whatever their layout in memory, and
@@ -63,19 +74,40 @@ def digest_of_values(value: Any, *, exact: bool = False) -> str:
     ----------
     value : object
 
-    exact : bool, default=False
-        Whether generators of random numbers count by their state, functions and classes that are
-        in no installed package also by the globals that they read and by their methods, and what
-        is nested too deeply to look into as equal to nothing.
-
     Returns
     -------
     str
     """
     try:
-        return (_ExactDigests() if exact else _Digests()).of(value).hex()
+        return _Digests().of(value).hex()
     except RecursionError:
-        return secrets.token_hex(32) if exact else _hash(kind_of(value)).hex()
+        return _hash(kind_of(value)).hex()
+
+
+def exact_digest(value: Any) -> str:
+    """Return a digest as of `digest_of_values` that also tells what code does.
+
+    Functions, classes and modules that are in no installed package count by all the code that
+    they reach: the globals that functions read, what they import, and methods. Generators of
+    random numbers count by their state, but for those that all of a process shares.
+
+    Parameters
+    ----------
+    value : object
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    UntoldError
+        Of code that cannot be followed, and of what is nested too deeply to look into.
+    """
+    try:
+        return _ExactDigests().of(value).hex()
+    except RecursionError:
+        raise UntoldError(f"{kind_of(value)} holds what is nested very deeply") from None
 
 
 class _Digests:
@@ -124,7 +156,10 @@ class _Digests:
         return _hash(code.co_code, *code.co_names, self.of(code.co_consts))
 
     def _of_estimator(self, estimator: BaseEstimator) -> bytes:
-        return _hash(kind_of(estimator), self.of(_values_of(estimator)))
+        return _hash(kind_of(estimator), self.of(self._values_of(estimator)))
+
+    def _values_of(self, value: Any) -> dict[str, Any]:
+        return _without(_NO_VALUES, value)
 
     def _of_array(self, array: npt.NDArray[Any]) -> bytes:
         if array.dtype.hasobject:
@@ -140,7 +175,8 @@ class _Digests:
 
     def _of_module(self, module: nn.Module) -> bytes:
         """By weights, buffers and settings, with the class of each part; not by hooks."""
-        parts = [(name, kind_of(part), _values_of(part)) for name, part in module.named_modules()]
+        named = module.named_modules()
+        parts = [(name, kind_of(part), self._values_of(part)) for name, part in named]
         weights = [*module.named_parameters(), *module.named_buffers()]
         public = [(n, k, {a: v for a, v in s.items() if a[0] != "_"}) for n, k, s in parts]
         return _hash("module", self.of(public), self.of(weights))
@@ -150,11 +186,14 @@ class _Digests:
         try:
             made = value.__reduce_ex__(4)
         except Exception:  # noqa: BLE001 - a user's object may raise anything
-            return _hash(kind_of(value))
+            return self._of_unpicklable(value)
         if isinstance(made, str):
             return _hash(kind_of(value), made)
         made, items = made[:3], made[3:5]
         return _hash(kind_of(value), *map(self.of, made), *(self.of([*(i or ())]) for i in items))
+
+    def _of_unpicklable(self, value: Any) -> bytes:
+        return _hash(kind_of(value))
 
 
 # The first that fits is taken.
@@ -176,6 +215,18 @@ class _ExactDigests(_Digests):
     """Digests that also tell what code of the user's own does, and what generators draw next."""
 
     def _of_object(self, value: Any) -> bytes:
+        if any(value is shared for shared in _shared_generators()):
+            return _hash("a generator of the whole process", kind_of(value))
+        return _hash(*self._of_own_class(value), self._of_content(value))
+
+    def _of_own_class(self, value: Any) -> Iterator[bytes]:
+        """With what a container or an array of such a class holds beside its items."""
+        if _is_own(type(value).__module__):
+            yield self.of(type(value))
+            if isinstance(value, _CONTAINERS):
+                yield self.of(getattr(value, "__dict__", {}))
+
+    def _of_content(self, value: Any) -> bytes:
         for kinds, within in _WITHIN.items():
             if isinstance(value, kinds):
                 with contextlib.suppress(NotImplementedError):  # the system's generator
@@ -184,23 +235,41 @@ class _ExactDigests(_Digests):
 
     def _of_name(self, value: Any) -> bytes:
         name = super()._of_name(value)
-        if not isinstance(value, type) or not _is_own(value.__module__):
+        is_module = isinstance(value, types.ModuleType)
+        if not _is_own(value.__name__ if is_module else value.__module__):
             return name
-        parts = {k: v for k, v in vars(value).items() if k[:2] != "__" or callable(v)}
-        return _hash(name, self.of(parts), self.of(value.__bases__))
+        parts = {k: v for k, v in sorted(vars(value).items()) if k[:2] != "__" or callable(v)}
+        return _hash(name, self.of(parts), self.of(getattr(value, "__bases__", ())))
 
     def _of_function(self, function: types.FunctionType) -> bytes:
-        own = _is_own(function.__globals__.get("__name__", ""))
-        return _hash(super()._of_function(function), self.of(_globals_of(function) if own else {}))
+        base = super()._of_function(function)
+        if not _is_own(function.__globals__.get("__name__", "")):
+            return base
+        return _hash(base, self.of(vars(function)), self.of(_reached_by(function)))
 
-    def _of_estimator(self, estimator: BaseEstimator) -> bytes:
-        return _hash(self.of(type(estimator)), super()._of_estimator(estimator))
+    def _of_code(self, code: types.CodeType) -> bytes:
+        counts = code.co_posonlyargcount, code.co_argcount, code.co_kwonlyargcount
+        arguments = code.co_varnames[: sum(counts[1:])]
+        how = (code.co_flags, code.co_exceptiontable)
+        return _hash(super()._of_code(code), *counts, *arguments, *how)
+
+    def _values_of(self, value: Any) -> dict[str, Any]:
+        """With all parameters of a class of the user's own, which may mean anything."""
+        if not _is_own(type(value).__module__):
+            return super()._values_of(value)
+        return _without(_NOTED | {"training"} if isinstance(value, nn.Module) else _NOTED, value)
 
     def _of_module(self, module: nn.Module) -> bytes:
         classes = [type(part) for part in module.modules()]
         return _hash(self.of(classes), super()._of_module(module))
 
+    def _of_unpicklable(self, value: Any) -> bytes:
+        if callable(value):
+            raise UntoldError(f"what {value!r} does cannot be looked into")
+        return super()._of_unpicklable(value)
 
+
+_CONTAINERS = (list, tuple, Mapping, Set, np.ndarray)
 # What tells an object from others of its type, where pickle does not say.
 _WITHIN: dict[Any, Callable[[Any], Any]] = {
     np.random.RandomState: lambda value: value.get_state(legacy=False),
@@ -212,37 +281,118 @@ _WITHIN: dict[Any, Callable[[Any], Any]] = {
     property: lambda value: (value.fget, value.fset, value.fdel),
     (classmethod, staticmethod): lambda value: value.__func__,
     type(functools.cache(len)): lambda value: value.__wrapped__,
+    # A module is the `__self__` of its functions.
+    types.BuiltinFunctionType: lambda value: (value.__self__, value.__name__),
+    weakref.ref: lambda value: value(),
+    defaultdict: lambda value: (value.default_factory, dict(value)),
+    np.ma.MaskedArray: lambda value: (value.data, np.ma.getmaskarray(value), value.fill_value),
+    # Also the function that np.frompyfunc was given.
+    np.ufunc: lambda value: (value.__name__, gc.get_referents(value)),
 }
 
 
-def _is_own(name: str) -> bool:
+def _shared_generators() -> tuple[Any, ...]:
+    """Return the generators that libraries draw from if given none; each process seeds its own."""
+    python: Any = random.random
+    return check_random_state(None), python.__self__, torch.default_generator
+
+
+@functools.cache
+def _is_own(name: Any) -> bool:
     """Tell whether a module is of no installed package, so that it may change between runs."""
-    package = name.partition(".")[0]
+    package = name.partition(".")[0] if isinstance(name, str) else "builtins"
     if package in sys.stdlib_module_names or package == "skfairlatent":
         return False
-    files = [getattr(sys.modules.get(each), "__file__", None) or "" for each in (package, name)]
-    return not {"site-packages", "dist-packages"} & {part for f in files for part in Path(f).parts}
+    places = {part for each in (package, name) for file in _files_of(each) for part in file.parts}
+    return not {"site-packages", "dist-packages"} & places
 
 
-def _globals_of(function: types.FunctionType) -> dict[str, Any]:
-    """Return the globals that a function reads, also those of modules of the user's own."""
-    codes = [function.__code__]
-    for code in codes:
-        codes += [part for part in code.co_consts if isinstance(part, types.CodeType)]
-    steps = [step for code in codes for step in dis.get_instructions(code)]
-    read = {step.argval for step in steps if step.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
-    found = _named(function.__globals__, read)
-    attributes = {name for code in codes for name in code.co_names}
-    for value in [*found.values()]:
-        if isinstance(value, types.ModuleType) and _is_own(value.__name__):
-            inside = _named(vars(value), attributes)
-            found |= {f"{value.__name__}.{name}": part for name, part in inside.items()}
-    return found
+def _files_of(name: str) -> list[Path]:
+    """Return where a module lies, also one that is still to be imported if it is no submodule."""
+    if name in sys.modules:
+        return [Path(getattr(sys.modules[name], "__file__", None) or "")]
+    with contextlib.suppress(ImportError, ValueError):
+        spec = None if "." in name else importlib.util.find_spec(name)
+        if spec is not None:
+            return [
+                Path(each)
+                for each in (spec.origin, *(spec.submodule_search_locations or ()))
+                if each
+            ]
+    return []
 
 
-def _named(scope: Mapping[str, Any], names: set[str]) -> dict[str, Any]:
-    """Return what has these names, in the same order in each process."""
-    return {name: scope[name] for name in sorted(names & scope.keys())}
+# Builtins that run or read what has no name in the code.
+_BLIND = {"__import__", "eval", "exec", "globals"}
+
+
+def _reached_by(function: types.FunctionType) -> dict[str, Any]:
+    """Return the globals that a function reads and what it imports, by name.
+
+    A module of the user's own counts by the attributes that are read of it, as ``b.c`` in
+    ``a.b.c``, and as a whole where it is used otherwise.
+    """
+    found: dict[str, Any] = {}
+    for steps in map(_steps_of, _codes_within(function.__code__)):
+        for at, step in enumerate(steps):
+            if step.opname in _READS:
+                found |= _read_global(function.__globals__, steps[at:])
+            elif step.opname == "IMPORT_NAME":
+                level, names = (each.argval for each in steps[at - 2 : at])
+                found |= _imported(function.__globals__, step.argval, level, names)
+    return dict(sorted(found.items()))
+
+
+_READS = {"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"}
+
+
+def _codes_within(code: types.CodeType) -> list[types.CodeType]:
+    codes = [code]
+    for each in codes:
+        codes += [part for part in each.co_consts if isinstance(part, types.CodeType)]
+    return codes
+
+
+def _steps_of(code: types.CodeType) -> list[dis.Instruction]:
+    return [step for step in dis.get_instructions(code) if step.opname != "EXTENDED_ARG"]
+
+
+def _read_global(scope: Mapping[str, Any], steps: list[dis.Instruction]) -> dict[str, Any]:
+    """Return what the first of these steps reads, followed by the attributes of modules."""
+    name = steps[0].argval
+    if name not in scope:
+        if name in _BLIND:
+            raise UntoldError(f"what {name} makes of its argument cannot be looked into")
+        return {}
+    value = scope[name]
+    for step in itertools.takewhile(
+        lambda step: step.opname in ("LOAD_ATTR", "LOAD_METHOD"), steps[1:]
+    ):
+        if not _is_own_module(value) or step.argval not in vars(value):
+            break
+        name, value = f"{name}.{step.argval}", vars(value)[step.argval]
+    return {name: value}
+
+
+def _imported(
+    scope: Mapping[str, Any], name: str, level: int, names: tuple[str, ...] | None
+) -> dict[str, Any]:
+    """Return what an import statement within a function gives, if it is of the user's own."""
+    if level:
+        name = importlib.util.resolve_name("." * level + name, scope.get("__package__"))
+    if not _is_own(name):
+        return {}
+    try:
+        module = importlib.import_module(name)
+    except ImportError:
+        return {name: "cannot be imported"}
+    if names is None:  # of a.b.c, a is what the function has
+        return {each: sys.modules[each] for each in (name.partition(".")[0], name)}
+    return {f"{name}.{each}": getattr(module, each, None) for each in names}
+
+
+def _is_own_module(value: Any) -> bool:
+    return isinstance(value, types.ModuleType) and _is_own(value.__name__)
 
 
 def _contents(cell: types.CellType) -> Any:
@@ -308,8 +458,8 @@ def _probes(shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
     return np.concatenate((noise, ramp)).astype(np.uint8).reshape(N_PROBES, *shape)
 
 
-def _values_of(value: Any) -> dict[str, Any]:
-    return {name: part for name, part in vars(value).items() if name not in _NO_VALUES}
+def _without(names: set[str], value: Any) -> dict[str, Any]:
+    return {name: part for name, part in vars(value).items() if name not in names}
 
 
 def kind_of(value: Any) -> str:

@@ -91,8 +91,9 @@ class LambdaPath:
         Empty where nothing is scored.
     train, test : ndarray of shape (n_rows,)
         Positions of the rows to fit on and to score on.
-    judges : str
-        Digest of classifier and scorers when the search began.
+    judges : str or None
+        Digest of classifier, scorers, labels and groups when the search began, by which its
+        checkpoint is found; None if they cannot be told from others, so that there is none.
     """
 
     transformer: FairLatentTransformer
@@ -101,7 +102,7 @@ class LambdaPath:
     scorers: Mapping[str, Callable[..., Any]]
     train: Positions
     test: Positions
-    judges: str
+    judges: str | None
 
     def scores(self, rows: Rows) -> list[PathPoint]:
         """Fit and score each point, from where an interrupted search stopped if there is one."""
@@ -149,7 +150,7 @@ class LambdaPath:
         return PathPoint(scores, fit_time, time.perf_counter() - started)
 
     def _checkpoint(self, rows: Rows) -> AbstractContextManager[Checkpoint | None]:
-        if self.transformer.checkpoint_dir is None:
+        if self.transformer.checkpoint_dir is None or self.judges is None:
             return contextlib.nullcontext()
         parameters = self.transformer.get_params(deep=False)
         defining = {k: v for k, v in parameters.items() if k not in _IMMATERIAL}

@@ -22,7 +22,7 @@ from sklearn.utils._param_validation import HasMethods, Interval
 
 from skfairlatent._device import neutral_torch_state
 from skfairlatent._embedding import encoder_fingerprint
-from skfairlatent._identity import digest_of_values
+from skfairlatent._identity import UntoldError, exact_digest
 from skfairlatent._image_forms import holds_images
 from skfairlatent._path_fits import LambdaPath, PathPoint, Rows, quiet
 from skfairlatent._training.callbacks import FitTasks, with_callbacks
@@ -262,7 +262,14 @@ class FairLatentTransformerCV(FairLatentTransformer):
         else:
             best = _position(rule(results), len(lambdas))
         everything = np.arange(len(rows.codes))
-        way = self._path(lambdas[: best + 1], {}, everything, everything[:0], output=self.output)
+        way = self._path(
+            lambdas[: best + 1],
+            {},
+            everything,
+            everything[:0],
+            judges=self._judges({}, rows),
+            output=self.output,
+        )
         chosen, transformed = way.end(rows)
         for path in [*paths, way]:
             path.forget(rows)
@@ -413,17 +420,37 @@ class FairLatentTransformerCV(FairLatentTransformer):
         return annotations, Rows(embeddings, y, sensitive_features, codes)
 
     def _paths(self, lambdas: Lambdas, scorers: Scorers, rows: Rows) -> list[LambdaPath]:
-        return [self._path(lambdas, scorers, *fold) for fold in self._folds(rows)]
+        judges = self._judges(scorers, rows)
+        return [self._path(lambdas, scorers, *fold, judges=judges) for fold in self._folds(rows)]
 
     def _path(
-        self, lambdas: Lambdas, scorers: Scorers, train: Any, test: Any, **changed: Any
+        self,
+        lambdas: Lambdas,
+        scorers: Scorers,
+        train: Any,
+        test: Any,
+        judges: str | None,
+        **changed: Any,
     ) -> LambdaPath:
-        classifier = LogisticRegression() if self.classifier is None else self.classifier
-        transformer, judges = self._transformer(**changed), ""
-        if scorers and self.checkpoint_dir is not None:
-            judges = digest_of_values((classifier, dict(scorers)), exact=True)
-        values = tuple(lambdas.tolist())
-        return LambdaPath(transformer, values, classifier, scorers, train, test, judges)
+        values, transformer = tuple(lambdas.tolist()), self._transformer(**changed)
+        return LambdaPath(transformer, values, self._judge(), scorers, train, test, judges)
+
+    def _judge(self) -> Any:
+        return LogisticRegression() if self.classifier is None else self.classifier
+
+    def _judges(self, scorers: Scorers, rows: Rows) -> str | None:
+        """Return a digest of all that decides the scores along a path, for its checkpoint."""
+        if self.checkpoint_dir is None:
+            return None
+        try:
+            judge = self._judge() if scorers else None
+            return exact_digest((judge, dict(scorers), rows.y, rows.sensitive_features))
+        except UntoldError as error:
+            warn_user(
+                f"{error}, so that another search could take its scores for its own: "
+                "this one keeps none in checkpoint_dir, and begins anew if it is interrupted."
+            )
+            return None
 
     def _folds(self, rows: Rows) -> list[tuple[Any, Any]]:
         if isinstance(self.cv, Integral) and rows.sensitive_features is not None:
