@@ -265,7 +265,7 @@ class _ExactDigests(_Digests):
 
     def _of_unpicklable(self, value: Any) -> bytes:
         if callable(value):
-            raise UntoldError(f"what {value!r} does cannot be looked into")
+            raise UntoldError(f"what an object of {kind_of(value)} does cannot be looked into")
         return super()._of_unpicklable(value)
 
 
@@ -362,7 +362,7 @@ def _read_global(scope: Mapping[str, Any], steps: list[dis.Instruction]) -> dict
     name = steps[0].argval
     if name not in scope:
         if name in _BLIND:
-            raise UntoldError(f"what {name} makes of its argument cannot be looked into")
+            raise UntoldError(f"what {name} gives cannot be looked into")
         return {}
     value = scope[name]
     for step in itertools.takewhile(
@@ -378,13 +378,13 @@ def _imported(
     scope: Mapping[str, Any], name: str, level: int, names: tuple[str, ...] | None
 ) -> dict[str, Any]:
     """Return what an import statement within a function gives, if it is of the user's own."""
-    if level:
-        name = importlib.util.resolve_name("." * level + name, scope.get("__package__"))
-    if not _is_own(name):
-        return {}
     try:
+        if level:
+            name = importlib.util.resolve_name("." * level + name, scope.get("__package__"))
+        if not _is_own(name):
+            return {}
         module = importlib.import_module(name)
-    except ImportError:
+    except Exception:  # noqa: BLE001 - a user's module may raise anything
         return {name: "cannot be imported"}
     if names is None:  # of a.b.c, a is what the function has
         return {each: sys.modules[each] for each in (name.partition(".")[0], name)}

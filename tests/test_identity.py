@@ -1,18 +1,25 @@
 """Encoders are recognised by what they hold and by what they make of images."""
 
+import cmath
 import copy
 import functools
+import importlib
+import math
 import pickle
 import random
 import re
+import subprocess
 import sys
 import threading
+from random import choice
 
 import joblib
 import numpy as np
 import pytest
 import torch
+from numpy.random import rand
 from scipy import sparse
+from scipy.stats import norm
 from sklearn.decomposition import PCA
 from sklearn.ensemble import RandomTreesEmbedding
 from sklearn.pipeline import make_pipeline
@@ -20,7 +27,13 @@ from sklearn.preprocessing import FunctionTransformer
 from torch import nn
 
 from skfairlatent import FairLatentTransformer
-from skfairlatent._identity import codes_of_probes, digest_of_values, same_codes
+from skfairlatent._identity import (
+    UntoldError,
+    codes_of_probes,
+    digest_of_values,
+    exact_digest,
+    same_codes,
+)
 from skfairlatent.encoders import DiffAEEncoder, PixelFlattener, TorchEncoder
 from skfairlatent.exceptions import CheckpointError
 
@@ -334,12 +347,12 @@ HERE = sys.modules[__name__]
     ],
 )
 def test__exact_digest__is_also_that_of_code_it_calls(monkeypatch, value, where, name, other):
-    before = digest_of_values(value), digest_of_values(value, exact=True)
+    before = digest_of_values(value), exact_digest(value)
     monkeypatch.setattr(where, name, other)
     assert digest_of_values(value) == before[0]
-    assert digest_of_values(value, exact=True) != before[1]
+    assert exact_digest(value) != before[1]
     monkeypatch.undo()
-    assert digest_of_values(value, exact=True) == before[1]
+    assert exact_digest(value) == before[1]
 
 
 @pytest.mark.parametrize(
@@ -363,15 +376,194 @@ def test__exact_digest__is_also_that_of_code_it_calls(monkeypatch, value, where,
     ],
 )
 def test__exact_digest__tells_generators_by_their_state(one, same, other):
-    assert digest_of_values(one, exact=True) == digest_of_values(same, exact=True)
-    assert digest_of_values(one, exact=True) != digest_of_values(other, exact=True)
+    assert exact_digest(one) == exact_digest(same)
+    assert exact_digest(one) != exact_digest(other)
 
 
-def test__exact_digest__of_what_is_too_deep_is_equal_to_nothing():
+def test__exact_digest__of_what_is_too_deep_says_so():
     deep = []
     for _ in range(100_000):
         deep = [deep]
-    assert digest_of_values(deep, exact=True) != digest_of_values(deep, exact=True)
+    with pytest.raises(UntoldError, match="list holds what is nested very deeply"):
+        exact_digest(deep)
+
+
+# Scripts in pairs: the same scorer, of which one thing that it uses differs.
+OWN_CODE = {
+    "module": "import own\ndef scorer(): return own.f()",
+    "submodule": "import own.sub\ndef scorer(): return own.sub.f()",
+    "module from a package": "from own import sub\ndef scorer(): return sub.f()",
+    "module under another name": "import own\ndef scorer():\n    m = own\n    return m.f()",
+    "module through getattr": "import own\ndef scorer(): return getattr(own.sub, 'f')()",
+    "module in a dict": "import own\nALL = {'a': own}\ndef scorer(): return ALL['a'].f()",
+    "module in a closure": (
+        "import own\ndef make(m):\n    def g(): return m.f()\n    return g\nscorer = make(own)"
+    ),
+    "import within": "def scorer():\n    import own.sub\n    return own.sub.f()",
+    "import within, renamed": "def scorer():\n    import own.sub as s\n    return s.f()",
+    "from within": "def scorer():\n    from own import f\n    return f()",
+    "from within, submodule": "def scorer():\n    from own import sub\n    return sub.f()",
+    "relative": "__package__ = 'own'\ndef scorer():\n    from .sub import f\n    return f()",
+}
+
+
+@pytest.fixture
+def own_package(tmp_path, monkeypatch):
+    """Return what writes the package `own`, and what runs a script that may import it."""
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "own").mkdir()
+
+    def forget():
+        for name in [name for name in sys.modules if name.partition(".")[0] == "own"]:
+            del sys.modules[name]
+
+    def write(value):
+        forget()
+        (tmp_path / "own" / "sub.py").write_text(f"def f(): return {value}")
+        (tmp_path / "own" / "__init__.py").write_text(
+            f"from own import sub\ndef f(): return {value}"
+        )
+        importlib.invalidate_caches()
+
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # of two versions in one second
+    yield write
+    forget()
+
+
+def digest_of_script(script):
+    scope = {"__name__": "script"}
+    exec(script, scope)  # noqa: S102 - a script of this file
+    return exact_digest(scope["scorer"])
+
+
+@pytest.mark.parametrize("script", OWN_CODE.values(), ids=OWN_CODE)
+def test__exact_digest__is_also_that_of_own_modules(own_package, script):
+    digests = []
+    for value in (1, 2, 1):
+        own_package(value)
+        digests.append(digest_of_script(script))
+    assert digests[0] != digests[1]
+    assert digests[0] == digests[2]
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "class C(tuple):\n    def __call__(self): return {}\nscorer = C()",
+        "class C(dict):\n    def __call__(self): return {}\nscorer = C()",
+        "class C(dict): pass\nscorer = C()\nscorer.weight = {}",
+        (
+            "from typing import NamedTuple\nclass C(NamedTuple):\n    a: int\n"
+            "    def __call__(self): return {}\nscorer = C(0)"
+        ),
+        (
+            "class Meta(type):\n    def __call__(self): return {}\n"
+            "class C(metaclass=Meta): pass\nscorer = C"
+        ),
+        "class C:\n    __reduce__ = lambda self: (str, ())\n    a = {}\nscorer = C()",
+        (
+            "from collections import defaultdict\nW = defaultdict(lambda: {})\n"
+            "def scorer(): return W['a']"
+        ),
+        (
+            "import numpy as np\nW = np.ma.array([1, 2], mask=[{} - 1, 0])\n"
+            "def scorer(): return W.mean()"
+        ),
+        "import numpy as np\nscorer = np.frompyfunc(lambda: {}, 0, 1)",
+        (
+            "from sklearn.base import BaseEstimator\nclass C(BaseEstimator):\n"
+            "    def __init__(self, training): self.training = training\nscorer = C({})"
+        ),
+        (
+            "from torch import nn\nclass C(nn.Module):\n"
+            "    def __init__(self, device):\n        super().__init__()\n"
+            "        self.device = device\nscorer = C({})"
+        ),
+        "def scorer(): return scorer.weight\nscorer.weight = {}",
+        "def f(*, a, b): return a - b\nscorer = [f, lambda f=f: f(a=1, b={})]",
+        "import weakref\nclass C:\n    a = {}\nc = C()\nscorer = weakref.ref(c)",
+    ],
+)
+def test__exact_digest__is_that_of_classes_and_of_what_they_keep(script):
+    one, other, same = (digest_of_script(script.format(value)) for value in (1, 2, 1))
+    assert one != other
+    assert one == same
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [(lambda *, a, b: a - b, lambda *, b, a: b - a), (math.sqrt, cmath.sqrt)],
+)
+def test__exact_digest__tells_arguments_and_builtin_functions_by_name(one, other):
+    assert exact_digest(one) != exact_digest(other)
+
+
+@pytest.mark.parametrize("blind", ["eval('1')", "exec('1')", "globals()['x']", "__import__('x')"])
+def test__exact_digest__of_code_without_a_name_says_so(blind):
+    with pytest.raises(UntoldError, match="cannot be looked into"):
+        digest_of_script(f"def scorer(): return {blind}")
+
+
+def test__exact_digest__of_a_callable_that_cannot_be_looked_into_says_so():
+    class Closed:
+        def __reduce_ex__(self, protocol):
+            raise TypeError
+
+        def __call__(self):
+            pass
+
+    with pytest.raises(UntoldError, match="Closed"):
+        exact_digest(Closed())
+
+
+def test__exact_digest__takes_generators_of_the_whole_process_as_constants():
+    def scorer():
+        return norm, rand, choice, torch.default_generator
+
+    before = exact_digest((scorer, norm(0, 1)))
+    with torch.random.fork_rng():
+        draws = norm.rvs(0), rand(), choice("ab"), torch.rand(1)  # noqa: NPY002, S311
+        assert len(draws) == 4
+        assert exact_digest((scorer, norm(0, 1))) == before
+
+
+# Prints digests of what each process makes anew; names are hashed otherwise in each.
+ANEW = """
+__name__ = "script"
+from functools import partial
+import numpy as np, pandas as pd
+from numpy.random import rand
+from random import choice
+from scipy.stats import norm
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import accuracy_score, get_scorer, make_scorer
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from skfairlatent._identity import exact_digest
+
+NAMES, FROZEN = {"a", "b", "c", "d", "e"}, norm(0, 1)
+TABLE = pd.DataFrame({"a": [1.0, 2.0], "b": ["x", "y"]}, index=["u", "v"])
+
+def weighted(weight):
+    return lambda model, X, y: weight * float(norm.cdf(model.decision_function(X)).mean())
+
+def uses(model, X, y):
+    return NAMES, FROZEN, TABLE, rand(), choice(X), np.random.rand()
+
+X, y = np.arange(12.0).reshape(6, 2), np.array([0, 1] * 3)
+pipe = make_pipeline(StandardScaler(), FunctionTransformer(lambda x: 2 * x), LogisticRegression())
+scorers = [get_scorer("roc_auc"), make_scorer(accuracy_score), weighted(2), partial(uses, 1)]
+found = [exact_digest(each) for each in [*scorers, norm, FROZEN, rand, pipe.fit(X, y), TABLE]]
+print(*found)
+"""
+
+
+def test__exact_digest__is_the_same_in_each_process():
+    here = {}
+    exec(ANEW, here)  # noqa: S102 - a script of this file
+    done = subprocess.run([sys.executable, "-c", ANEW], capture_output=True, check=True, text=True)  # noqa: S603
+    assert len(set(here["found"])) == 9
+    assert done.stdout.split() == here["found"]
 
 
 def test__digest__takes_a_function_whose_cell_is_empty():

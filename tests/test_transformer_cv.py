@@ -8,9 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import sklearn
+from scipy.stats import norm
 from sklearn.base import clone
 from sklearn.ensemble import VotingClassifier
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import make_scorer
 from sklearn.model_selection import GridSearchCV, GroupKFold, GroupShuffleSplit, StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
@@ -318,6 +320,72 @@ def test__checkpoint__of_a_scorer_that_calls_other_code_is_left_alone(
     found = search(**given, checkpoint_dir=tmp_path).fit(X, y, sensitive_features=s)
     for key in ("split0_test_score", "split1_test_score"):
         np.testing.assert_array_equal(found.cv_results_[key], expected.cv_results_[key])
+
+
+def distance(model, X, y):
+    return -float(np.abs(model.predict(X) - y).mean())
+
+
+def share_of_b(*_, sensitive_features):
+    return float(np.mean(np.asarray(sensitive_features) == "b"))
+
+
+def far_labels(y, s):
+    return np.array([0, 10])[y], s
+
+
+def renamed_groups(y, s):
+    return y, np.array(["b", "c"])[s]
+
+
+@pytest.mark.parametrize(
+    ("score", "renamed"), [(distance, far_labels), (share_of_b, renamed_groups)]
+)
+def test__checkpoint__of_other_labels_or_groups_with_the_same_codes_is_left_alone(
+    rows, tmp_path, monkeypatch, score, renamed
+):
+    X, (y, s) = rows[0], (np.unique(each, return_inverse=True)[1] for each in rows[1:])
+    given = {"lambdas_di": [0, 3], "max_iter": 1, "refit": lambda _: 0, "scoring": score}
+    if score is share_of_b:
+        with sklearn.config_context(enable_metadata_routing=True):
+            given["scoring"] = make_scorer(score).set_score_request(sensitive_features=True)
+    interrupt(
+        search(**given, checkpoint_dir=tmp_path), (X, y, np.array(["a", "b"])[s]), monkeypatch
+    )
+    y, s = renamed(y, s)
+    expected = search(**given).fit(X, y, sensitive_features=s)
+    found = search(**given, checkpoint_dir=tmp_path).fit(X, y, sensitive_features=s)
+    for key in ("split0_test_score", "split1_test_score"):
+        np.testing.assert_array_equal(found.cv_results_[key], expected.cv_results_[key])
+
+
+def evaluated(model, X, y):
+    return float(eval("np.mean")(model.predict(X) == y))  # noqa: S307
+
+
+def test__checkpoint__is_not_kept_of_a_scorer_that_cannot_be_followed(rows, tmp_path, monkeypatch):
+    given = {"lambdas_di": [0, 3], "max_iter": 1, "scoring": evaluated}
+    with pytest.warns(FairLatentWarning, match="what eval gives .* begins anew") as caught:
+        interrupt(search(**given, checkpoint_dir=tmp_path), rows, monkeypatch)
+    assert len(caught) == 1
+    assert not list(tmp_path.iterdir())
+
+
+def normal_score(model, X, _):
+    return float(norm.cdf(model.decision_function(X)).mean())
+
+
+def test__checkpoint__is_found_though_scorers_draw_from_the_generator_of_the_process(
+    rows, tmp_path, monkeypatch
+):
+    X, y, s = rows
+    given = {"lambdas_di": [0, 3], "max_iter": 1, "refit": lambda _: 0, "scoring": normal_score}
+    interrupt(search(**given, checkpoint_dir=tmp_path), rows, monkeypatch)
+    norm.rvs()  # as another process, it has another state
+    fits = count_fits(monkeypatch)
+    search(**given, checkpoint_dir=tmp_path).fit(X, y, sensitive_features=s)
+    assert len(fits) == 2
+    assert not list(tmp_path.iterdir())
 
 
 def classifier_of(seed):
