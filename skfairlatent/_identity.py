@@ -17,7 +17,6 @@ import gc
 import hashlib
 import importlib
 import importlib.util
-import itertools
 import random
 import re
 import sys
@@ -25,7 +24,7 @@ import types
 import warnings
 import weakref
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Set
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -159,7 +158,9 @@ class _Digests:
         return _hash(kind_of(estimator), self.of(self._values_of(estimator)))
 
     def _values_of(self, value: Any) -> dict[str, Any]:
-        return _without(_NO_VALUES, value)
+        """Return the attributes of an estimator, or the public ones of a module."""
+        is_module, values = isinstance(value, nn.Module), _without(_NO_VALUES, value)
+        return {k: v for k, v in values.items() if not (is_module and k[0] == "_")}
 
     def _of_array(self, array: npt.NDArray[Any]) -> bytes:
         if array.dtype.hasobject:
@@ -178,8 +179,7 @@ class _Digests:
         named = module.named_modules()
         parts = [(name, kind_of(part), self._values_of(part)) for name, part in named]
         weights = [*module.named_parameters(), *module.named_buffers()]
-        public = [(n, k, {a: v for a, v in s.items() if a[0] != "_"}) for n, k, s in parts]
-        return _hash("module", self.of(public), self.of(weights))
+        return _hash("module", self.of(parts), self.of(weights))
 
     def _of_any(self, value: Any) -> bytes:
         """By what pickle would keep; what cannot be pickled by its type alone."""
@@ -257,11 +257,15 @@ class _ExactDigests(_Digests):
         """With all parameters of a class of the user's own, which may mean anything."""
         if not _is_own(type(value).__module__):
             return super()._values_of(value)
-        return _without(_NOTED | {"training"} if isinstance(value, nn.Module) else _NOTED, value)
+        return _without(vars(nn.Module()) if isinstance(value, nn.Module) else _NOTED, value)
 
     def _of_module(self, module: nn.Module) -> bytes:
-        classes = [type(part) for part in module.modules()]
-        return _hash(self.of(classes), super()._of_module(module))
+        """Also by the hooks of what it computes."""
+        code = [
+            (type(part), [*part._forward_pre_hooks.values()], [*part._forward_hooks.values()])
+            for part in module.modules()
+        ]
+        return _hash(self.of(code), super()._of_module(module))
 
     def _of_unpicklable(self, value: Any) -> bytes:
         if callable(value):
@@ -314,11 +318,7 @@ def _files_of(name: str) -> list[Path]:
     with contextlib.suppress(ImportError, ValueError):
         spec = None if "." in name else importlib.util.find_spec(name)
         if spec is not None:
-            return [
-                Path(each)
-                for each in (spec.origin, *(spec.submodule_search_locations or ()))
-                if each
-            ]
+            return [*map(Path, spec.submodule_search_locations or [spec.origin or ""])]
     return []
 
 
@@ -357,7 +357,7 @@ def _steps_of(code: types.CodeType) -> list[dis.Instruction]:
     return [step for step in dis.get_instructions(code) if step.opname != "EXTENDED_ARG"]
 
 
-def _read_global(scope: Mapping[str, Any], steps: list[dis.Instruction]) -> dict[str, Any]:
+def _read_global(scope: dict[str, Any], steps: list[dis.Instruction]) -> dict[str, Any]:
     """Return what the first of these steps reads, followed by the attributes of modules."""
     name = steps[0].argval
     if name not in scope:
@@ -365,30 +365,28 @@ def _read_global(scope: Mapping[str, Any], steps: list[dis.Instruction]) -> dict
             raise UntoldError(f"what {name} gives cannot be looked into")
         return {}
     value = scope[name]
-    for step in itertools.takewhile(
-        lambda step: step.opname in ("LOAD_ATTR", "LOAD_METHOD"), steps[1:]
-    ):
-        if not _is_own_module(value) or step.argval not in vars(value):
+    for step in steps[1:]:
+        is_attribute = step.opname in ("LOAD_ATTR", "LOAD_METHOD")
+        if not (is_attribute and _is_own_module(value) and step.argval in vars(value)):
             break
         name, value = f"{name}.{step.argval}", vars(value)[step.argval]
     return {name: value}
 
 
 def _imported(
-    scope: Mapping[str, Any], name: str, level: int, names: tuple[str, ...] | None
+    scope: dict[str, Any], name: str, level: int, names: tuple[str, ...] | None
 ) -> dict[str, Any]:
     """Return what an import statement within a function gives, if it is of the user's own."""
+    if not level and not _is_own(name):
+        return {}
     try:
-        if level:
-            name = importlib.util.resolve_name("." * level + name, scope.get("__package__"))
-        if not _is_own(name):
-            return {}
-        module = importlib.import_module(name)
+        module = __import__(name, scope, None, names or (), level)
     except Exception:  # noqa: BLE001 - a user's module may raise anything
         return {name: "cannot be imported"}
-    if names is None:  # of a.b.c, a is what the function has
-        return {each: sys.modules[each] for each in (name.partition(".")[0], name)}
-    return {f"{name}.{each}": getattr(module, each, None) for each in names}
+    # Without names, the module is `a` of `import a.b`, and holds b.
+    return {f"{name}.{each}": getattr(module, each, None) for each in names or ()} or {
+        name: module
+    }
 
 
 def _is_own_module(value: Any) -> bool:
@@ -458,7 +456,7 @@ def _probes(shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
     return np.concatenate((noise, ramp)).astype(np.uint8).reshape(N_PROBES, *shape)
 
 
-def _without(names: set[str], value: Any) -> dict[str, Any]:
+def _without(names: Container[str], value: Any) -> dict[str, Any]:
     return {name: part for name, part in vars(value).items() if name not in names}
 
 

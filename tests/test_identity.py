@@ -403,6 +403,7 @@ OWN_CODE = {
     "import within, renamed": "def scorer():\n    import own.sub as s\n    return s.f()",
     "from within": "def scorer():\n    from own import f\n    return f()",
     "from within, submodule": "def scorer():\n    from own import sub\n    return sub.f()",
+    "from within, not imported yet": "def scorer():\n    from own import late\n    late.f()",
     "relative": "__package__ = 'own'\ndef scorer():\n    from .sub import f\n    return f()",
 }
 
@@ -419,6 +420,7 @@ def own_package(tmp_path, monkeypatch):
 
     def write(value):
         forget()
+        (tmp_path / "own" / "late.py").write_text(f"def f(): return {value}")
         (tmp_path / "own" / "sub.py").write_text(f"def f(): return {value}")
         (tmp_path / "own" / "__init__.py").write_text(
             f"from own import sub\ndef f(): return {value}"
@@ -478,6 +480,11 @@ def test__exact_digest__is_also_that_of_own_modules(own_package, script):
             "from torch import nn\nclass C(nn.Module):\n"
             "    def __init__(self, device):\n        super().__init__()\n"
             "        self.device = device\nscorer = C({})"
+        ),
+        ("from torch import nn\nclass C(nn.Module): pass\nscorer = C()\nscorer._private = {}"),
+        (
+            "from torch import nn\nscorer = nn.ReLU()\n"
+            "scorer.register_forward_hook(lambda module, given, made: {} * made)"
         ),
         "def scorer(): return scorer.weight\nscorer.weight = {}",
         "def f(*, a, b): return a - b\nscorer = [f, lambda f=f: f(a=1, b={})]",
