@@ -133,9 +133,15 @@ class FairLatentTransformerCV(FairLatentTransformer):
 
     An interrupted search goes on from the files in `checkpoint_dir` only if the data, the
     parameters, the classifier and the scorers are the same as when it began. Functions and
-    classes of your own count by their code and by the global variables that they read, and
-    generators of random numbers by their state: make one anew, from the same seed, before you
-    call `fit` again.
+    classes of your own count by their code, by the global variables that they read and by what
+    they import; a module of your own that is imported within a function, or used otherwise than
+    by its attributes, counts by all that it holds. A search whose scorers call ``eval`` or other
+    code that cannot be followed keeps no scores in `checkpoint_dir`, with a warning. What code
+    finds by name while it runs, as through ``importlib.import_module`` or ``sys.modules``, what
+    it reads from files and what compiled code does is not looked into: delete the files in
+    `checkpoint_dir` after you change it. Generators of random numbers count by their state: make
+    one anew, from the same seed, before you call `fit` again. The global ones of Python, NumPy
+    and PyTorch, from which ``scipy.stats`` draws among others, do not count.
 
     Examples
     --------

@@ -391,26 +391,26 @@ def test__exact_digest__of_what_is_too_deep_says_so():
 # Scripts in pairs: the same scorer, of which one thing that it uses differs.
 OWN_CODE = {
     "module": "import own\ndef scorer(): return own.f()",
-    "submodule": "import own.sub\ndef scorer(): return own.sub.f()",
-    "module from a package": "from own import sub\ndef scorer(): return sub.f()",
+    "submodule": "import own.sub\ndef scorer(): return own.sub.g()",
+    "module from a package": "from own import sub\ndef scorer(): return sub.g()",
     "module under another name": "import own\ndef scorer():\n    m = own\n    return m.f()",
-    "module through getattr": "import own\ndef scorer(): return getattr(own.sub, 'f')()",
+    "module through getattr": "import own\ndef scorer(): return getattr(own.sub, 'g')()",
     "module in a dict": "import own\nALL = {'a': own}\ndef scorer(): return ALL['a'].f()",
     "module in a closure": (
         "import own\ndef make(m):\n    def g(): return m.f()\n    return g\nscorer = make(own)"
     ),
-    "import within": "def scorer():\n    import own.sub\n    return own.sub.f()",
-    "import within, renamed": "def scorer():\n    import own.sub as s\n    return s.f()",
+    "import within": "def scorer():\n    import own.sub\n    return own.sub.g()",
+    "import within, renamed": "def scorer():\n    import own.sub as s\n    return s.g()",
     "from within": "def scorer():\n    from own import f\n    return f()",
-    "from within, submodule": "def scorer():\n    from own import sub\n    return sub.f()",
+    "from within, submodule": "def scorer():\n    from own import sub\n    return sub.g()",
     "from within, not imported yet": "def scorer():\n    from own import late\n    late.f()",
-    "relative": "__package__ = 'own'\ndef scorer():\n    from .sub import f\n    return f()",
+    "relative": "__package__ = 'own'\ndef scorer():\n    from .sub import g\n    return g()",
 }
 
 
 @pytest.fixture
 def own_package(tmp_path, monkeypatch):
-    """Return what writes the package `own`, and what runs a script that may import it."""
+    """Return what writes a package `own`, to be imported anew, whose functions return a value."""
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "own").mkdir()
 
@@ -421,7 +421,7 @@ def own_package(tmp_path, monkeypatch):
     def write(value):
         forget()
         (tmp_path / "own" / "late.py").write_text(f"def f(): return {value}")
-        (tmp_path / "own" / "sub.py").write_text(f"def f(): return {value}")
+        (tmp_path / "own" / "sub.py").write_text(f"def g(): return {value}")
         (tmp_path / "own" / "__init__.py").write_text(
             f"from own import sub\ndef f(): return {value}"
         )
@@ -448,49 +448,54 @@ def test__exact_digest__is_also_that_of_own_modules(own_package, script):
     assert digests[0] == digests[2]
 
 
-@pytest.mark.parametrize(
-    "script",
-    [
-        "class C(tuple):\n    def __call__(self): return {}\nscorer = C()",
-        "class C(dict):\n    def __call__(self): return {}\nscorer = C()",
-        "class C(dict): pass\nscorer = C()\nscorer.weight = {}",
-        (
-            "from typing import NamedTuple\nclass C(NamedTuple):\n    a: int\n"
-            "    def __call__(self): return {}\nscorer = C(0)"
-        ),
-        (
-            "class Meta(type):\n    def __call__(self): return {}\n"
-            "class C(metaclass=Meta): pass\nscorer = C"
-        ),
-        "class C:\n    __reduce__ = lambda self: (str, ())\n    a = {}\nscorer = C()",
-        (
-            "from collections import defaultdict\nW = defaultdict(lambda: {})\n"
-            "def scorer(): return W['a']"
-        ),
-        (
-            "import numpy as np\nW = np.ma.array([1, 2], mask=[{} - 1, 0])\n"
-            "def scorer(): return W.mean()"
-        ),
-        "import numpy as np\nscorer = np.frompyfunc(lambda: {}, 0, 1)",
-        (
-            "from sklearn.base import BaseEstimator\nclass C(BaseEstimator):\n"
-            "    def __init__(self, training): self.training = training\nscorer = C({})"
-        ),
-        (
-            "from torch import nn\nclass C(nn.Module):\n"
-            "    def __init__(self, device):\n        super().__init__()\n"
-            "        self.device = device\nscorer = C({})"
-        ),
-        ("from torch import nn\nclass C(nn.Module): pass\nscorer = C()\nscorer._private = {}"),
-        (
-            "from torch import nn\nscorer = nn.ReLU()\n"
-            "scorer.register_forward_hook(lambda module, given, made: {} * made)"
-        ),
-        "def scorer(): return scorer.weight\nscorer.weight = {}",
-        "def f(*, a, b): return a - b\nscorer = [f, lambda f=f: f(a=1, b={})]",
-        "import weakref\nclass C:\n    a = {}\nc = C()\nscorer = weakref.ref(c)",
-    ],
-)
+# Likewise: what classes do, and what their objects keep.
+KEPT = {
+    "tuple that is called": "class C(tuple):\n    def __call__(self): return {}\nscorer = C()",
+    "dict that is called": "class C(dict):\n    def __call__(self): return {}\nscorer = C()",
+    "dict with attributes": "class C(dict): pass\nscorer = C()\nscorer.weight = {}",
+    "named tuple": (
+        "from typing import NamedTuple\nclass C(NamedTuple):\n    a: int\n"
+        "    def __call__(self): return {}\nscorer = C(0)"
+    ),
+    "metaclass": (
+        "class Meta(type):\n    def __call__(self): return {}\n"
+        "class C(metaclass=Meta): pass\nscorer = C"
+    ),
+    "class that pickle leaves out": (
+        "class C:\n    __reduce__ = lambda self: (str, ())\n    a = {}\nscorer = C()"
+    ),
+    "factory": (
+        "from collections import defaultdict\nW = defaultdict(lambda: {})\n"
+        "def scorer(): return W['a']"
+    ),
+    "mask": (
+        "import numpy as np\nW = np.ma.array([1, 2], mask=[{} - 1, 0])\n"
+        "def scorer(): return W.mean()"
+    ),
+    "frompyfunc": "import numpy as np\nscorer = np.frompyfunc(lambda: {}, 0, 1)",
+    "parameter of an estimator": (
+        "from sklearn.base import BaseEstimator\nclass C(BaseEstimator):\n"
+        "    def __init__(self, training): self.training = training\n"
+        "scorer = C({})"
+    ),
+    "attribute of a network": (
+        "from torch import nn\nclass C(nn.Module):\n"
+        "    def __init__(self, device):\n        super().__init__()\n"
+        "        self.device = device\nscorer = C({})"
+    ),
+    "private attribute": (
+        "from torch import nn\nclass C(nn.Module): pass\nscorer = C()\nscorer._private = {}"
+    ),
+    "hook": (
+        "from torch import nn\nscorer = nn.ReLU()\n"
+        "scorer.register_forward_hook(lambda module, given, made: {} * made)"
+    ),
+    "attribute of a function": "def scorer(): return scorer.weight\nscorer.weight = {}",
+    "weak reference": "import weakref\nclass C:\n    a = {}\nc = C()\nscorer = weakref.ref(c)",
+}
+
+
+@pytest.mark.parametrize("script", KEPT.values(), ids=KEPT)
 def test__exact_digest__is_that_of_classes_and_of_what_they_keep(script):
     one, other, same = (digest_of_script(script.format(value)) for value in (1, 2, 1))
     assert one != other
