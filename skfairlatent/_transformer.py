@@ -183,10 +183,9 @@ class FairLatentTransformer(
         Standard deviation of the Gaussian noise added to the standardised embeddings while
         training, in units of each feature's standard deviation. It keeps the flow from
         memorising rows, whose fairness would not carry over to new ones. With r rows for each
-        feature of X, ``"auto"`` takes :math:`\sqrt{40 / r}`, but at least 1, or .3 where
-        `label_scores` are fitted, and at most 3; with n below 3,000 rows, r counts
-        :math:`\sqrt{n / 3000}` times. The scores themselves, which are of models that have not
-        seen the row, get .1 at most.
+        feature of X, ``"auto"`` takes :math:`\sqrt{40 / r}`, but at least 1 and at most 3; with
+        n below 3,000 rows, r counts :math:`\sqrt{n / 3000}` times. Scores of the label
+        (`label_scores`), which are of models that have not seen the row, get .1 at most.
 
     max_iter : int or "auto", default="auto"
         Number of epochs. ``"auto"`` takes as many as make 200 steps, or 400 where
@@ -913,7 +912,7 @@ class FairLatentTransformer(
         if hidden == "auto":
             hidden = auto_hidden_features(n_samples, n_features, with_scores=given)
         if noise == "auto":
-            noise = auto_input_noise(n_samples, n_features, with_scores=given)
+            noise = auto_input_noise(n_samples, n_features)
         if rate == "auto":
             rate = auto_learning_rate(n_samples, with_scores=given)
         return FitSettings(

@@ -47,8 +47,8 @@ def test__fit__probabilities_hold_for_new_rows_where_rows_are_few():
 def test__auto__is_that_of_many_rows_from_forty_for_each_feature_on():
     assert auto_hidden_features(4000, 100, with_scores=False) == 256
     assert auto_hidden_features(100_000, 512, with_scores=False) == 256
-    assert auto_input_noise(4000, 100, with_scores=False) == 1.0
-    assert auto_input_noise(100_000, 512, with_scores=False) == 1.0
+    assert auto_input_noise(4000, 100) == 1.0
+    assert auto_input_noise(100_000, 512) == 1.0
 
 
 def test__auto_width__is_smaller_for_two_to_four_features():
@@ -77,11 +77,6 @@ def test__two_columns__keep_a_rare_label_without_the_group_distance(seed, sign_o
     assert roc_auc_score(y[new], found) > 0.93
 
 
-def test__auto_noise__falls_further_beside_scores_of_the_label():
-    noises = [auto_input_noise(n, 100, with_scores=True) for n in (4000, 16_000, 100_000)]
-    assert noises == pytest.approx([1.0, 0.5, 0.3])
-
-
 def test__auto_width__counts_a_sixth_of_the_rows_beside_scores_of_the_label():
     sizes = [24_000, 12_000, 6000, 3000]
     widths = [auto_hidden_features(n, 100, with_scores=True) for n in sizes]
@@ -92,12 +87,10 @@ def test__auto__narrows_and_adds_noise_as_rows_get_fewer():
     sizes = [12_000, 6000, 3000, 750, 10]
     widths = [auto_hidden_features(n, 400, with_scores=False) for n in sizes]
     assert widths == [256, 128, 64, 16, 16]
-    noises = [auto_input_noise(n, 400, with_scores=False) for n in sizes]
+    noises = [auto_input_noise(n, 400) for n in sizes]
     assert noises == pytest.approx([(4 / 3) ** 0.5, (8 / 3) ** 0.5, (16 / 3) ** 0.5, 3, 3])
     # Of 750 rows, each is seen four times as often as of 3,000: they count half.
-    assert auto_input_noise(750, 40, with_scores=False) == pytest.approx(
-        (2.1333 * 2) ** 0.5, rel=1e-3
-    )
+    assert auto_input_noise(750, 40) == pytest.approx((2.1333 * 2) ** 0.5, rel=1e-3)
 
 
 def test__a_large_distance_weight__does_not_keep_the_label_out_where_there_are_no_scores():

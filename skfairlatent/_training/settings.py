@@ -37,9 +37,8 @@ SMALLEST_NOISE, LARGEST_NOISE = 1.0, 3.0
 # Networks of fewer inputs times units than this gain nothing from a second thread or from half
 # precision on a CPU, and lose by them.
 SMALL_NETWORK = 15_000
-# Noise on scores of the label, which are those of rows that their models have not seen, and the
-# least on the columns beside them.
-NOISE_OF_SCORES, NOISE_BESIDE_SCORES = 0.1, 0.3
+# Noise on scores of the label, which are those of rows that their models have not seen.
+NOISE_OF_SCORES = 0.1
 
 
 @dataclass(frozen=True)
@@ -100,13 +99,9 @@ def auto_hidden_features(n_samples: int, n_features: int, *, with_scores: bool) 
     return int(min(max(2 ** round(math.log2(wanted)), NARROWEST), WIDEST))
 
 
-def auto_input_noise(n_samples: int, n_features: int, *, with_scores: bool) -> float:
-    """Return the noise of training, in standard deviations: more where rows are few.
-
-    Beside a score of the label, other columns need not hide the label: they correct the score.
-    """
-    least = NOISE_BESIDE_SCORES if with_scores else SMALLEST_NOISE
-    return min(max(least, math.sqrt(_crowding(n_samples, n_features))), LARGEST_NOISE)
+def auto_input_noise(n_samples: int, n_features: int) -> float:
+    """Return the noise of training, in standard deviations: more where rows are few."""
+    return min(max(SMALLEST_NOISE, math.sqrt(_crowding(n_samples, n_features))), LARGEST_NOISE)
 
 
 def auto_steps(n_samples: int, *, with_scores: bool) -> int:
