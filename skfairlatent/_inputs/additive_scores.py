@@ -18,9 +18,9 @@ Codes = npt.NDArray[np.int64]
 # By how many of its standard deviations a score changes at least with one of the feature in
 # whose place it stands: with less, what is edited would move that feature out of all bounds.
 SMALLEST_SLOPE = 0.25
-# Among features that are replaced at about the same loss, a steep one is taken: so much of the
-# square of its slope may be lost for it.
-WORTH_OF_SLOPE = 0.01
+# Edits of a score move the feature in whose place it stands: for one that tells of the label, so
+# much of the square of its slope may be lost.
+WORTH_OF_SLOPE = 0.2
 # Rows on which features are compared.
 COMPARED_ROWS = 5000
 # A feature of less variance in those rows, where it has about 1 in all, tells nothing there.
