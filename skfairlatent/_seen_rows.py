@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from skfairlatent._inputs.repeats import distinct_rows
 from skfairlatent._row_hashes import Hashes, hashes_of_close_rows, row_hashes
 
 # Buckets for each row of fit, and at most (half a megabyte of bits).
@@ -216,12 +215,8 @@ class SeenRows:
         return max(share, self.close.share_of(close, chosen=chosen))
 
 
-def share_seen(
-    transformers: Iterable[Any], embeddings: Iterable[Rows], label_codes: Counts
-) -> float:
+def share_seen(transformers: Iterable[Any], embeddings: Iterable[Rows]) -> float:
     """Return the share of rows that were rows of fit: the largest, if there are several fits.
-
-    A row that is repeated counts once: equal rows among the others are those of different people.
 
     Parameters
     ----------
@@ -229,12 +224,10 @@ def share_seen(
         Those of a model; a file of version 0.1 has not kept its rows.
     embeddings : iterable of ndarray of shape (n, n_features)
         What each of them is given of the rows.
-    label_codes : ndarray of shape (n, n_columns), int64
-        Labels and groups of the rows, which tell repetitions from equal rows of different people.
     """
     known = [getattr(transformer, "_seen_rows", None) for transformer in transformers]
     shares = [
-        0.0 if seen is None else seen.share_in(rows[distinct_rows(rows, label_codes).first])
+        0.0 if seen is None else seen.share_in(rows)
         for seen, rows in zip(known, embeddings, strict=True)
     ]
     return max(shares, default=0.0)

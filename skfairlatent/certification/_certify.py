@@ -5,17 +5,14 @@ __all__ = ["certify", "certify_cells", "check_parameters"]
 from numbers import Real
 from typing import Any
 
-import numpy as np
-
-from skfairlatent._inputs.repeats import distinct_rows
 from skfairlatent._seen_rows import SeenRows, share_seen
 from skfairlatent._user_warnings import warn_user
 from skfairlatent._validation.containers import reject_container
-from skfairlatent.certification._bounds import Counts, worst_on_cells
+from skfairlatent.certification._bounds import worst_on_cells
 from skfairlatent.certification._certificate import Certificate
 from skfairlatent.certification._estimators import decided_by, labels_of_fit, seen_by
-from skfairlatent.certification._evaluate import Given, certificate_of, with_seen_share
-from skfairlatent.certification._rows import CONSTRAINTS, cell_codes, telling_codes
+from skfairlatent.certification._evaluate import certificate_of, with_seen_share
+from skfairlatent.certification._rows import CONSTRAINTS, cell_codes
 
 
 def certify(
@@ -39,9 +36,7 @@ def certify(
         Fitted; of a search its ``best_estimator_`` is taken.
 
     X : array-like
-        Rows that no fit, early stopping or search saw: what the estimator takes. A row that is
-        repeated with its label and group, as a bootstrap does, is no new evidence: it counts once.
-        Equal rows of different people all count, as all rows do where `y` is None.
+        Rows that no fit, early stopping or search saw: what the estimator takes.
 
     y : array-like of shape (n_samples,) or (n_samples, n_label_columns), or None
         True labels. Demographic parity does not look at them, and takes None.
@@ -80,9 +75,9 @@ def certify(
     FairLatentWarning
         If rows of X were rows of fit: the bound is then 1, which says nothing. Equal rows of
         different people, as tables of few columns have, are allowed for: as many of them as there
-        are among the rows of fit, or, if of these only one of each value was kept, among those of
-        X. Rows are compared where they enter the transformer: a step before it that returns others
-        in `fit_transform` than in `transform`, as ``TargetEncoder`` does, may hide rows of fit.
+        are among the rows of fit. Rows are compared where they enter the transformer: a step
+        before it that returns others in `fit_transform` than in `transform`, as ``TargetEncoder``
+        does, may hide rows of fit.
 
     See Also
     --------
@@ -112,28 +107,23 @@ def certify(
     reject_container("X", X)
     view = seen_by(estimator)
     y = labels_of_fit(view.classes, y, constraints)
-    rows = [(X, y, sensitive_features), *([] if probe_rows is None else [probe_rows])]
-    seen = [view.see(each) for each, *_ in rows]
-    given = [
-        # Without a transformer the score tells: different people have others, or other labels.
-        Given(values, *each, np.column_stack(embeddings or [values]))
-        for (values, embeddings), each in zip(seen, rows, strict=True)
-    ]
-    by_cells = view.family is worst_on_cells and probe_rows is None
-    decided = decided_by(estimator, X, given[0].values) if by_cells else None
-    certificate = certificate_of(given, view.family, constraints, float(confidence), decided)
-    known = [
-        (embeddings, telling_codes(*each[1:]))
-        for (_, embeddings), each in zip(seen, rows, strict=True)
-    ]
+    given = [(X, y, sensitive_features), *([] if probe_rows is None else [probe_rows])]
+    seen = [view.see(rows) for rows, *_ in given]
+    values, embeddings = [each for each, _ in seen], seen[0][1]
     if probe_rows is not None:
-        _reject_shared(*known)
-    return with_seen_share(certificate, _share_of_fit(view.transformers, *known[0]))
+        _reject_shared(*(each for _, each in seen))
+    seen_share = _share_of_fit(view.transformers, embeddings)
+    by_cells = view.family is worst_on_cells and probe_rows is None
+    decided = decided_by(estimator, X, values[0]) if by_cells else None
+    certificate = certificate_of(
+        values, given, view.family, constraints, float(confidence), decided
+    )
+    return with_seen_share(certificate, seen_share)
 
 
-def _share_of_fit(transformers: list[Any], embeddings: list[Any], codes: Counts) -> float:
+def _share_of_fit(transformers: list[Any], embeddings: list[Any]) -> float:
     """Return the share of rows that were rows of fit, and warn if there are any."""
-    share = share_seen(transformers, embeddings, codes)
+    share = share_seen(transformers, embeddings)
     if share > 0:
         warn_user(
             f"About {share:.0%} of the rows of X were rows of fit: no bound holds for them. "
@@ -142,16 +132,9 @@ def _share_of_fit(transformers: list[Any], embeddings: list[Any], codes: Counts)
     return share
 
 
-def _reject_shared(here: tuple[list[Any], Counts], probe: tuple[list[Any], Counts]) -> None:
-    """Raise ValueError if rows to certify are rows to probe, too.
-
-    Both are given as embeddings, one for each transformer, with labels and groups.
-    """
-    for pair in zip(here[0], probe[0], strict=True):
-        rows, probes = (
-            each[distinct_rows(each, codes).first]
-            for each, codes in zip(pair, (here[1], probe[1]), strict=True)
-        )
+def _reject_shared(embeddings: list[Any], probe_embeddings: list[Any]) -> None:
+    """Raise ValueError if rows to certify are rows to probe, too."""
+    for rows, probes in zip(embeddings, probe_embeddings, strict=True):
         share = SeenRows.of([probes]).share_in(rows)
         if share > 0:
             raise ValueError(
@@ -227,10 +210,11 @@ def certify_cells(
     True
     """
     check_parameters(constraints, confidence, probe_rows)
-    rows = [(cells, y, sensitive_features), *([] if probe_rows is None else [probe_rows])]
-    values = cell_codes(*(each for each, *_ in rows))
-    given = [Given(cell, *each) for cell, each in zip(values, rows, strict=True)]
-    return certificate_of(given, worst_on_cells, constraints, float(confidence), name="cells")
+    given = [(cells, y, sensitive_features), *([] if probe_rows is None else [probe_rows])]
+    values = cell_codes(*(each for each, *_ in given))
+    return certificate_of(
+        values, given, worst_on_cells, constraints, float(confidence), name="cells"
+    )
 
 
 def check_parameters(constraints: Any, confidence: Any, probe_rows: Any) -> None:

@@ -1,6 +1,6 @@
 """A certificate of what classifiers of a family see of rows."""
 
-__all__ = ["Decided", "Given", "Values", "certificate_of", "with_seen_share"]
+__all__ = ["Decided", "Values", "certificate_of", "with_seen_share"]
 
 import itertools
 from dataclasses import replace
@@ -38,28 +38,9 @@ class Decided(NamedTuple):
     n_classes: int
 
 
-class Given(NamedTuple):
-    """Rows to certify or to probe.
-
-    Parameters
-    ----------
-    values : ndarray of shape (n,)
-        What a classifier sees of them.
-    X, y, sensitive_features
-        As the user gave them.
-    seen : ndarray of shape (n, n_columns), optional
-        What tells rows that are repeated, as `Strata.of` takes it.
-    """
-
-    values: Values
-    X: Any
-    y: Any
-    sensitive_features: Any
-    seen: Floats | None = None
-
-
 def certificate_of(
-    given: list[Given],
+    values: list[Values],
+    given: list[Any],
     family: Family,
     constraints: str,
     confidence: float,
@@ -71,8 +52,10 @@ def certificate_of(
 
     Parameters
     ----------
-    given : list of Given
-        The rows to certify and, if there are any, those to probe.
+    values : list of ndarray of shape (n,)
+        Values that a classifier sees of the rows to certify and, if given, of those to probe.
+    given : list of tuple
+        As the user gave them, with labels and groups.
     family : callable
         `worst_on_cells`, or `worst_threshold` on values that are scores.
     constraints, confidence
@@ -82,22 +65,18 @@ def certificate_of(
     name : str
         Name of the rows in messages.
     """
-    for _, X, y, groups, _ in given:
+    for X, y, groups in given:
         reject_other_order(**{name: X}, y=y, sensitive_features=groups)
-    known, together = np.unique(
-        np.concatenate([each.values for each in given]), return_inverse=True
-    )
-    columns = np.split(together, [len(given[0].values)])
-    _, _, y, groups, seen = given[0]
-    strata = [Strata.of(len(columns[0]), y, groups, constraints, "", name, seen)]
-    for _, _, probe_y, probe_groups, probe_seen in given[1:]:
+    known, together = np.unique(np.concatenate(values), return_inverse=True)
+    columns = np.split(together, [len(values[0])])
+    _, y, groups = given[0]
+    strata = [Strata.of(len(columns[0]), y, groups, constraints, "", name)]
+    for _, probe_y, probe_groups in given[1:]:
         alike = (
             probe_y if constraints == "demographic_parity" else in_form_of(probe_y, y, "y"),
             in_form_of(probe_groups, groups, "sensitive_features"),
         )
-        strata.append(
-            Strata.of(len(columns[1]), *alike, constraints, "probe_rows: ", name, probe_seen)
-        )
+        strata.append(Strata.of(len(columns[1]), *alike, constraints, "probe_rows: ", name))
         _reject_same(columns, strata, name)
     rates = [each.rates(codes, len(known)) for each, codes in zip(strata, columns, strict=False)]
     if family is worst_threshold:

@@ -1,6 +1,6 @@
 """Held-out rows, checked, as counts of what a classifier sees by label and group."""
 
-__all__ = ["CONSTRAINTS", "Strata", "cell_codes", "telling_codes"]
+__all__ = ["CONSTRAINTS", "Strata", "cell_codes"]
 
 from dataclasses import dataclass
 from typing import Any, Self
@@ -8,7 +8,6 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
-from skfairlatent._inputs.repeats import distinct_rows
 from skfairlatent._validation.containers import reject_container
 from skfairlatent._validation.groups import (
     MANY_VALUES,
@@ -57,7 +56,6 @@ class Strata:
         constraints: str,
         where: str,
         name: str,
-        seen: Floats | None = None,
     ) -> Self:
         """Check labels and groups and sort the rows by them.
 
@@ -73,9 +71,6 @@ class Strata:
             Text before names in messages.
         name : str
             Name of the rows in messages: X or cells.
-        seen : ndarray of shape (n_rows, n_columns), optional
-            What tells rows that are repeated, which count once: they are not independent. None
-            where nothing does, as of cells, in which different people are equal.
         """
         if constraints == "demographic_parity":  # for which y may be anything
             n_labels = n_rows if y is None else len(y)
@@ -87,10 +82,7 @@ class Strata:
         groups = encode_columns(sensitive_features).crossed
         check_length(f"{where}y", n_labels, n_rows, where + name)
         check_length(f"{where}sensitive_features", len(groups.codes), n_rows, where + name)
-        first = np.arange(n_rows)
-        if seen is not None:
-            first = distinct_rows(seen, telling_codes(y, sensitive_features)).first
-        rows = first[labels[first] >= 0]
+        rows = np.flatnonzero(labels >= 0)
         shape = len(label_names), len(groups.values)
         codes = labels[rows] * shape[1] + groups.codes[rows]
         counts = np.bincount(codes, minlength=shape[0] * shape[1]).reshape(shape)
@@ -154,19 +146,6 @@ def _compared(given: EncodedColumn, constraints: str, where: str) -> tuple[Count
             f"other labels as well, or {_WITHOUT_LABELS}."
         )
     return labels, names
-
-
-def telling_codes(y: Any, sensitive_features: Any) -> Counts:
-    """Return labels and groups as numbers, shape (n_rows, n_columns).
-
-    They tell rows that are repeated from equal rows of different people, which have other labels.
-    Groups do not tell where they are among the columns: without labels, all rows count.
-    """
-    groups = [each.codes for each in encode_columns(sensitive_features)]
-    if y is None:
-        return np.arange(len(groups[0]))[:, np.newaxis]
-    labels = pd.DataFrame(np.asarray(y))
-    return np.column_stack([*groups, *(pd.factorize(labels[each])[0] for each in labels)])
 
 
 def cell_codes(*parts: Any) -> list[Counts]:

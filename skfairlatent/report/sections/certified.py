@@ -13,7 +13,7 @@ from skfairlatent._names import nameless
 from skfairlatent._validation.groups import EncodedColumns
 from skfairlatent.certification._bounds import worst_on_cells
 from skfairlatent.certification._estimators import labels_of_fit
-from skfairlatent.certification._evaluate import Decided, Given, certificate_of, with_seen_share
+from skfairlatent.certification._evaluate import Decided, certificate_of, with_seen_share
 from skfairlatent.metrics._group_counts import class_positions
 from skfairlatent.report._comparison import Comparison
 from skfairlatent.report._page_parts import Block, Cell, Part, Table, Text, number_cell
@@ -52,7 +52,8 @@ class Certified(Section):
             try:
                 y = labels_of_fit(after.classes, rows.y, "equalized_odds")
                 certificate = certificate_of(
-                    [Given(cells, None, y, EncodedColumns([each]), comparison.embeddings)],
+                    [cells],
+                    [(None, y, EncodedColumns([each]))],
                     worst_on_cells,
                     "equalized_odds",
                     confidence,
