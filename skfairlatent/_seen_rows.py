@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from skfairlatent._inputs.repeats import certain_repetitions
 from skfairlatent._row_hashes import Hashes, hashes_of_close_rows, row_hashes
 
 # Buckets for each row of fit, and at most (half a megabyte of bits).
@@ -206,6 +207,7 @@ class SeenRows:
 
         Rows with natural equals, as in tables of few columns, count as hits by chance.
         """
+        rows = rows[certain_repetitions(rows).first]
         hashes = row_hashes(rows)
         chosen = self.exact.is_chosen(hashes)
         share = self.exact.share_of(hashes, chosen=chosen)

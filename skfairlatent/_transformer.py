@@ -4,7 +4,7 @@ __all__ = ["FairLatentTransformer"]
 
 import copy
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from numbers import Integral, Real
@@ -35,7 +35,7 @@ from skfairlatent._image_forms import holds_images, is_column
 from skfairlatent._inference import largest_round_trip_error, map_rows
 from skfairlatent._inputs.flow_inputs import FlowInputs
 from skfairlatent._inputs.label_scores import LabelScores, fit_label_scores, wants_label_scores
-from skfairlatent._inputs.repeats import Distinct, distinct_rows
+from skfairlatent._inputs.repeats import Distinct, certain_repetitions, distinct_rows
 from skfairlatent._inputs.scaling import Standardizer, as_rows, rows_of
 from skfairlatent._out_of_core.dask_and_zarr import ByParts
 from skfairlatent._out_of_core.mapped_rows import MappedRows, is_large_map, pieces_of, sample_of
@@ -667,7 +667,7 @@ class FairLatentTransformer(
             self.sensitive_slice_ = slice(width, embeddings.shape[1])
             self.encoder_fingerprint_ = fingerprint
             self._seen_rows = SeenRows.of(
-                pieces_of(embeddings) if distinct is None else [embeddings[distinct.first]],
+                _once(embeddings, annotations),
                 before=None if start is None else getattr(self, "_seen_rows", None),
             )
             fitted = partial(
@@ -1036,6 +1036,14 @@ def _distinct(rows: Tensor, annotations: Annotations) -> Distinct:
 
 def _n_different(rows: Tensor | MappedRows, distinct: Distinct | None) -> int:
     return len(rows) if distinct is None else len(distinct.first)
+
+
+def _once(embeddings: Array, annotations: Annotations) -> Iterable[Array]:
+    """Give the rows to be known again, without repetitions, but for those of a large map."""
+    if is_large_map(embeddings):
+        return pieces_of(embeddings)
+    codes = np.hstack([annotations.label_codes, annotations.attribute_codes])
+    return [embeddings[certain_repetitions(embeddings, codes).first]]
 
 
 def _mapped(x: Tensor | MappedRows, scores: LabelScores) -> Tensor | MappedRows:

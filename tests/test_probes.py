@@ -339,30 +339,3 @@ def test__group_leakage__of_32_bits_is_not_compared_with_larger_numbers():
     )
 
     assert table["balanced_accuracy"].notna().all()
-
-
-def standard_error(Z, y, group, **others):
-    table = group_leakage(Z, y, sensitive_features=group, probes=["linear"], **others)
-    return table["standard_error"].item()
-
-
-def test__group_leakage__a_row_that_is_repeated_counts_once():
-    Z, y, group = (each[:400] for each in biased_rows())
-    again = np.repeat(np.arange(400), 5)
-    once, repeated = (
-        group_leakage(Z[i], y[i], sensitive_features=group[i], random_state=0)
-        for i in (np.arange(400), again)
-    )
-    pd.testing.assert_frame_equal(once, repeated)
-    scored = (Z[200:], y[200:], group[200:])
-    test = tuple(each[np.repeat(np.arange(200), 5)] for each in scored)
-    given = Z[:200], y[:200], group[:200]
-    assert standard_error(*given, held_out=test) == standard_error(*given, held_out=scored)
-
-
-def test__group_leakage__equal_rows_of_different_people_all_count():
-    rng = np.random.default_rng(0)
-    Z, y, group = rng.integers(6, size=(2000, 3)), *rng.integers(2, size=(2, 2000))
-    noise = rng.normal(scale=1e-3, size=Z.shape)
-    errors = [standard_error(each, y, group, random_state=0) for each in (Z, Z + noise)]
-    assert errors[0] == pytest.approx(errors[1], rel=0.01)

@@ -134,9 +134,13 @@ def _agree(
 ) -> bool:
     """Return whether some score is clearly higher for its class, among rows that are repeated.
 
-    Of those of one class, as where a rare one was drawn more often, nothing is asked.
+    Nothing is asked if these are no more than half of the rows, or of one class, as where a rare
+    one was drawn more often.
     """
-    repeated = distinct.first[np.bincount(distinct.of_row) > 1]
+    size = np.bincount(distinct.of_row)
+    repeated = distinct.first[size > 1]
+    if 2 * size[size > 1].sum() <= len(distinct.of_row):
+        return True
     known = [
         (score[repeated], (codes[repeated] == of_class).astype(float))
         for score, (codes, of_class) in zip(cross_fitted.T, _boundaries(annotations), strict=True)

@@ -1,22 +1,27 @@
 """Rows that were repeated, told from equal rows of different people."""
 
-__all__ = ["Distinct", "distinct_rows"]
+__all__ = ["Distinct", "certain_repetitions", "distinct_rows"]
 
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from skfairlatent._row_hashes import row_hashes
+from skfairlatent._row_hashes import exact_row_hashes
 
+Rows = npt.NDArray[np.floating]
 Codes = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
 
-# Of fewer different rows, equal ones are taken for those of different people: a table of a few
-# columns has no others. If a column is fine, it is of fewer rows that nothing can be said.
-FEWEST_DISTINCT, FEWEST_OF_A_FINE_COLUMN = 100, 30
-# A column is fine if it has more different values than this share of the different rows: different
-# people are hardly equal there.
-FINE = 0.5
+# A column is fine if it has more different values than this share of the different rows, of which
+# there must be so many. Equal rows with a value of it that no other row has repeat one another:
+# different people are hardly equal there.
+FINE, FEWEST_OF_A_FINE_COLUMN = 0.5, 30
+# Rows that tell whether a column may be fine.
+SOME_ROWS = 2000
+# Without a fine column, equal ones of fewer different rows are those of different people: a table
+# of a few columns has no others.
+FEWEST_DISTINCT = 100
 # So are more equal rows than this share of a table, such as those without a record.
 LARGEST_SHARE = 0.2
 # So many equal rows are the repetitions of one only if they have all the same label, and, without
@@ -44,8 +49,8 @@ class Distinct(NamedTuple):
     of_row: Codes
 
 
-def distinct_rows(x: npt.NDArray[np.floating], label_codes: Codes) -> Distinct:
-    """Return the rows without repetitions.
+def distinct_rows(x: Rows, label_codes: Codes) -> Distinct:
+    """Return the rows without repetitions, as far as labels tell these from other people.
 
     Parameters
     ----------
@@ -54,32 +59,77 @@ def distinct_rows(x: npt.NDArray[np.floating], label_codes: Codes) -> Distinct:
         Labels of the rows, which tell repetitions from equal rows of different people: among
         the latter they differ.
     """
-    each = np.arange(len(x))
-    _, first_of, of_row = np.unique(row_hashes(x), return_index=True, return_inverse=True)
-    fine = _has_fine_column(x[first_of])
-    if len(first_of) < (FEWEST_OF_A_FINE_COLUMN if fine else FEWEST_DISTINCT):
-        return Distinct(each, each)
-    size = np.bincount(of_row)[of_row]
-    shared, alike = size > 1, np.ones_like(size)
-    alike[shared] = _sizes_of_equal(of_row[shared], label_codes[shared])
-    many = size >= MANY
-    repeated = many & (alike == size)
-    if not fine and not _of_one_label(repeated, label_codes):
-        repeated[:] = False
-    shared &= (size <= LARGEST_SHARE * len(x)) & (~many | repeated)
-    if not shared.any() or _labels_differ(size[shared], alike[shared], label_codes):
-        return Distinct(each, each)
-    first, of_row = np.unique(np.where(shared, first_of[of_row], each), return_inverse=True)
-    return Distinct(first, of_row)
+    first_of, size = _equal_rows(x)
+    shared = (size > 1) & (size <= LARGEST_SHARE * len(x))
+    if not shared.any():
+        return _distinct(first_of, shared)
+    alike = np.ones_like(size)
+    alike[size > 1] = _sizes_of_equal(first_of[size > 1], label_codes[size > 1])
+    many, repeated = size >= MANY, (size >= MANY) & (alike == size)
+    told = _told_by_a_fine_column(x, first_of, size)
+    sure = shared & told & (~many | repeated)
+    others = shared & ~told & ~many
+    if _of_one_label(repeated & ~told, label_codes):
+        others |= shared & ~told & repeated
+    if len(np.unique(first_of)) < FEWEST_DISTINCT:
+        others[:] = False
+    sure &= not _labels_differ(size[sure], alike[sure], label_codes)
+    others &= not _labels_differ(size[others], alike[others], label_codes)
+    return _distinct(first_of, sure | others)
 
 
-def _has_fine_column(different: npt.NDArray[np.floating]) -> bool:
-    """Return whether a column has about as many values as there are different rows."""
-    most = max(len(np.unique(column)) for column in different.T)
-    return most > FINE * len(different)
+def certain_repetitions(x: Rows, codes: Codes | None = None) -> Distinct:
+    """Return the rows without those that certainly repeat others, whatever the labels are.
+
+    Parameters
+    ----------
+    x : ndarray of shape (n_samples, d)
+    codes : ndarray of shape (n_samples, n_columns), int64, optional
+        Labels and groups. If equal rows have others nearly as often as any two rows, they are
+        those of different people.
+    """
+    first_of, size = _equal_rows(x)
+    sure = (size > 1) & (size < MANY)
+    if sure.any():
+        sure &= _told_by_a_fine_column(x, first_of, size)
+    if codes is not None and sure.any():
+        alike = _sizes_of_equal(first_of[sure], codes[sure])
+        sure &= not _labels_differ(size[sure], alike, codes)
+    return _distinct(first_of, sure)
 
 
-def _of_one_label(repeated: npt.NDArray[np.bool_], label_codes: Codes) -> bool:
+def _equal_rows(x: Rows) -> tuple[Codes, Codes]:
+    """Return the number of the first row equal to each, and how many are."""
+    x = x if x.dtype.kind == "f" else x.astype(np.float64)
+    _, first, of_row = np.unique(exact_row_hashes(x), return_index=True, return_inverse=True)
+    return first[of_row], np.bincount(of_row)[of_row]
+
+
+def _distinct(first_of: Codes, repeated: Mask) -> Distinct:
+    return Distinct(
+        *np.unique(np.where(repeated, first_of, np.arange(len(first_of))), return_inverse=True)
+    )
+
+
+def _told_by_a_fine_column(x: Rows, first_of: Codes, size: Codes) -> Mask:
+    """Return whether each row has a value that no other than its equals has in a fine column."""
+    different = np.unique(first_of)
+    sets = different[size[different] > 1]
+    told = np.zeros(len(x), dtype=bool)
+    if len(different) < FEWEST_OF_A_FINE_COLUMN:
+        return told
+    some = different[:: 1 + len(different) // SOME_ROWS]
+    for column in x.T:
+        if len(np.unique(column[some])) > FINE * len(some):
+            values, counts = np.unique(column[different], return_counts=True)
+            if len(values) > FINE * len(different):
+                told[sets] |= counts[np.searchsorted(values, column[sets])] == 1
+                if told[sets].all():
+                    break
+    return told[first_of]
+
+
+def _of_one_label(repeated: Mask, label_codes: Codes) -> bool:
     """Return whether the share of repeated rows is clearly larger for some labels than others."""
     shares = [
         np.bincount(codes, repeated) / np.maximum(np.bincount(codes), 1) for codes in label_codes.T
@@ -97,6 +147,8 @@ def _sizes_of_equal(of_row: Codes, label_codes: Codes) -> Codes:
 
 def _labels_differ(size: Codes, alike: Codes, label_codes: Codes) -> bool:
     """Return whether equal rows have other labels nearly as often as any two rows of the table."""
+    if not len(size):
+        return False
     differing = 1.0 - ((alike - 1) / (size - 1)).mean()
     in_all = _sizes_of_equal(np.zeros(len(label_codes), np.int64), label_codes) / len(label_codes)
     return bool(differing > SMALLEST_DIFFERENCE * (1.0 - in_all.mean()))

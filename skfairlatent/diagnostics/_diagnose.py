@@ -15,7 +15,7 @@ from sklearn.utils import _safe_indexing, check_array
 from skfairlatent._bins import as_transformed
 from skfairlatent._device import own_random_state
 from skfairlatent._find_transformer import latent_step
-from skfairlatent._inputs.repeats import distinct_rows
+from skfairlatent._inputs.repeats import certain_repetitions
 from skfairlatent._user_warnings import warn_user
 from skfairlatent._validation.containers import reject_container, reject_other_order
 from skfairlatent._validation.groups import (
@@ -370,9 +370,10 @@ def _first_of_repetitions(prepared: Any, rows: HeldOut) -> npt.NDArray[np.int64]
     """
     Z, labels, groups = rows
     table = _as_table(prepared)
+    if table is None:
+        return np.arange(len(Z))
     codes = np.column_stack([each.codes for each in (*labels, *groups)])
-    # The latents of equal rows may differ by rounding.
-    return distinct_rows(Z if table is None else table, codes).first
+    return certain_repetitions(table, codes).first
 
 
 def _found_by(

@@ -21,7 +21,6 @@ import numpy.typing as npt
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_array
 
-from skfairlatent._inputs.repeats import distinct_rows
 from skfairlatent._validation.containers import reject_container, reject_other_order
 from skfairlatent._validation.equal_labels import in_form_of
 from skfairlatent._validation.groups import (
@@ -52,8 +51,6 @@ def gather_rows(
     sensitive_features: Any,
     held_out: float | HeldOut,
     rng: np.random.RandomState,
-    *,
-    once: bool = False,
 ) -> ProbeData:
     """Check the rows, encode their labels and groups, and say which are to be scored on.
 
@@ -64,17 +61,13 @@ def gather_rows(
 
     rng : numpy.random.RandomState
         Draws the held-out rows if `held_out` is a share.
-
-    once : bool
-        Whether a row that is repeated with its label and group is to be counted once.
     """
     check_held_out(held_out)
-    encode = _encode_once if once else _encode
-    Z, labels, features = encode(Z, y, sensitive_features)
+    Z, labels, features = _encode(Z, y, sensitive_features)
     if not isinstance(held_out, tuple):
         is_test = _draw_held_out(labels.codes, features[0].codes, held_out, rng)
         return ProbeData(Z, labels, features, is_test)
-    test_Z, test_labels, test_features = encode(
+    test_Z, test_labels, test_features = _encode(
         held_out[0], *encode_held_out(held_out, y, sensitive_features)[1:]
     )
     if test_Z.shape[1] != Z.shape[1]:
@@ -134,16 +127,6 @@ def _encode(
     reject_ids("y", len(labels.values), len(Z))
     several = [columns.crossed] if len(columns) > 1 else []
     return Z, labels, [*several, *columns]
-
-
-def _encode_once(
-    Z: Any, y: Any, sensitive_features: Any
-) -> tuple[Floats, EncodedColumn, list[EncodedColumn]]:
-    """Return what `_encode` does of the first of each row that was repeated."""
-    Z, labels, features = _encode(Z, y, sensitive_features)
-    first = distinct_rows(Z, np.column_stack([labels.codes, features[0].codes])).first
-    at = [each._replace(codes=each.codes[first]) for each in (labels, *features)]
-    return Z[first], at[0], at[1:]
 
 
 def within_range(Z: Floats) -> Floats:

@@ -38,8 +38,7 @@ MIN_EARLY_STOPPING_ROWS = 20  # of every group: a tenth of them is held back to 
 class ProbeSettings(NamedTuple):
     """How to probe: the arguments of `group_leakage` that say nothing about the data.
 
-    And the rows of every group, within a label, without which the label is left out, and whether a
-    row that is repeated counts once: not if Z is a part of rows of which that is known.
+    And the rows of every group, within a label, without which the label is left out.
     """
 
     probes: Sequence[str] = ("linear", "mlp", "boosting")
@@ -47,7 +46,6 @@ class ProbeSettings(NamedTuple):
     random_state: Any = None
     min_train_rows: int = MIN_TRAIN_ROWS
     min_test_rows: int = MIN_TEST_ROWS
-    once: bool = False
 
 
 def group_leakage(
@@ -69,8 +67,7 @@ def group_leakage(
     Parameters
     ----------
     Z : array-like of shape (n_samples, n_components)
-        The representation to judge. A row that is repeated with its label and group, as a
-        bootstrap does, counts once; equal rows of different people all count.
+        The representation to judge.
 
     y : array-like of shape (n_samples,) or (n_samples, n_labels)
         The label. Several columns are crossed: what Z says about the group through one of
@@ -126,7 +123,7 @@ def group_leakage(
     >>> leak["balanced_accuracy"].round(1).item(), leak["chance"].item()
     (0.9, 0.5)
     """
-    settings = ProbeSettings(probes, max_samples, random_state, once=True)
+    settings = ProbeSettings(probes, max_samples, random_state)
     table, skipped = probe_scores(Z, y, sensitive_features, held_out, settings)
     if skipped:
         warn_user(undefined_message(skipped, settings), UndefinedMetricWarning)
@@ -180,7 +177,7 @@ def probe_scores(
     _check_settings(settings)
     rng = own_random_state(settings.random_state)
     settings = settings._replace(random_state=rng)
-    data = gather_rows(Z, y, sensitive_features, held_out, rng, once=settings.once)
+    data = gather_rows(Z, y, sensitive_features, held_out, rng)
     skipped: list[str] = []
     rows = {}
     for feature in data.features:
@@ -212,7 +209,7 @@ def _scores_by_label(
     skipped: list[str],
 ) -> Floats:
     """Return shape (n_labels, n_probes, 2): balanced accuracy and its sampling variance."""
-    probes, max_samples, rng, min_train, min_test, _ = settings
+    probes, max_samples, rng, min_train, min_test = settings
     n_groups = len(feature.values)
     scores = np.full((len(data.labels.values), len(probes), 2), np.nan)
     for code, label in enumerate(data.labels.values):
