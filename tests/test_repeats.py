@@ -7,7 +7,7 @@ from sklearn.metrics import log_loss
 
 from skfairlatent import FairLatentTransformer
 from skfairlatent._inputs import folds as cross_fitting
-from skfairlatent._inputs.repeats import distinct_rows
+from skfairlatent._inputs.repeats import certain_repetitions, distinct_rows
 from skfairlatent.certification import certify
 from skfairlatent.exceptions import FairLatentWarning
 
@@ -114,3 +114,44 @@ def test__rows_of_fit__are_found_again_though_they_were_repeated(drawn):
     fair.fit(x[rows], y[rows], sensitive_features=groups[rows])
     with pytest.warns(FairLatentWarning, match="were rows of fit"):
         certify(fair, x, y, sensitive_features=groups)
+
+
+def _survey(n, seed):
+    """Return rows of a few columns, some of them equal, with a label that they determine."""
+    rng = np.random.default_rng(seed)
+    groups, children = rng.integers(0, 2, n), rng.integers(0, 3, n)
+    age = np.clip(np.round(rng.normal(40 + 4 * groups, 12, n)), 18, 90)
+    debt = np.round(np.maximum(rng.normal(10 - 2 * groups, 6, n), 0))
+    y = (age - 2 * debt + 4 * children > 26).astype(int)
+    return np.column_stack([age, debt, children, groups]), y, groups
+
+
+def test__honest_rows__of_a_survey_whose_label_is_determined_are_no_rows_of_fit():
+    X, y, groups = _survey(2000, 0)
+    new, y_new, groups_new = _survey(2000, 1)
+    fair = FairLatentTransformer(None, n_bins=4, max_iter=1, random_state=0)
+    fair.fit(X, y, sensitive_features=groups)
+    certificate = certify(fair, new, y_new, sensitive_features=groups_new)
+    assert certificate.seen_share == 0
+    assert certificate.rows.to_numpy().sum() == 2000  # equal people are people
+    with pytest.warns(FairLatentWarning, match="were rows of fit"):
+        certify(fair, X, y, sensitive_features=groups)
+
+
+@pytest.mark.parametrize("n_twice", [4, 80])
+def test__a_few_rows_twice__do_not_switch_scores_off(n_twice):
+    rng = np.random.default_rng(0)
+    x, groups = rng.normal(size=(1500, 8)), rng.integers(0, 2, 1500)
+    y = (np.sin(2 * x[:, 0]) + x[:, 1] + 0.5 * rng.logistic(size=1500) > 0).astype(int)
+    rows = np.append(np.arange(1500), np.arange(n_twice))
+    fair = FairLatentTransformer(None, label_scores=True, max_iter=1, random_state=0)
+    fair.fit(x[rows], y[rows], sensitive_features=groups[rows])
+    assert fair.label_scores_ is not None
+
+
+def test__seconds_since_1970__are_told_apart():
+    rng = np.random.default_rng(0)
+    x = np.column_stack([1.76e9 + np.arange(0, 86400, 29), rng.integers(0, 2, 2980)])
+    y = x[:, :1] > 1.76e9 + 43200
+    for found in (certain_repetitions(x), distinct_rows(x, y.astype(int))):
+        assert len(found.first) == 2980  # about 1,200 in single precision

@@ -139,8 +139,9 @@ def _of_one_label(repeated: Mask, label_codes: Codes) -> bool:
 
 def _sizes_of_equal(of_row: Codes, label_codes: Codes) -> Codes:
     """Return how many rows are equal to each and have its labels."""
-    _, of_pair = np.unique(np.column_stack([of_row, label_codes]), axis=0, return_inverse=True)
-    of_pair = of_pair.reshape(-1)  # numpy 2.0 gives the inverse along an axis another shape
+    of_pair = of_row
+    for codes in label_codes.T:
+        _, of_pair = np.unique(of_pair * (codes.max() + 1) + codes, return_inverse=True)
     sizes: Codes = np.bincount(of_pair)[of_pair]
     return sizes
 
