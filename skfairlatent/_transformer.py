@@ -160,7 +160,7 @@ class FairLatentTransformer(
         No information is lost: where logistic regression predicts best, as on embeddings, the
         features are turned until the scores are the first ones; where boosted functions of single
         features predict better, as on most tables, and below 5 features, each score stands in the
-        place of a feature that it contains linearly. ``"auto"`` takes scores from 100 rows on, and
+        place of a feature that it contains linearly. ``"auto"`` takes scores from 50 rows on, and
         beyond 256 features only up to 40 rows for each feature: where there are more, the flow
         finds the label by itself. As with scikit-learn's ``TargetEncoder``, ``fit_transform(X)``
         then differs from ``fit(X).transform(X)``: train classifiers on the former, as a Pipeline

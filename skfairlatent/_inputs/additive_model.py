@@ -13,7 +13,7 @@ from scipy.special import log_softmax
 from torch import Tensor
 
 from skfairlatent._inputs.folds import N_FOLDS, SEED, folds
-from skfairlatent._inputs.linear_model import fit_line, log_odds
+from skfairlatent._inputs.linear_model import STRENGTHS, fit_line, log_odds
 from skfairlatent._inputs.repeats import Distinct
 from skfairlatent._inputs.scaling import like
 
@@ -34,9 +34,9 @@ RISING = 0.2
 SMALLEST_STEP = 0.02
 # Shares of the boosted functions in the scores that are compared; the line has the rest.
 SHARES_OF_BOOSTING = (0.0, 0.5, 1.0)
-# Boosting is taken if it lowers the log loss by more than this share: a line alone turns all
-# features a little instead of replacing one.
-WORTH_STEPS = 0.01
+# Boosting, or a line with a weaker penalty, is taken if it lowers the log loss by more than this
+# share: a line alone turns all features a little instead of replacing one.
+WORTH_CHANGE = 0.01
 # Share of the rows on which boosting stops, and at least a row of each class.
 HELD_OUT = 0.1
 # Larger step sizes let the boosting of small classes diverge; such scores lose the comparison.
@@ -128,8 +128,9 @@ def cross_fit(
 ) -> tuple[AdditiveModel, Floats]:
     """Fit log-odds of classes against the first, and score each row by models without it.
 
-    Multinomial logistic regression or, if its log loss on the rows that the models have not seen
-    is clearly smaller, boosted functions of single features, or the mean of both.
+    Multinomial logistic regression, of a table with the penalty that suits it best, or boosted
+    functions of single features, or the mean of both, if the log loss on the rows that the models
+    have not seen is clearly smaller.
 
     Parameters
     ----------
@@ -157,8 +158,11 @@ def cross_fit(
     lines: list[AdditiveModel] = []
     boostings: list[AdditiveModel] = []
     codes = None if only_line else grid.codes(x)
+    C = STRENGTHS[0]
     for training, left_out in folds(classes, distinct):
-        lines.append(grid.line(*fit_line(x[training], classes[training])))
+        if not lines and not only_line:
+            C = _strength(x, classes, training, left_out)
+        lines.append(grid.line(*fit_line(x[training], classes[training], C)))
         linear[left_out] = lines[-1].scores(rows[left_out]).numpy()
         if codes is not None:
             boostings.append(_boosting(codes[training], classes[training], grid))
@@ -169,10 +173,24 @@ def cross_fit(
     return _weighted_sum(models, weights), share * boosted + (1.0 - share) * linear
 
 
+def _strength(x: Floats, classes: Codes, training: Codes, left_out: Codes) -> float:
+    """Return the strength of the penalty with which a line predicts best in the first fold."""
+    losses = {}
+    for C in STRENGTHS:
+        coef, intercept = fit_line(x[training], classes[training], C)
+        losses[C] = _log_loss(x[left_out] @ coef + intercept, classes[left_out])
+    return _best(losses)
+
+
+def _best(losses: dict[float, float]) -> float:
+    """Return where the loss is least, if that is clearly less than the first."""
+    best, first = min(losses, key=losses.__getitem__), next(iter(losses))
+    return best if losses[best] < (1.0 - WORTH_CHANGE) * losses[first] else first
+
+
 def _share_of_boosting(linear: Floats, boosted: Floats, classes: Codes) -> float:
     losses = {s: _log_loss(s * boosted + (1.0 - s) * linear, classes) for s in SHARES_OF_BOOSTING}
-    best = min(losses, key=losses.__getitem__)
-    return best if losses[best] < (1.0 - WORTH_STEPS) * losses[0.0] else 0.0
+    return _best(losses)
 
 
 def _weighted_sum(models: list[AdditiveModel], weights: Floats) -> AdditiveModel:

@@ -26,7 +26,7 @@ MOST_FEATURES_OF_A_TABLE = 256
 # Of fewer features the score replaces one: the flow could lose a rare label of two turned columns.
 FEWEST_TO_TURN = 5
 # Fewer rows say too little for "auto" to take scores.
-FEWEST_SAMPLES = 100
+FEWEST_SAMPLES = 50
 # Scores that do not go with the label by so many standard errors, where rows are repetitions of
 # others, tell nothing of rows that are new: those may be people who are no repetitions at all.
 LEAST_AGREEMENT = 2.0

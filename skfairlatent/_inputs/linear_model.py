@@ -1,6 +1,6 @@
 """Logistic regression for scores of classes."""
 
-__all__ = ["fit_line", "log_odds"]
+__all__ = ["STRENGTHS", "fit_line", "log_odds"]
 
 import warnings
 from typing import Any
@@ -12,14 +12,16 @@ from sklearn.exceptions import ConvergenceWarning
 Floats = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.int64]
 
-PARAMETERS: dict[str, Any] = {"C": 0.05, "max_iter": 300}
+# Inverse strengths of the penalty: the first is near the best where the label is hard to tell.
+STRENGTHS = (0.05, 0.5, 5.0)
+MAX_ITER = 300
 
 
-def fit_line(x: Floats, classes: Codes) -> tuple[Floats, Floats]:
+def fit_line(x: Floats, classes: Codes, C: float = STRENGTHS[0]) -> tuple[Floats, Floats]:
     """Return coefficients of shape (d, n_classes - 1) and intercepts of logistic regression."""
     from sklearn.linear_model import LogisticRegression  # noqa: PLC0415 - slow to import
 
-    model = LogisticRegression(**PARAMETERS)
+    model = LogisticRegression(C=C, max_iter=MAX_ITER)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # close is enough
         model.fit(x, classes)
