@@ -239,6 +239,9 @@ class _ExactDigests(_Digests):
         if not _is_own(value.__name__ if is_module else value.__module__):
             return name
         parts = {k: v for k, v in sorted(vars(value).items()) if k[:2] != "__" or callable(v)}
+        if not is_module:
+            own = {k: v for k, v in vars(value).items() if isinstance(v, _ATOMS)}
+            parts |= {k: v for k, v in sorted(own.items()) if k not in _MADE_BY_PYTHON}
         return _hash(name, self.of(parts), self.of(getattr(value, "__bases__", ())))
 
     def _of_function(self, function: types.FunctionType) -> bytes:
@@ -273,6 +276,8 @@ class _ExactDigests(_Digests):
         return super()._of_unpicklable(value)
 
 
+# Attributes of a class that say where it stands and how it is described.
+_MADE_BY_PYTHON = {"__doc__", "__firstlineno__", "__module__", "__qualname__"}
 _CONTAINERS = (list, tuple, Mapping, Set, np.ndarray)
 # What tells an object from others of its type, where pickle does not say.
 _WITHIN: dict[Any, Callable[[Any], Any]] = {

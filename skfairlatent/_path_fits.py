@@ -155,12 +155,14 @@ class LambdaPath:
         parameters = self.transformer.get_params(deep=False)
         defining = {k: v for k, v in parameters.items() if k not in _IMMATERIAL}
         text = repr((defining, self.lambdas, self.judges))
-        tensors = {
-            "X": torch.as_tensor(np.asarray(rows.X)),
-            "codes": torch.from_numpy(rows.codes),
-            "train": torch.as_tensor(self.train),
-            "test": torch.as_tensor(self.test),
-        }
+        with warnings.catch_warnings():  # torch warns of arrays that it may not write to
+            warnings.simplefilter("ignore", UserWarning)
+            tensors = {
+                "X": torch.as_tensor(np.asarray(rows.X)),
+                "codes": torch.from_numpy(rows.codes),
+                "train": torch.as_tensor(self.train),
+                "test": torch.as_tensor(self.test),
+            }
         return Checkpoint(self.transformer.checkpoint_dir, digest_of(text, tensors)[:32])
 
     def _resumed(

@@ -461,6 +461,7 @@ KEPT = {
         "class Meta(type):\n    def __call__(self): return {}\n"
         "class C(metaclass=Meta): pass\nscorer = C"
     ),
+    "attribute with underscores": "class C:\n    __threshold__ = {}\nscorer = C()",
     "class that pickle leaves out": (
         "class C:\n    __reduce__ = lambda self: (str, ())\n    a = {}\nscorer = C()"
     ),
