@@ -642,7 +642,8 @@ def test__fit__spread_that_is_small_against_the_mean_is_signal(mean, spread):
     plain = X.copy()
     plain[:, 0] = (moved[:, 0] - mean) / spread
     wanted = quick(input_noise=1.0).fit(plain, y, sensitive_features=s).latent(plain)
-    np.testing.assert_allclose(model.latent(moved), wanted, atol=1e-3)
+    # Scores of the label rise steeply in places, and values at 1e15 are an eighth apart.
+    np.testing.assert_allclose(model.latent(moved), wanted, atol=5e-3)
     back = model.inverse_transform(model.latent(moved))
     np.testing.assert_allclose(back[:, 0], moved[:, 0], rtol=1e-15, atol=1e-5 * spread)
 

@@ -106,7 +106,7 @@ def additive_scores(
         Standardised, for `AdditiveScores.with_scores`.
     """
     slopes, bent = _lines(model, _some(x).numpy())
-    deviation = cross_fitted.std(axis=0)
+    _, _, deviation = standardized(cross_fitted)
     if replaced is None or len(replaced) != cross_fitted.shape[1]:
         replaced = _least_lost(slopes / deviation, bent / deviation)
     rest = model.without(replaced)

@@ -176,7 +176,7 @@ def _first_flow(
 
 def _read_by(flow: Glow, n_features: int) -> Tensor:
     """Return the directions of the latent that the features of X are read along, shape (d, d)."""
-    unit = torch.eye(n_features)
+    unit = torch.eye(n_features, dtype=torch.float32)
     return (flow.inverse(unit) - flow.inverse(torch.zeros_like(unit))).T
 
 
