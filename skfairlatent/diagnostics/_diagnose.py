@@ -196,7 +196,8 @@ def diagnose(
     X : array-like
         Input of the model: of a Pipeline that of its first step, of a transformer what the steps
         before it have made. Rows that it was not fitted on give the fairer judgement. A row that
-        is repeated with its label and group, as a bootstrap does, counts once.
+        is repeated, as by a bootstrap, counts once if a column of mostly different values tells
+        it from other people.
 
     y : array-like of shape (n_samples,) or (n_samples, n_labels)
         The label.
@@ -362,7 +363,7 @@ def _judged_rows(
 
 
 def _first_of_repetitions(prepared: Any, rows: HeldOut) -> npt.NDArray[np.int64]:
-    """Return the first of each row that was repeated, with its label and group, in order.
+    """Return the first of each row that was certainly repeated, and all other rows, in order.
 
     A probe that has learnt a row knows it again among those that it is scored on, and many
     repetitions of few rows look as certain as many rows. Equal rows of different people, as in
