@@ -34,6 +34,7 @@ from skfairlatent._files.writing import require_folder
 from skfairlatent._image_forms import holds_images, is_column
 from skfairlatent._inference import largest_round_trip_error, map_rows
 from skfairlatent._inputs.flow_inputs import FlowInputs
+from skfairlatent._inputs.heavy_tails import HeavyTails
 from skfairlatent._inputs.label_scores import LabelScores, fit_label_scores, wants_label_scores
 from skfairlatent._inputs.repeats import Distinct, certain_repetitions, distinct_rows
 from skfairlatent._inputs.scaling import Standardizer, as_rows, rows_of
@@ -268,6 +269,11 @@ class FairLatentTransformer(
     mean_, scale_ : ndarray of shape (n_features,)
         Standardisation of the embeddings, part of the map and of its inverse.
 
+    heavy_tails_ : HeavyTails or None
+        What is done instead to ``heavy_tails_.columns``, the features whose middle half is less
+        than a quarter as wide as their standard deviation would have it: the inverse hyperbolic
+        sine of their distance from the median. None if there are no such features.
+
     bins_ : object or None
         The cells: ``bins_.centroids``, of shape (n_cells, n_label_components), and
         ``bins_.assign(latent)``, which returns the cell of each row. None without `n_bins`.
@@ -329,6 +335,7 @@ class FairLatentTransformer(
     __metadata_request__fit: ClassVar[Mapping[str, bool]] = {"sensitive_features": True}
 
     label_scores_: LabelScores | None
+    heavy_tails_: HeavyTails | None
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "n_label_components": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
@@ -662,7 +669,7 @@ class FairLatentTransformer(
                 self._settings(width, _n_different(rows, distinct), embeddings.shape[1]),
             )
             self._set_annotations(annotations)
-            self.mean_, self.scale_ = standardizer.mean, standardizer.scale
+            self._set_standardizer(standardizer)
             self.label_slice_ = slice(0, width)
             self.sensitive_slice_ = slice(width, embeddings.shape[1])
             self.encoder_fingerprint_ = fingerprint
@@ -829,7 +836,11 @@ class FairLatentTransformer(
         return FlowInputs(self._standardizer(), self.label_scores_)
 
     def _standardizer(self) -> Standardizer:
-        return Standardizer(self.mean_, self.scale_)
+        return Standardizer(self.mean_, self.scale_, self.heavy_tails_)
+
+    def _set_standardizer(self, standardizer: Standardizer) -> None:
+        self.mean_, self.scale_ = standardizer.mean, standardizer.scale
+        self.heavy_tails_ = standardizer.heavy_tails
 
     def _column_names(self) -> Any:
         return getattr(self, "feature_names_in_", None)

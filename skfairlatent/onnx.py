@@ -9,6 +9,7 @@ import copy
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from sklearn.base import BaseEstimator, is_classifier
 from sklearn.frozen import FrozenEstimator
@@ -18,6 +19,7 @@ from skfairlatent._bins import LabelBins
 from skfairlatent._find_transformer import latent_step
 from skfairlatent._image_forms import holds_images
 from skfairlatent._inputs.additive_scores import AdditiveScores
+from skfairlatent._inputs.heavy_tails import HeavyTails
 from skfairlatent._inputs.label_scores import LabelScores
 from skfairlatent._inputs.linear_scores import LinearScores
 from skfairlatent._inputs.scaling import Standardizer
@@ -167,7 +169,7 @@ def _convert(scope: Any, operator: Any, container: Any) -> None:
     rows = operator.inputs[0]
     if len(operator.inputs) > 1:
         rows = graph.op("Concat", *operator.inputs, axis=1)
-    x = graph.standardize(Standardizer(fair.mean_, fair.scale_), rows)
+    x = graph.standardize(Standardizer(fair.mean_, fair.scale_, fair.heavy_tails_), rows)
     if fair.label_scores_ is not None:
         x = graph.scored(fair.label_scores_, x)
     z = graph.flow(fair.flow_, x)
@@ -199,7 +201,29 @@ class _Graph:
         mean, scale = (
             part.astype(self._dtype) for part in (standardizer.mean, standardizer.scale)
         )
-        return self.op("Div", self.op("Sub", rows, mean), scale)
+        x = self.op("Div", self.op("Sub", rows, mean), scale)
+        if (heavy := standardizer.heavy_tails) is None:
+            return x
+        return self._placed(x, heavy.columns, self._bent(heavy, rows), len(mean))
+
+    def _bent(self, heavy: HeavyTails, rows: Any) -> Any:
+        """Do what ``heavy.forward`` does: onnxruntime has no Asinh of double precision."""
+        centred = self.op(
+            "Sub", self.op("Gather", rows, heavy.columns, axis=1), self._array(heavy.center)
+        )
+        ratio = self.op("Div", centred, self._array(heavy.width))
+        size = self.op("Abs", ratio)
+        root = self.op("Sqrt", self.op("Add", self.op("Mul", ratio, ratio), self._array(1.0)))
+        bent = self.op("Mul", self.op("Sign", ratio), self.op("Log", self.op("Add", size, root)))
+        return self.op(
+            "Div", self.op("Sub", bent, self._array(heavy.mean)), self._array(heavy.scale)
+        )
+
+    def _placed(self, x: Any, columns: npt.NDArray[np.int64], found: Any, d: int) -> Any:
+        """Put what was found in the place of some of d columns."""
+        put = np.eye(d)[columns]
+        others = self.op("Mul", x, self._array(1.0 - put.sum(axis=0)))
+        return self.op("Add", others, self.op("MatMul", found, self._array(put)))
 
     def scored(self, scores: LabelScores, x: Any) -> Any:
         """Do what ``scores.forward`` does."""
@@ -226,9 +250,7 @@ class _Graph:
         places = self.op("Div", places, self._array(rest.width))
         places = self.op("Clip", places, self._array(0.0), self._array(1.0))
         found = self.op("Add", line, self.op("MatMul", places, self._array(rest.rises / scale)))
-        put = np.eye(len(coef))[replaced]
-        others = self.op("Mul", x, self._array(1.0 - put.sum(axis=0)))
-        return self.op("Add", others, self.op("MatMul", found, self._array(put)))
+        return self._placed(x, replaced, found, len(coef))
 
     def _array(self, value: Any) -> Any:
         return np.asarray(value, dtype=self._dtype)

@@ -28,17 +28,18 @@ CLOSE = {np.float32: 1e-5, np.float64: 1e-12}
 GROUPS = "fairlatenttransformer__sensitive_features"
 
 
-def make_rows(dtype=np.float32, n_features=7):
+def make_rows(dtype=np.float32, n_features=7, tails=1.0):
     rng = np.random.default_rng(0)
     y, s = np.arange(120) % 3, np.arange(120) // 3 % 2
     X = 5 + 3 * rng.normal(size=(120, n_features))
     X[:, 0] += 3 * y
     X[:, 1] += 3 * s
+    X[:, 2:4] = np.sinh(tails * (X[:, 2:4] - 5)) / tails if tails > 1 else X[:, 2:4]
     return X.astype(dtype), np.array(["a", "b", "c"])[y], s
 
 
-def fitted(dtype=np.float32, n_features=7, **parameters):
-    X, y, s = make_rows(dtype, n_features)
+def fitted(dtype=np.float32, n_features=7, *, tails=1.0, **parameters):
+    X, y, s = make_rows(dtype, n_features, tails)
     return FairLatentTransformer(None, **QUICK, **parameters).fit(X, y, sensitive_features=s)
 
 
@@ -58,12 +59,18 @@ def session(model, X, **kwargs):
         {"n_features": 2},
         {"label_scores": True},
         {"label_scores": True, "n_features": 300},
+        {"label_scores": True, "tails": 2.0},
     ],
-    ids=["label", "full", "wide", "bins", "bins and full", "two features", "scores", "linear"],
+    ids=[
+        *("label", "full", "wide", "bins", "bins and full", "two features", "scores", "linear"),
+        "heavy tails",
+    ],
 )
 def test__to_onnx__makes_the_same_latent(parameters, dtype):
+    tails = parameters.get("tails", 1.0)
     fair = fitted(dtype, **parameters)
-    X = make_rows(dtype, fair.n_features_in_)[0]
+    assert (fair.heavy_tails_ is not None) == (tails > 1.0)
+    X = make_rows(dtype, fair.n_features_in_, tails)[0]
     run = session(fair, X[:1])
     for rows in (X, X[:1], X[:0]):
         (Z,) = run.run(None, {"X": rows})

@@ -479,6 +479,7 @@ FORGERIES = {
     "mean too long": tensor("mean_", torch.zeros(7, dtype=torch.float64)),
     "mean of float32": tensor("mean_", torch.zeros(N_FEATURES)),
     "mean is NaN": tensor("mean_", torch.full((N_FEATURES,), torch.nan, dtype=torch.float64)),
+    "heavy tails of columns alone": tensor("tails.columns", torch.zeros(1, dtype=torch.int64)),
     "scale of zero": tensor("scale_", torch.zeros(N_FEATURES, dtype=torch.float64)),
     "rotation of another shape": tensor("flow.blocks.0.rotation.base", torch.zeros(3, 3)),
     "rotation is infinite": tensor("flow.blocks.0.rotation.base", torch.full((6, 6), torch.inf)),
@@ -494,6 +495,24 @@ def test__load__a_forged_file_is_refused(saved, change):
     forge(saved, change)
     with pytest.raises(CheckpointError, match=r"(does not hold what .* writes|with the encoder)"):
         FairLatentTransformer.load(saved)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("columns", N_FEATURES), ("columns", -1), ("width", 0.0), ("scale", -1.0), ("mean", np.nan)],
+)
+def test__load__forged_heavy_tails_are_refused(tmp_path, name, value):
+    X, y, s = make_rows()
+    fair = FairLatentTransformer(**QUICK).fit(np.sinh(4 * X), y, sensitive_features=s)
+    assert fair.heavy_tails_ is not None
+    fair.save(tmp_path / "fair.safetensors")
+
+    def change(_, tensors):
+        tensors[f"tails.{name}"][0] = value
+
+    forge(tmp_path / "fair.safetensors", change)
+    with pytest.raises(CheckpointError, match=r"does not hold what .* writes"):
+        FairLatentTransformer.load(tmp_path / "fair.safetensors")
 
 
 @pytest.mark.parametrize("state", ["", "[]", "null", "{", "1" * 5000, "[" * 100_000])

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from skfairlatent._inputs.heavy_tails import HeavyTails
 from skfairlatent._out_of_core.mapped_rows import MappedRows, is_large_map, pieces_of
 
 # A standard deviation of so many steps between neighbouring numbers, at the feature's magnitude
@@ -35,10 +36,13 @@ class Standardizer:
     mean, scale : ndarray of shape (d,), float64
         The scale of a constant feature is 1: it becomes 0 and comes back exactly. That of one
         that varies by rounding only is larger where its rounding would count otherwise.
+    heavy_tails : HeavyTails or None
+        What is done to features with heavy tails instead.
     """
 
     mean: npt.NDArray[np.float64]
     scale: npt.NDArray[np.float64]
+    heavy_tails: HeavyTails | None = None
 
     @classmethod
     def fit(cls, X: npt.NDArray[np.floating], names: Sequence[str] | None = None) -> Self:
@@ -66,7 +70,8 @@ class Standardizer:
                 "rounding, in all rows, so there is nothing to learn from. Check how X was made."
             )
         rounding = np.where(constant, std, 0.0) / ROUNDING_LEFT
-        return cls(mean, np.where(constant, np.maximum(1.0, rounding), std))
+        scale = np.where(constant, np.maximum(1.0, rounding), std)
+        return cls(mean, scale, HeavyTails.of(X, std))
 
     def forward(self, X: npt.NDArray[np.floating]) -> Tensor | MappedRows:
         """Return X standardised, as a tensor of shape (n, d) in the precision of X."""
@@ -80,7 +85,10 @@ class Standardizer:
             torch.tensor(part, dtype=rows.dtype, device=rows.device)
             for part in (self.mean, self.scale)
         )
-        return (rows - mean).div_(scale)
+        x = (rows - mean).div_(scale)
+        if self.heavy_tails is not None:
+            x[:, self.heavy_tails.places] = self.heavy_tails.forward(rows)
+        return x
 
     def reject_far_rows(
         self,
@@ -118,16 +126,19 @@ class Standardizer:
         """
         if dtype != np.float32:  # half precision and integers become double
             return
+        mean, scale = self.mean.copy(), self.scale.copy()
+        if (heavy := self.heavy_tails) is not None:
+            mean[heavy.places], scale[heavy.places] = heavy.center, heavy.width
         with np.errstate(over="ignore"):
-            steps = np.spacing(np.abs(self.mean).astype(dtype)).astype(np.float64)
+            steps = np.spacing(np.abs(mean).astype(dtype)).astype(np.float64)
         # A scale of 1 is a constant feature's, which stays one.
-        lost = (self.scale < STEPS_TO_TELL * steps) & (self.scale != 1.0)
+        lost = (scale < STEPS_TO_TELL * steps) & (scale != 1.0)
         if lost.any():
             column = int(lost.argmax())
             raise ValueError(
                 f"{name} is {np.dtype(dtype).name}, which cannot tell the values of "
-                f"{column_name(names, column)} of X apart: in the rows of fit they have a mean of "
-                f"{self.mean[column]:.10g} and a standard deviation of {self.scale[column]:.3g}. "
+                f"{column_name(names, column)} of X apart: in the rows of fit they lie around "
+                f"{mean[column]:.10g} with a standard deviation of {scale[column]:.3g}. "
                 "Use float64 from the data on: rounded values cannot be distinguished any more."
             )
 
@@ -136,7 +147,10 @@ class Standardizer:
         values = x.numpy()
         with np.errstate(over="ignore", invalid="ignore"):  # the caller looks for infinity
             scale, mean = (part.astype(values.dtype) for part in (self.scale, self.mean))
-            return np.asarray(values * scale + mean)
+            rows = np.asarray(values * scale + mean)
+        if self.heavy_tails is not None:
+            rows[:, self.heavy_tails.places] = self.heavy_tails.inverse(x).numpy()
+        return rows
 
 
 class _Moments(NamedTuple):

@@ -24,6 +24,7 @@ from skfairlatent._bins import LabelBins
 from skfairlatent._files.plain_json import as_plain
 from skfairlatent._inputs.additive_model import AdditiveModel
 from skfairlatent._inputs.additive_scores import AdditiveScores
+from skfairlatent._inputs.heavy_tails import HeavyTails
 from skfairlatent._inputs.label_scores import LabelScores
 from skfairlatent._inputs.linear_scores import LinearScores
 from skfairlatent._inputs.scaling import as_rows
@@ -246,6 +247,11 @@ def _check_array(name: str, array: Array, shape: tuple[int, ...], dtype: npt.DTy
         raise ValueError(f"{name} is not finite")
 
 
+def _check_columns(name: str, numbers: Array, d: int) -> None:
+    if not ((numbers >= 0) & (numbers < d)).all():
+        raise ValueError(f"{name} are not columns")
+
+
 def _write_classes(classes: Array | list[Array]) -> SavedState:
     columns = [classes] if isinstance(classes, np.ndarray) else classes
     written = [{"dtype": column.dtype.str, "values": column.tolist()} for column in columns]
@@ -300,6 +306,25 @@ def _read_bins(state: SavedState) -> LabelBins | None:
     for name, shape in {"weights": block, "offsets": cells, "centroids": block}.items():
         _check_array(name, arrays[name], shape, np.float64)
     return LabelBins(**arrays)
+
+
+def _write_heavy_tails(tails: HeavyTails | None) -> SavedState:
+    arrays = {} if tails is None else vars(tails)
+    return SavedState(arrays={f"tails.{name}": array for name, array in arrays.items()})
+
+
+def _read_heavy_tails(state: SavedState) -> HeavyTails | None:
+    arrays = _named(state.arrays, "tails.")
+    if not arrays:
+        return None
+    columns = (len(arrays["columns"]),)
+    _check_array("columns", arrays["columns"], columns, np.int64)
+    _check_columns("columns", arrays["columns"], state.n_features)
+    for name in ("center", "width", "mean", "scale"):
+        _check_array(name, arrays[name], columns, np.float64)
+    if not (arrays["width"] > 0).all() or not (arrays["scale"] > 0).all():
+        raise ValueError("a width or scale of heavy tails is not positive")
+    return HeavyTails(**arrays)
 
 
 def _write_seen_rows(seen: SeenRows) -> SavedState:
@@ -376,8 +401,7 @@ def _read_additive_scores(arrays: dict[str, Array], d: int, n_scores: int) -> Ad
         _check_array(name, arrays[name], shape, np.float64)
     for name, length in {"features": segments, "replaced": n_scores}.items():
         _check_array(name, arrays[name], (length,), np.int64)
-        if not ((arrays[name] >= 0) & (arrays[name] < d)).all():
-            raise ValueError(f"{name} are not columns")
+        _check_columns(name, arrays[name], d)
     if not (arrays["width"] > 0).all():
         raise ValueError("a width is not positive")
     own = {name: arrays.pop(name) for name in ("replaced", "slopes", "mean", "scale")}
@@ -444,6 +468,7 @@ PARTS: dict[str, _Part] = {
     "sensitive_mean_": _vector(
         "sensitive_mean_", lambda state: state.n_features - state.n_label_components
     ),
+    "heavy_tails_": _Part(_write_heavy_tails, _read_heavy_tails),
     "label_scores_": _Part(_write_scores, _read_scores),
     "flow_": _flow("flow"),
     "bins_": _Part(_write_bins, _read_bins),
