@@ -804,11 +804,12 @@ class TestConstraints:
         assert "Group read from the label block, over all labels" in str(found)
 
 
-def test__diagnose__a_row_that_is_repeated_counts_once():
+@pytest.mark.parametrize("n_more", [1200, 9000])
+def test__diagnose__a_row_that_is_repeated_counts_once(n_more):
     rng = np.random.default_rng(0)
     (y, group), X = rng.integers(2, size=(2, 300)), rng.normal(size=(300, 3))
     X += np.column_stack([y, group, 0 * y])
-    i = np.concatenate([np.arange(300), rng.integers(300, size=1200)])
+    i = np.concatenate([np.arange(300), rng.integers(300, size=n_more)])
     once, again = (
         diagnose(Selection(), X[rows], y[rows], sensitive_features=group[rows], random_state=0)
         for rows in (np.arange(300), i)

@@ -105,6 +105,44 @@ def test__few_rows__repeated_are_known_by_columns_in_which_people_are_hardly_equ
     assert log_loss(y[rows], found) > 0.3
 
 
+@pytest.mark.parametrize("columns", ["floats", "one float beside codes"])
+@pytest.mark.parametrize("n_times", [19, 20, 25, 60])
+def test__rows_repeated_often__are_certain_repetitions(columns, n_times):
+    rng = np.random.default_rng(0)
+    x, codes = rng.normal(size=(300, 6)), rng.integers(0, 2, (300, 2))
+    if columns != "floats":
+        x[:, 1:] = rng.integers(0, 3, (300, 5))
+    rows = np.repeat(np.arange(300), n_times)
+    for found in (certain_repetitions(x[rows]), certain_repetitions(x[rows], codes[rows])):
+        np.testing.assert_array_equal(found.of_row, rows)
+
+
+@pytest.mark.parametrize("share", [0.00125, 0.1, 0.9])
+@pytest.mark.parametrize("n_times", [1, 25])
+def test__people_without_a_record__are_no_certain_repetitions(share, n_times):
+    """Nor do they hide the repetitions of others, if their labels and groups are known."""
+    rng = np.random.default_rng(0)
+    rows, n = np.repeat(np.arange(20_000 // n_times), n_times), 20_000
+    x, codes = rng.normal(size=(n, 6))[rows], rng.integers(0, 2, (n, 2))[rows]
+    n_without, n_others = round(share * n), n - round(share * n)
+    x[n_others:] = x[:n_others].mean(axis=0)
+    codes[n_others:] = rng.integers(0, 2, (n_without, 2))
+    assert len(certain_repetitions(x, codes).first) == len(np.unique(rows[:n_others])) + n_without
+    if n_times == 1:
+        assert len(certain_repetitions(x).first) == n
+
+
+@pytest.mark.parametrize("share", [0.5, 0.01])
+def test__many_people_of_each_code__are_no_certain_repetitions(share):
+    """Of a rare label and group, most codes have none."""
+    rng = np.random.default_rng(0)
+    rows = rng.integers(0, 100, 4000)
+    codes = (rng.random((4000, 2)) < share).astype(int)
+    for n_columns in (1, 16):
+        x = rng.normal(size=(100, n_columns))[rows]
+        assert len(certain_repetitions(x, codes).first) == 4000
+
+
 @pytest.mark.parametrize("drawn", ["repeated", "bootstrap"])
 def test__rows_of_fit__are_found_again_though_they_were_repeated(drawn):
     rng = np.random.default_rng(0)
@@ -114,6 +152,17 @@ def test__rows_of_fit__are_found_again_though_they_were_repeated(drawn):
     fair.fit(x[rows], y[rows], sensitive_features=groups[rows])
     with pytest.warns(FairLatentWarning, match="were rows of fit"):
         certify(fair, x, y, sensitive_features=groups)
+
+
+@pytest.mark.parametrize("n_times", [2, 25])
+def test__rows_of_fit__are_found_again_if_they_are_repeated_to_certify(n_times):
+    rng = np.random.default_rng(0)
+    x, y, groups = rng.normal(size=(1000, 6)), rng.integers(0, 2, 1000), rng.integers(0, 2, 1000)
+    fair = FairLatentTransformer(None, n_bins=4, max_iter=1, random_state=0)
+    fair.fit(x, y, sensitive_features=groups)
+    rows = np.repeat(np.arange(300), n_times)
+    with pytest.warns(FairLatentWarning, match="were rows of fit"):
+        certify(fair, x[rows], y[rows], sensitive_features=groups[rows])
 
 
 def _survey(n, seed):

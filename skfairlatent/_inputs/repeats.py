@@ -66,7 +66,7 @@ def distinct_rows(x: Rows, label_codes: Codes) -> Distinct:
     alike = np.ones_like(size)
     alike[size > 1] = _sizes_of_equal(first_of[size > 1], label_codes[size > 1])
     many, repeated = size >= MANY, (size >= MANY) & (alike == size)
-    told = _told_by_a_fine_column(x, first_of, size)
+    told = _n_telling(x, first_of, size) > 0
     sure = shared & told & (~many | repeated)
     others = shared & ~told & ~many
     if _of_one_label(repeated & ~told, label_codes):
@@ -89,13 +89,15 @@ def certain_repetitions(x: Rows, codes: Codes | None = None) -> Distinct:
         those of different people.
     """
     first_of, size = _equal_rows(x)
-    sure = (size > 1) & (size < MANY)
-    if sure.any():
-        sure &= _told_by_a_fine_column(x, first_of, size)
-    if codes is not None and sure.any():
-        alike = _sizes_of_equal(first_of[sure], codes[sure])
-        sure &= not _labels_differ(size[sure], alike, codes)
-    return _distinct(first_of, sure)
+    if not (size > 1).any():
+        return _distinct(first_of, size > 1)
+    n_telling = _n_telling(x, first_of, size)
+    few, many = (n_telling > 0) & (size < MANY), _sets_of_many(first_of, size, n_telling)
+    if codes is not None:
+        alike = _sizes_of_equal(first_of, codes)
+        few &= not _labels_differ(size[few], alike[few], codes)
+        many = _repeated(many, first_of, size, alike, codes)
+    return _distinct(first_of, few | many)
 
 
 def _equal_rows(x: Rows) -> tuple[Codes, Codes]:
@@ -111,22 +113,59 @@ def _distinct(first_of: Codes, repeated: Mask) -> Distinct:
     )
 
 
-def _told_by_a_fine_column(x: Rows, first_of: Codes, size: Codes) -> Mask:
-    """Return whether each row has a value that no other than its equals has in a fine column."""
+def _n_telling(x: Rows, first_of: Codes, size: Codes) -> Codes:
+    """Return how many fine columns tell each row from others: no, one, or two and more.
+
+    Such a column has a value of the row that no others than its equals have.
+    """
     different = np.unique(first_of)
     sets = different[size[different] > 1]
-    told = np.zeros(len(x), dtype=bool)
+    n_telling = np.zeros(len(x), dtype=np.int64)
     if len(different) < FEWEST_OF_A_FINE_COLUMN:
-        return told
+        return n_telling
     some = different[:: 1 + len(different) // SOME_ROWS]
     for column in x.T:
         if len(np.unique(column[some])) > FINE * len(some):
             values, counts = np.unique(column[different], return_counts=True)
             if len(values) > FINE * len(different):
-                told[sets] |= counts[np.searchsorted(values, column[sets])] == 1
-                if told[sets].all():
+                n_telling[sets] += counts[np.searchsorted(values, column[sets])] == 1
+                if (n_telling[sets] > 1).all():
                     break
-    return told[first_of]
+    return np.minimum(n_telling, 2)[first_of]
+
+
+def _sets_of_many(first_of: Codes, size: Codes, n_telling: Codes) -> Mask:
+    """Return which rows are in large sets of equal ones that certainly repeat one row each.
+
+    There are several such sets, and either two fine columns tell them, or one does and most rows
+    of the table are in sets of exactly the same size: people with a code are not drawn so evenly.
+    """
+    many = (size >= MANY) & (n_telling > 0)
+    rows_of_size = np.bincount(size[many], minlength=1)
+    even = size == rows_of_size.argmax()
+    even &= rows_of_size.max() > len(size) / 2
+    return _if_several(first_of, many & (even | (n_telling > 1)))
+
+
+def _if_several(first_of: Codes, in_sets: Mask) -> Mask:
+    """Return the rows in sets of equal ones if there are two sets or more, and else none.
+
+    People without a record are one set, which a fine column tells as well: no others have their
+    value of it.
+    """
+    return in_sets & (len(np.unique(first_of[in_sets])) > 1)
+
+
+def _repeated(in_sets: Mask, first_of: Codes, size: Codes, alike: Codes, codes: Codes) -> Mask:
+    """Return the rows in large sets of which all have the same codes; none if most sets differ.
+
+    A set may have one rare code by chance. People without a record, who are one set, hide no
+    others: each set counts once.
+    """
+    of_each = np.unique(first_of[in_sets])
+    differ = _labels_differ(size[of_each], alike[of_each], codes)
+    repeated: Mask = in_sets & (alike == size) & (not differ)
+    return repeated
 
 
 def _of_one_label(repeated: Mask, label_codes: Codes) -> bool:
