@@ -117,6 +117,12 @@ def test__rows_repeated_often__are_certain_repetitions(columns, n_times):
         np.testing.assert_array_equal(found.of_row, rows)
 
 
+def test__a_row_repeated_somewhat_more_often_than_others__is_a_certain_repetition():
+    rows = np.repeat(np.arange(300), np.where(np.arange(300) == 7, 20, 15))
+    x = np.random.default_rng(0).normal(size=(300, 6))
+    np.testing.assert_array_equal(certain_repetitions(x[rows]).of_row, rows)
+
+
 @pytest.mark.parametrize("share", [0.00125, 0.1, 0.9])
 @pytest.mark.parametrize("n_times", [1, 25])
 def test__people_without_a_record__are_no_certain_repetitions(share, n_times):
@@ -141,6 +147,43 @@ def test__many_people_of_each_code__are_no_certain_repetitions(share):
     for n_columns in (1, 16):
         x = rng.normal(size=(100, n_columns))[rows]
         assert len(certain_repetitions(x, codes).first) == 4000
+
+
+@pytest.mark.parametrize("n_times", [4, 10, 40])
+def test__few_rows__are_known_by_two_columns_however_few(n_times):
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(25, 30)), rng.integers(0, 2, 25)
+    rows = np.repeat(np.arange(25), n_times)
+    np.testing.assert_array_equal(distinct_rows(x[rows], y[rows, None]).of_row, rows)
+    fair = FairLatentTransformer(None, max_iter=1, random_state=0)
+    fair.fit(x[rows], y[rows], sensitive_features=rows % 2)
+    assert fair.label_scores_ is None
+
+
+@pytest.mark.parametrize("n_rows", [30, 200])
+def test__two_rows_of_a_rare_label__are_known_though_they_are_half_of_the_table(n_rows):
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(n_rows, 30)), (np.arange(n_rows) < 2).astype(int)
+    rows = _oversampled(y)
+    np.testing.assert_array_equal(distinct_rows(x[rows], y[rows, None]).of_row, rows)
+
+
+def test__people_without_a_record__are_people_though_they_have_one_label():
+    """Beside two rows of the other label that were repeated often."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(400, 30)), (np.arange(400) < 2).astype(int)
+    x[200:] = 0
+    rows = np.append(np.arange(400), np.repeat([0, 1], 40))
+    assert len(distinct_rows(x[rows], y[rows, None]).first) == 400
+
+
+@pytest.mark.parametrize("n_codes", [12, 100])
+def test__people_of_each_code__are_people_if_a_label_is_rare(n_codes):
+    """Of some codes nobody has it: 535 of the 720 people of 12 codes, 4,069 of 6,000 of 100."""
+    rng = np.random.default_rng(0)
+    codes = rng.integers(0, n_codes, 60 * n_codes)
+    x, y = rng.normal(size=(n_codes, 16)), (rng.random(len(codes)) < 0.01).astype(int)
+    assert len(distinct_rows(x[codes], y[:, None]).first) == len(codes)
 
 
 @pytest.mark.parametrize("drawn", ["repeated", "bootstrap"])

@@ -13,16 +13,18 @@ Rows = npt.NDArray[np.floating]
 Codes = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
-# A column is fine if it has more different values than this share of the different rows, of which
-# there must be so many. Equal rows with a value of it that no other row has repeat one another:
-# different people are hardly equal there.
-FINE, FEWEST_OF_A_FINE_COLUMN = 0.5, 30
+# A column is fine if it has more different values than this share of the different rows. Equal
+# rows with a value of it that no other row has repeat one another: different people are hardly
+# equal there. Among fewer different rows than the first number, one such column may be chance, or
+# a code, but not two, unless there are fewer than the second.
+FINE, FEWEST_OF_A_FINE_COLUMN, FEWEST_OF_TWO = 0.5, 30, 10
 # Rows that tell whether a column may be fine.
 SOME_ROWS = 2000
 # Without a fine column, equal ones of fewer different rows are those of different people: a table
 # of a few columns has no others.
 FEWEST_DISTINCT = 100
-# So are more equal rows than this share of a table, such as those without a record.
+# So are more equal rows than this share of a table, such as those without a record, but for sets
+# that two fine columns tell if another is about as large: people without a record are one set.
 LARGEST_SHARE = 0.2
 # So many equal rows are the repetitions of one only if they have all the same label, and, without
 # a fine column, if such rows have clearly more often one label than another, as where a rare label
@@ -60,17 +62,18 @@ def distinct_rows(x: Rows, label_codes: Codes) -> Distinct:
         the latter they differ.
     """
     first_of, size = _equal_rows(x)
-    shared = (size > 1) & (size <= LARGEST_SHARE * len(x))
-    if not shared.any():
-        return _distinct(first_of, shared)
+    if not (size > 1).any():
+        return _distinct(first_of, size > 1)
     alike = np.ones_like(size)
     alike[size > 1] = _sizes_of_equal(first_of[size > 1], label_codes[size > 1])
-    many, repeated = size >= MANY, (size >= MANY) & (alike == size)
-    told = _n_telling(x, first_of, size) > 0
-    sure = shared & told & (~many | repeated)
-    others = shared & ~told & ~many
-    if _of_one_label(repeated & ~told, label_codes):
-        others |= shared & ~told & repeated
+    n_telling = _n_telling(x, first_of, size)
+    told, few, shared = n_telling > 0, size < MANY, (size > 1) & (size <= LARGEST_SHARE * len(x))
+    small, large = shared & few, shared & told & ~few
+    large |= _but_a_lone_one(first_of, size, n_telling > 1) & ~small
+    sure = small & told | _repeated(large, first_of, size, alike, label_codes)
+    others, repeated = small & ~told, ~few & ~told & (alike == size)
+    if _of_one_label(repeated, label_codes):
+        others |= shared & repeated
     if len(np.unique(first_of)) < FEWEST_DISTINCT:
         others[:] = False
     sure &= not _labels_differ(size[sure], alike[sure], label_codes)
@@ -121,7 +124,7 @@ def _n_telling(x: Rows, first_of: Codes, size: Codes) -> Codes:
     different = np.unique(first_of)
     sets = different[size[different] > 1]
     n_telling = np.zeros(len(x), dtype=np.int64)
-    if len(different) < FEWEST_OF_A_FINE_COLUMN:
+    if len(different) < FEWEST_OF_TWO:
         return n_telling
     some = different[:: 1 + len(different) // SOME_ROWS]
     for column in x.T:
@@ -131,29 +134,31 @@ def _n_telling(x: Rows, first_of: Codes, size: Codes) -> Codes:
                 n_telling[sets] += counts[np.searchsorted(values, column[sets])] == 1
                 if (n_telling[sets] > 1).all():
                     break
+    if len(different) < FEWEST_OF_A_FINE_COLUMN:
+        n_telling[n_telling == 1] = 0
     return np.minimum(n_telling, 2)[first_of]
 
 
 def _sets_of_many(first_of: Codes, size: Codes, n_telling: Codes) -> Mask:
     """Return which rows are in large sets of equal ones that certainly repeat one row each.
 
-    There are several such sets, and either two fine columns tell them, or one does and most rows
-    of the table are in sets of exactly the same size: people with a code are not drawn so evenly.
+    Either two fine columns tell them, or one does and most rows of the table are in sets of
+    exactly the same size: people with a code are not drawn so evenly.
     """
     many = (size >= MANY) & (n_telling > 0)
     rows_of_size = np.bincount(size[many], minlength=1)
-    even = size == rows_of_size.argmax()
-    even &= rows_of_size.max() > len(size) / 2
-    return _if_several(first_of, many & (even | (n_telling > 1)))
+    even = many & (size == rows_of_size.argmax()) & (rows_of_size.max() > len(size) / 2)
+    return many & _but_a_lone_one(first_of, size, even | (n_telling > 1))
 
 
-def _if_several(first_of: Codes, in_sets: Mask) -> Mask:
-    """Return the rows in sets of equal ones if there are two sets or more, and else none.
+def _but_a_lone_one(first_of: Codes, size: Codes, in_sets: Mask) -> Mask:
+    """Return the rows in sets of equal ones, but for a set more than twice as large as any other.
 
-    People without a record are one set, which a fine column tells as well: no others have their
-    value of it.
+    People without a record are such a set, which a fine column tells as well: no others have
+    their value of it.
     """
-    return in_sets & (len(np.unique(first_of[in_sets])) > 1)
+    *_, second, _ = 0, 0, *np.sort(size[np.unique(first_of[in_sets])])
+    return in_sets & (size <= 2 * second)
 
 
 def _repeated(in_sets: Mask, first_of: Codes, size: Codes, alike: Codes, codes: Codes) -> Mask:
