@@ -208,6 +208,24 @@ def test__rows_of_fit__are_found_again_if_they_are_repeated_to_certify(n_times):
         certify(fair, x[rows], y[rows], sensitive_features=groups[rows])
 
 
+@pytest.mark.parametrize("constraints", ["equalized_odds", "demographic_parity"])
+@pytest.mark.parametrize("n_times", [2, 25])
+def test__certify__warns_that_rows_repeat_others(constraints, n_times):
+    rng = np.random.default_rng(0)
+    x, y, groups = rng.normal(size=(1600, 6)), rng.integers(0, 2, 1600), rng.integers(0, 2, 1600)
+    fair = FairLatentTransformer(None, n_bins=4, max_iter=1, random_state=0)
+    fair.fit(x[:1000], y[:1000], sensitive_features=groups[:1000])
+    once, rows = np.arange(1000, 1600), np.repeat(np.arange(1000, 1600), n_times)
+    told = rf"{len(rows) - 600:,} of the {len(rows):,} rows repeat others.*pass each person once"
+    with pytest.warns(FairLatentWarning, match=told):
+        certificate = certify(
+            fair, x[rows], y[rows], sensitive_features=groups[rows], constraints=constraints
+        )
+    assert certificate.rows.to_numpy().sum() == len(rows)  # the count is as it was
+    for few in (once, np.append(once, [1000, 1001])):
+        certify(fair, x[few], y[few], sensitive_features=groups[few])
+
+
 def _survey(n, seed):
     """Return rows of a few columns, some of them equal, with a label that they determine."""
     rng = np.random.default_rng(seed)

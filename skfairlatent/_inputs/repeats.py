@@ -1,6 +1,6 @@
 """Rows that were repeated, told from equal rows of different people."""
 
-__all__ = ["Distinct", "certain_repetitions", "distinct_rows"]
+__all__ = ["Distinct", "certain_repetitions", "distinct_rows", "warn_of_repetitions"]
 
 from typing import NamedTuple
 
@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from skfairlatent._row_hashes import exact_row_hashes
+from skfairlatent._user_warnings import warn_user
 
 Rows = npt.NDArray[np.floating]
 Codes = npt.NDArray[np.int64]
@@ -34,6 +35,9 @@ MANY, CLEARLY_MORE = 20, 0.5
 # of different people have other labels as often as any two rows, but for what X tells of the
 # label: at least so much as often.
 SMALLEST_DIFFERENCE = 0.1
+# Fewer repetitions than this share of the rows change no result that counts rows as people: some
+# tables hold a few.
+WORTH_A_WARNING = 0.01
 
 
 class Distinct(NamedTuple):
@@ -101,6 +105,24 @@ def certain_repetitions(x: Rows, codes: Codes | None = None) -> Distinct:
         few &= not _labels_differ(size[few], alike[few], codes)
         many = _repeated(many, first_of, size, alike, codes)
     return _distinct(first_of, few | many)
+
+
+def warn_of_repetitions(found: Distinct, counts: str) -> None:
+    """Warn if more than a few rows repeat others.
+
+    Parameters
+    ----------
+    found : Distinct
+    counts : str
+        What counts each row as a person of their own, with the verb, as in "a bound counts".
+    """
+    n_rows = len(found.of_row)
+    n_repeated = n_rows - len(found.first)
+    if n_repeated > WORTH_A_WARNING * n_rows:
+        warn_user(
+            f"{n_repeated:,} of the {n_rows:,} rows repeat others, and {counts} each row as a "
+            "person of their own: pass each person once."
+        )
 
 
 def _equal_rows(x: Rows) -> tuple[Codes, Codes]:

@@ -5,9 +5,13 @@ __all__ = ["certify", "certify_cells", "check_parameters"]
 from numbers import Real
 from typing import Any
 
+import numpy as np
+
+from skfairlatent._inputs.repeats import certain_repetitions, warn_of_repetitions
 from skfairlatent._seen_rows import SeenRows, share_seen
 from skfairlatent._user_warnings import warn_user
 from skfairlatent._validation.containers import reject_container
+from skfairlatent._validation.groups import encode_columns
 from skfairlatent.certification._bounds import worst_on_cells
 from skfairlatent.certification._certificate import Certificate
 from skfairlatent.certification._estimators import decided_by, labels_of_fit, seen_by
@@ -79,6 +83,9 @@ def certify(
         before it that returns others in `fit_transform` than in `transform`, as ``TargetEncoder``
         does, may hide rows of fit.
 
+        If more than 1 % of the rows of X certainly repeat others, as those of a bootstrap do: the
+        bound counts each row as a person of their own, and is too small.
+
     See Also
     --------
     certify_cells : The same for any cells, such as the leaves of a tree.
@@ -118,6 +125,9 @@ def certify(
     certificate = certificate_of(
         values, given, view.family, constraints, float(confidence), decided
     )
+    if embeddings and seen_share == 0:
+        labels = None if constraints == "demographic_parity" else y
+        _warn_of_repetitions(embeddings, labels, sensitive_features)
     return with_seen_share(certificate, seen_share)
 
 
@@ -130,6 +140,14 @@ def _share_of_fit(transformers: list[Any], embeddings: list[Any]) -> float:
             "Give rows that no fit, early stopping or search saw."
         )
     return share
+
+
+def _warn_of_repetitions(embeddings: list[Any], y: Any, sensitive_features: Any) -> None:
+    """Warn if rows repeat others in what all transformers are given; y may be None."""
+    columns = [*encode_columns(sensitive_features), *([] if y is None else encode_columns(y, "y"))]
+    codes = np.column_stack([column.codes for column in columns])
+    rows = embeddings[0] if len(embeddings) == 1 else np.column_stack(embeddings)
+    warn_of_repetitions(certain_repetitions(rows, codes), "a bound counts")
 
 
 def _reject_shared(embeddings: list[Any], probe_embeddings: list[Any]) -> None:

@@ -14,7 +14,7 @@ from sklearn.utils import _safe_indexing
 from skfairlatent._bootstrap import check_bootstrap
 from skfairlatent._find_transformer import UntracedError, embeddings_of
 from skfairlatent._image_forms import holds_images
-from skfairlatent._inputs.repeats import certain_repetitions
+from skfairlatent._inputs.repeats import certain_repetitions, warn_of_repetitions
 from skfairlatent._seen_rows import share_seen
 from skfairlatent.counterfactuals._scores import Scores
 from skfairlatent.counterfactuals._space import Space, find_space
@@ -221,8 +221,12 @@ def compare(pipe: Any, given: Given, settings: Settings, rng: Any) -> Comparison
 
 
 def _folds(rows: AuditedRows, embeddings: Any, rng: Any) -> Any:
-    """Return a fold for each row: a row that is repeated is not learnt in other folds."""
-    first, of_row = certain_repetitions(embeddings, rows.codes())
+    """Return a fold for each row: a row that is repeated is not learnt in other folds.
+
+    Warn of repetitions, which all else counts.
+    """
+    first, of_row = found = certain_repetitions(embeddings, rows.codes())
+    warn_of_repetitions(found, "the audit counts")
     return assign_folds(rows.y[first], rows.groupings()[-1].codes[first], rng)[of_row]
 
 
