@@ -179,8 +179,9 @@ def _but_a_lone_one(first_of: Codes, size: Codes, in_sets: Mask) -> Mask:
     People without a record are such a set, which a fine column tells as well: no others have
     their value of it.
     """
-    *_, second, _ = 0, 0, *np.sort(size[np.unique(first_of[in_sets])])
-    return in_sets & (size <= 2 * second)
+    sizes = np.sort(size[np.unique(first_of[in_sets])])
+    second_largest = int(sizes[-2]) if len(sizes) > 1 else 0
+    return in_sets & (size <= 2 * second_largest)
 
 
 def _repeated(in_sets: Mask, first_of: Codes, size: Codes, alike: Codes, codes: Codes) -> Mask:
