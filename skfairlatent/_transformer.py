@@ -33,6 +33,7 @@ from skfairlatent._files.tensors import digest_of
 from skfairlatent._files.writing import require_folder
 from skfairlatent._image_forms import holds_images, is_column
 from skfairlatent._inference import largest_round_trip_error, map_rows
+from skfairlatent._inputs.additive_scores import AdditiveScores
 from skfairlatent._inputs.flow_inputs import FlowInputs
 from skfairlatent._inputs.heavy_tails import HeavyTails
 from skfairlatent._inputs.label_scores import LabelScores, fit_label_scores, wants_label_scores
@@ -860,6 +861,9 @@ class FairLatentTransformer(
             if getattr(self, name) != "auto"
         ]
         remedy = f"Lower {' or '.join(set_by_user)}, or raise" if set_by_user else "Raise"
+        if isinstance(self.label_scores_, AdditiveScores):
+            # They rise steeply between near values, and single precision has no digits to spare.
+            remedy = f"If X is in float32, pass it in float64 or set label_scores=False. {remedy}"
         warn_user(
             f"The round trip of a training row is off by {self.inverse_error_:.2g} of its "
             "norm (inverse_error_), where at most 1e-05 is usual: inverse_transform and edits of "

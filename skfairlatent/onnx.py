@@ -35,6 +35,8 @@ except ImportError as error:
         'skfairlatent.onnx needs onnx and skl2onnx: pip install "skfairlatent[onnx]".'
     ) from error
 
+# Its square is a number of single precision.
+LARGEST_SQUARED = 1e8
 _FLOATS = (FloatTensorType, DoubleTensorType)
 
 
@@ -207,14 +209,23 @@ class _Graph:
         return self._placed(x, heavy.columns, self._bent(heavy, rows), len(mean))
 
     def _bent(self, heavy: HeavyTails, rows: Any) -> Any:
-        """Do what ``heavy.forward`` does: onnxruntime has no Asinh of double precision."""
+        """Do what ``heavy.forward`` does: onnxruntime has no Asinh of double precision.
+
+        Beyond `LARGEST_SQUARED` the inverse hyperbolic sine is a logarithm, to all digits.
+        """
         centred = self.op(
             "Sub", self.op("Gather", rows, heavy.columns, axis=1), self._array(heavy.center)
         )
         ratio = self.op("Div", centred, self._array(heavy.width))
         size = self.op("Abs", ratio)
-        root = self.op("Sqrt", self.op("Add", self.op("Mul", ratio, ratio), self._array(1.0)))
-        bent = self.op("Mul", self.op("Sign", ratio), self.op("Log", self.op("Add", size, root)))
+        near = self.op("Min", size, self._array(LARGEST_SQUARED))
+        root = self.op("Sqrt", self.op("Add", self.op("Mul", near, near), self._array(1.0)))
+        bent = self.op("Log", self.op("Add", near, root))
+        beyond = self.op(
+            "Max", self.op("Div", size, self._array(LARGEST_SQUARED)), self._array(1.0)
+        )
+        bent = self.op("Add", bent, self.op("Log", beyond))
+        bent = self.op("Mul", self.op("Sign", ratio), bent)
         return self.op(
             "Div", self.op("Sub", bent, self._array(heavy.mean)), self._array(heavy.scale)
         )

@@ -748,6 +748,20 @@ def test__foreign_column__is_named_with_what_it_was(table_pipe):
     assert len(found.far_rows) == 400
 
 
+@pytest.mark.parametrize("factor", [1.0, 1e3, 1e6])
+def test__another_unit_of_a_feature_with_heavy_tails__is_foreign(factor):
+    rng = np.random.default_rng(0)
+    s, y = rng.integers(0, 2, (2, 1500))
+    X = rng.normal(size=(1500, 8)) + 0.8 * y[:, None]
+    X[:, 0] = np.exp(9 + 2.5 * X[:, 0])
+    fair = FairLatentTransformer(None, random_state=0, max_iter=20)
+    fair.fit(X[:1000], y[:1000], sensitive_features=s[:1000])
+    X[1000:, 0] *= factor
+    found, texts = judged(fair, X[1000:], y[1000:], s[1000:])
+    assert len(found.far_rows) == (0 if factor == 1.0 else 500)
+    assert [text.startswith("Foreign rows: 100%") for text in texts] == [True] * (factor > 1.0)
+
+
 @pytest.mark.parametrize("shift", [0.0, 1e4])
 def test__rows_without_their_steps__are_foreign(table_pipe, shift):
     """Also where they lie close together, but elsewhere."""

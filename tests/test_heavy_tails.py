@@ -12,6 +12,7 @@ from sklearn.model_selection import train_test_split
 from skfairlatent import FairLatentTransformer
 from skfairlatent._inputs.heavy_tails import SOME_ROWS, HeavyTails
 from skfairlatent._inputs.scaling import Standardizer
+from skfairlatent.exceptions import FairLatentWarning
 
 N_ROWS = 1500
 # A value comes back to some rounding errors of itself, of what it is a sum of, and of the standard
@@ -96,12 +97,51 @@ def test__standardizer__leaves_other_features_as_they_were(dtype):
 def test__standardizer__rounding_beside_rare_values_is_no_middle(dtype):
     rare = (np.arange(N_ROWS) % 10 == 0).astype(dtype)
     rounding = np.finfo(dtype).eps * normal(1)[:, 0]
-    assert heavy_columns(np.column_stack([rare + rounding, normal(1)]).astype(dtype)) == []
+    X = np.column_stack([rare + rounding, normal(1)]).astype(dtype)
+    with pytest.warns(
+        FairLatentWarning, match=r"^Half of the values in column 0 of X lie so near"
+    ):
+        assert heavy_columns(X) == []
+
+
+def test__standardizer__single_precision_that_cannot_tell_the_middle_is_named():
+    X = np.random.default_rng(0).uniform(18, 90, (N_ROWS, 2))
+    X[::20, 1] = 99_999_999_999
+    with pytest.warns(FairLatentWarning, match=r"column 1 of X .* pass X in float64, or impute"):
+        assert heavy_columns(X.astype(np.float32)) == []
+    assert heavy_columns(X) == [1]
+    X[::20, 1] = 9_999_999
+    assert heavy_columns(X.astype(np.float32)) == [1]
+
+
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.6, 0.9])
+@pytest.mark.parametrize("code", [-999, 99_999])
+def test__standardizer__a_code_has_no_part_in_the_middle(share, code):
+    X = normal()
+    is_missing = np.random.default_rng(1).random(X.shape) < share
+    standardizer = Standardizer.fit(np.where(is_missing, code, X))
+    assert standardizer.heavy_tails.columns.tolist() == [0, 1, 2, 3]
+    np.testing.assert_allclose(standardizer.heavy_tails.width, 1.0, rtol=0.2)
+    np.testing.assert_allclose(standardizer.heavy_tails.center, 0.0, atol=0.2)
+
+
+def test__standardizer__noise_in_the_middle_of_broad_values_is_no_middle():
+    rng = np.random.default_rng(0)
+    changes = np.where(rng.random(N_ROWS) < 0.6, 0.0, 500 * rng.normal(size=N_ROWS))
+    assert heavy_columns(np.column_stack([changes + rng.laplace(0, 5, N_ROWS), normal(1)])) == []
+
+
+def test__standardizer__heavy_tails_are_those_of_rows_in_any_order():
+    rng = np.random.default_rng(0)
+    X = np.where(np.arange(7500)[:, None] % 2 == 1, rng.normal(3, 1, (7500, 2)), 1e-4)
+    assert heavy_columns(X) == heavy_columns(X[rng.permutation(7500)]) == []
 
 
 def test__heavy_tails__quartiles_are_those_of_rows_of_all_parts():
     X = np.sort(np.exp(2 * normal(2, 20 * SOME_ROWS)), axis=0)
-    some, every = (HeavyTails.of(rows, X.std(axis=0)) for rows in (X, X[:: len(X) // SOME_ROWS]))
+    some, every = (
+        HeavyTails.of(rows, X.std(axis=0))[0] for rows in (X, X[:: len(X) // SOME_ROWS])
+    )
     np.testing.assert_allclose(some.width, every.width, rtol=0.05)
 
 

@@ -78,6 +78,15 @@ def test__to_onnx__makes_the_same_latent(parameters, dtype):
     np.testing.assert_allclose(run.run(None, {"X": X})[0], fair.transform(X), atol=CLOSE[dtype])
 
 
+@pytest.mark.parametrize(("dtype", "far"), [(np.float32, 1e30), (np.float64, 1e250)])
+def test__to_onnx__maps_rows_far_out_in_a_heavy_tail(dtype, far):
+    fair = fitted(dtype, tails=2.0)
+    X = make_rows(dtype, tails=2.0)[0][:6]
+    X[:, 2] = [1e3, -1e5, 1e8, -3e8, far, -far]
+    found = session(fair, X).run(None, {"X": X})[0]
+    np.testing.assert_allclose(found, fair.transform(X), rtol=CLOSE[dtype], atol=CLOSE[dtype])
+
+
 @pytest.mark.parametrize("n_bins", [None, 4])
 def test__to_onnx__a_row_with_a_missing_value_has_no_latent(n_bins):
     X = make_rows()[0]

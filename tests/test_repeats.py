@@ -226,6 +226,27 @@ def test__certify__warns_that_rows_repeat_others(constraints, n_times):
         certify(fair, x[few], y[few], sensitive_features=groups[few])
 
 
+def _households(n, share, seed):
+    """Return rows of people who share them with their household, and its group, but not labels."""
+    rng = np.random.default_rng(seed)
+    of = np.repeat(np.arange(n), rng.integers(1, 5, n))
+    y = (rng.random(len(of)) < share).astype(int)
+    return rng.normal(size=(n, 6))[of], y, rng.integers(0, 2, n)[of]
+
+
+@pytest.mark.parametrize(
+    ("share", "constraints"), [(0.2, "demographic_parity"), (0.01, "equalized_odds")]
+)
+def test__certify__takes_people_of_a_household_for_people(recwarn, share, constraints):
+    fair = FairLatentTransformer(None, n_bins=4, max_iter=5, random_state=0)
+    X, y, s = _households(2500, share, 1)
+    fair.fit(X, y, sensitive_features=s)
+    X, y, s = _households(2500, share, 2)
+    recwarn.clear()
+    certify(fair, X, y, sensitive_features=s, constraints=constraints)
+    assert not [each for each in recwarn if "repeat others" in str(each.message)]
+
+
 def _survey(n, seed):
     """Return rows of a few columns, some of them equal, with a label that they determine."""
     rng = np.random.default_rng(seed)

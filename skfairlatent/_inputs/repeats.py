@@ -80,8 +80,8 @@ def distinct_rows(x: Rows, label_codes: Codes) -> Distinct:
         others |= shared & repeated
     if len(np.unique(first_of)) < FEWEST_DISTINCT:
         others[:] = False
-    sure &= not _labels_differ(size[sure], alike[sure], label_codes)
-    others &= not _labels_differ(size[others], alike[others], label_codes)
+    sure &= not _codes_differ(first_of, sure, label_codes)
+    others &= not _codes_differ(first_of, others, label_codes)
     return _distinct(first_of, sure | others)
 
 
@@ -102,7 +102,7 @@ def certain_repetitions(x: Rows, codes: Codes | None = None) -> Distinct:
     few, many = (n_telling > 0) & (size < MANY), _sets_of_many(first_of, size, n_telling)
     if codes is not None:
         alike = _sizes_of_equal(first_of, codes)
-        few &= not _labels_differ(size[few], alike[few], codes)
+        few &= not _codes_differ(first_of, few, codes)
         many = _repeated(many, first_of, size, alike, codes)
     return _distinct(first_of, few | many)
 
@@ -191,8 +191,7 @@ def _repeated(in_sets: Mask, first_of: Codes, size: Codes, alike: Codes, codes: 
     others: each set counts once.
     """
     of_each = np.unique(first_of[in_sets])
-    differ = _labels_differ(size[of_each], alike[of_each], codes)
-    repeated: Mask = in_sets & (alike == size) & (not differ)
+    repeated: Mask = in_sets & (alike == size) & (not _codes_differ(first_of, of_each, codes))
     return repeated
 
 
@@ -213,10 +212,25 @@ def _sizes_of_equal(of_row: Codes, label_codes: Codes) -> Codes:
     return sizes
 
 
-def _labels_differ(size: Codes, alike: Codes, label_codes: Codes) -> bool:
-    """Return whether equal rows have other labels nearly as often as any two rows of the table."""
-    if not len(size):
+def _codes_differ(first_of: Codes, rows: Mask | Codes, codes: Codes) -> bool:
+    """Return whether equal rows have other codes nearly as often as any two rows of the table.
+
+    One column of codes is enough: people of a household or an area share some of them.
+
+    Parameters
+    ----------
+    first_of : ndarray of shape (n_samples,), int64
+        The first row equal to each.
+    rows : ndarray
+        Which rows to look at; all of them have an equal.
+    codes : ndarray of shape (n_samples, n_columns), int64
+    """
+    others = np.bincount(first_of)[first_of[rows]] - 1
+    if not len(others):
         return False
-    differing = 1.0 - ((alike - 1) / (size - 1)).mean()
-    in_all = _sizes_of_equal(np.zeros(len(label_codes), np.int64), label_codes) / len(label_codes)
-    return bool(differing > SMALLEST_DIFFERENCE * (1.0 - in_all.mean()))
+    for column in codes.T:
+        alike = _sizes_of_equal(first_of, column[:, np.newaxis])[rows] - 1
+        chance = (np.unique(column, return_counts=True)[1] / len(column)) ** 2
+        if 1.0 - (alike / others).mean() > SMALLEST_DIFFERENCE * (1.0 - chance.sum()):
+            return True
+    return False

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from skfairlatent._inputs.heavy_tails import HeavyTails
 from skfairlatent._out_of_core.mapped_rows import MappedRows, is_large_map, pieces_of
+from skfairlatent._user_warnings import warn_user
 
 # A standard deviation of so many steps between neighbouring numbers, at the feature's magnitude
 # and in the precision of X, is rounding, not signal: dividing by it would blow noise up. Such
@@ -71,7 +72,10 @@ class Standardizer:
             )
         rounding = np.where(constant, std, 0.0) / ROUNDING_LEFT
         scale = np.where(constant, np.maximum(1.0, rounding), std)
-        return cls(mean, scale, HeavyTails.of(X, std))
+        heavy_tails, lost = HeavyTails.of(X, std)
+        if len(lost):
+            _warn_of_lost_values(X, std, int(lost[0]), names)
+        return cls(mean, scale, heavy_tails)
 
     def forward(self, X: npt.NDArray[np.floating]) -> Tensor | MappedRows:
         """Return X standardised, as a tensor of shape (n, d) in the precision of X."""
@@ -193,6 +197,21 @@ class _Moments(NamedTuple):
 def column_name(names: Sequence[str] | None, column: int) -> str:
     """Return what an error calls a column: its name, or its position if it has none."""
     return f"column {column}" if names is None else f"column {names[column]!r}"
+
+
+def _warn_of_lost_values(
+    X: npt.NDArray[np.floating],
+    std: npt.NDArray[np.float64],
+    column: int,
+    names: Sequence[str] | None,
+) -> None:
+    wider = " pass X in float64, or" if X.dtype == np.float32 else ""
+    warn_user(
+        f"Half of the values in {column_name(names, column)} of X lie so near one another, beside "
+        f"a standard deviation of {std[column]:.3g}, that they may be rounding: they count as one "
+        f"value. If they are not,{wider} impute the values far off, which may stand for missing "
+        "ones."
+    )
 
 
 def _reject_too_large(largest: npt.NDArray[np.floating], names: Sequence[str] | None) -> None:

@@ -6,6 +6,7 @@ from numbers import Real
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from skfairlatent._inputs.repeats import certain_repetitions, warn_of_repetitions
 from skfairlatent._seen_rows import SeenRows, share_seen
@@ -126,8 +127,7 @@ def certify(
         values, given, view.family, constraints, float(confidence), decided
     )
     if embeddings and seen_share == 0:
-        labels = None if constraints == "demographic_parity" else y
-        _warn_of_repetitions(embeddings, labels, sensitive_features)
+        _warn_of_repetitions(embeddings, y, sensitive_features)
     return with_seen_share(certificate, seen_share)
 
 
@@ -143,9 +143,15 @@ def _share_of_fit(transformers: list[Any], embeddings: list[Any]) -> float:
 
 
 def _warn_of_repetitions(embeddings: list[Any], y: Any, sensitive_features: Any) -> None:
-    """Warn if rows repeat others in what all transformers are given; y may be None."""
-    columns = [*encode_columns(sensitive_features), *([] if y is None else encode_columns(y, "y"))]
-    codes = np.column_stack([column.codes for column in columns])
+    """Warn if rows repeat others in what all transformers are given.
+
+    For demographic parity `y` may be anything, or None.
+    """
+    columns = [column.codes for column in encode_columns(sensitive_features)]
+    if y is not None:
+        labels = np.asarray(y).reshape(len(y), -1)
+        columns += [pd.factorize(label, use_na_sentinel=False)[0] for label in labels.T]
+    codes = np.column_stack(columns)
     rows = embeddings[0] if len(embeddings) == 1 else np.column_stack(embeddings)
     warn_of_repetitions(certain_repetitions(rows, codes), "a bound counts")
 

@@ -341,7 +341,7 @@ def _judged_rows(
     Z = _latent(transformer, prepared)
     check_length(names[1], len(labels[0].codes), len(Z), names[0])
     check_length(names[2], len(groups[0].codes), len(Z), names[0])
-    far = far_rows(Z)
+    far = far_rows(transformer, prepared, Z)
     positions, kept = np.flatnonzero(far), np.arange(len(Z))
     advice: tuple[str, ...] = ()
     if 2 * len(positions) >= len(far):

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import torch
 
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -15,6 +16,9 @@ Mask = npt.NDArray[np.bool_]
 FAR = 25.0
 # A column tells why a row is far if it is so many standard deviations from the others.
 TELLING = 8.0
+# So many standard deviations of its logarithm is no middle of a feature with heavy tails: whatever
+# its rows are, they are in another unit.
+OTHER_UNIT = 3.0
 # Columns, rows and values that a message spells out.
 MAX_NAMED = 3
 
@@ -22,11 +26,29 @@ _ONE = "lies", "it is", "the row", "it"
 _SEVERAL = "lie", "they are", "these rows", "them"
 
 
-def far_rows(Z: npt.NDArray[Any]) -> Mask:
-    """Tell the rows of Z, shape (n, d), that lie far outside those of fit, or are not finite."""
+def far_rows(transformer: Any, prepared: Any, Z: npt.NDArray[Any]) -> Mask:
+    """Tell the rows that lie far outside those of fit, or have a Z that is not finite.
+
+    Parameters
+    ----------
+    transformer : object
+        If it has ``embed`` and ``heavy_tails_``, features with heavy tails are looked at
+        themselves: in Z, a logarithm hides how far they are.
+    prepared : array-like
+        The rows as the transformer is given them.
+    Z : ndarray of shape (n, d)
+        Their latent.
+    """
     with np.errstate(over="ignore", invalid="ignore"):
         squares = np.square(Z.astype(np.float64)).mean(axis=1)
-    return np.asarray(~(squares <= FAR))
+    far = ~(squares <= FAR)
+    heavy_tails = getattr(transformer, "heavy_tails_", None)
+    if heavy_tails is not None:
+        rows = torch.from_numpy(np.array(transformer.embed(prepared), dtype=np.float64))
+        deviations = heavy_tails.forward(rows).abs().numpy()
+        far |= (deviations > TELLING).any(axis=1)
+        far |= (np.median(deviations, axis=0) > OTHER_UNIT).any()
+    return np.asarray(far)
 
 
 def describe_far_rows(X: Any, far: Mask, name: str, *, left_out: bool) -> str:
@@ -78,8 +100,8 @@ def describe_foreign_data(transformer: Any, X: Any, prepare: Any, share: float) 
     """
     found = (
         f"Foreign rows: {share:.0%} of the rows lie far outside the data of fit (their Z has a "
-        f"mean square of more than {FAR:g}, where rows of fit have about 1): no figure here means "
-        "anything."
+        f"mean square of more than {FAR:g}, where rows of fit have about 1, or a feature with "
+        "heavy tails is in another unit): no figure here means anything."
     )
     prepared = prepare(X)
     if why := _foreign_columns(transformer, prepared, prepare):
