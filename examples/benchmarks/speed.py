@@ -49,7 +49,7 @@ from skfairlatent._device import Generators, autocast_dtype
 from skfairlatent._training.cell_layout import CellLayout
 from skfairlatent._training.losses import density_loss
 from skfairlatent._training.objective import TERMS, Objective
-from skfairlatent._training.optimizer import MAX_GRADIENT_NORM, RecordableAdam
+from skfairlatent._training.optimizer import MAX_GRADIENT_NORM
 from skfairlatent._training.settings import WIDEST
 from skfairlatent._training.step import TrainingStep
 from skfairlatent.flows import Glow
@@ -146,8 +146,7 @@ def print_table(title, seconds):
 def time_step(options):
     contenders = {
         "matrix products of our step": training_products(D, N_BLOCKS, HIDDEN),
-        "the same, and Adam on our weights": products_and_update(),
-        "products with a dense learned map": training_products(D, N_BLOCKS, HIDDEN, dense=True),
+        "the same, with a dense learned map": training_products(D, N_BLOCKS, HIDDEN, dense=True),
         "ours, five terms": our_step(),
         "ours, density": our_step(density_only=True),
     }
@@ -176,26 +175,6 @@ def training_products(d, n_blocks, hidden, *, dense=False):
         for n_inputs, n_outputs in conditioner_shapes(d, hidden):
             products += layer_products(n_inputs, n_outputs)
     return lambda: multiply(products)
-
-
-def products_and_update():
-    """Return a callable that computes the products, and clips and updates as many weights.
-
-    Adam reads each weight, its gradient and two moments, and writes all but the gradient: what
-    that takes is decided by the memory, not by the products.
-    """
-    multiply_all = training_products(D, N_BLOCKS, HIDDEN)
-    weights = list(Glow(D, N_BLOCKS, HIDDEN).parameters())
-    for weight in weights:
-        weight.grad = torch.randn_like(weight)
-    optimizer = RecordableAdam(weights, 1e-3, torch.device("cpu"))
-
-    def run():
-        multiply_all()
-        torch.nn.utils.clip_grad_norm_(weights, MAX_GRADIENT_NORM)
-        optimizer.step()
-
-    return run
 
 
 def conditioner_shapes(d, hidden):
