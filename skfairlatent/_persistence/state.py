@@ -228,6 +228,11 @@ def _vector(name: str, length: Callable[[SavedState], int], *, lowest: float = -
     return _Part(lambda array: SavedState(arrays={name: array}), read)
 
 
+def _under(prefix: str, arrays: Mapping[str, Array]) -> SavedState:
+    """Return arrays whose names begin so, which `_named` finds again."""
+    return SavedState(arrays={f"{prefix}{name}": array for name, array in arrays.items()})
+
+
 def _named(arrays: Mapping[str, Array], prefix: str) -> dict[str, Array]:
     """Return the arrays whose names begin so, by the rest of their names."""
     return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
@@ -293,8 +298,7 @@ def _read_feature_names(state: SavedState) -> Array:
 
 
 def _write_bins(bins: LabelBins | None) -> SavedState:
-    arrays = {} if bins is None else vars(bins)
-    return SavedState(arrays={f"bins.{name}": array for name, array in arrays.items()})
+    return _under("bins.", {} if bins is None else vars(bins))
 
 
 def _read_bins(state: SavedState) -> LabelBins | None:
@@ -309,8 +313,7 @@ def _read_bins(state: SavedState) -> LabelBins | None:
 
 
 def _write_heavy_tails(tails: HeavyTails | None) -> SavedState:
-    arrays = {} if tails is None else vars(tails)
-    return SavedState(arrays={f"tails.{name}": array for name, array in arrays.items()})
+    return _under("tails.", {} if tails is None else vars(tails))
 
 
 def _read_heavy_tails(state: SavedState) -> HeavyTails | None:
@@ -332,7 +335,7 @@ def _write_seen_rows(seen: SeenRows) -> SavedState:
     if seen.close is not None:
         arrays |= {f"close.{name}": array for name, array in vars(seen.close).items()}
         arrays["scale"] = seen.scale
-    return SavedState(arrays={f"seen.{name}": array for name, array in arrays.items()})
+    return _under("seen.", arrays)
 
 
 def _read_seen_rows(state: SavedState) -> SeenRows:
@@ -361,7 +364,7 @@ def _write_scores(scores: LabelScores | None) -> SavedState:
     arrays = {} if scores is None else dict(vars(scores))
     if isinstance(scores, AdditiveScores):
         arrays |= vars(arrays.pop("rest"))
-    return SavedState(arrays={f"scores.{name}": array for name, array in arrays.items()})
+    return _under("scores.", arrays)
 
 
 def _read_scores(state: SavedState) -> LabelScores | None:
