@@ -85,7 +85,7 @@ def with_cells(fit, seed, lambdas, n_bins):
         fair = FairLatentTransformer(None, lambda_di=lambda_di, random_state=seed)
         block = fair.fit_transform(fit.X, fit.y, sensitive_features=fit.group)
         for k in n_bins:
-            fair.bins_ = fit_bins(block, fit.y[:, None], k, seed)
+            fair.n_bins, fair.bins_ = k, fit_bins(block, fit.y[:, None], k, seed)
             yield fair, lambda_di, k
 
 
@@ -128,14 +128,14 @@ def summed_up(lines):
     return table
 
 
-def main():
+def main(arguments=None):
     parser = data_parser(__doc__)
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
     parser.add_argument("--calibration", type=int, nargs="+", default=[0, 15_000])
     parser.add_argument("--n-bins", type=int, nargs="+", default=[4, 8])
     parser.add_argument("--lambda-di", type=float, nargs="+", default=[10.0])
     parser.add_argument("--seeds", type=int, default=1)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     source = source_of(options, parser)
     lines = []
     for name, n_rows, seed in itertools.product(

@@ -33,7 +33,7 @@ LEVELS = {EQUALIZED_ODDS: [0.02, 0.03, 0.05, 0.1, 0.15], DEMOGRAPHIC_PARITY: [0.
 UNSCORED = f"{OURS}(label_scores=False)"
 SETTINGS = [
     (RAW, 0.0), (OURS, 3.0), (OURS, 30.0), (UNSCORED, 3.0), (UNSCORED, 30.0),
-    ("cell weights", 1.0), ("linear erasure", 1.0), ("kernel closed form", 0.95),
+    ("cell weights", 1.0), ("LEACE", 1.0), ("kernel closed form", 0.95),
 ]  # fmt: skip
 FIGURES = {
     "accuracy": "accuracy",
@@ -43,6 +43,8 @@ FIGURES = {
     "demographic_parity": "DP",
     "worst_group_accuracy": "worst group",
     "worst_cell_accuracy": "worst cell",
+    "leak": "leak",
+    "chance": "EO by chance",
 }
 
 
@@ -256,23 +258,25 @@ def tables(runs, metric):
 def settings(runs):
     """Return every figure of a few settings as RST, a table for each task.
 
-    Means over the seeds, with the standard deviation where there are several.
+    Means over the seeds, with the standard deviation where there are several. Figures that no run
+    of a task has are left out.
     """
     texts = []
     for (task, constraints), part in runs.groupby(["task", "constraints"], sort=False):
+        figures = {name: title for name, title in FIGURES.items() if part[name].notna().any()}
         rows = []
         for classifier, same in part.groupby("classifier", sort=False):
             for method, dial in SETTINGS:
                 those = same[(same["method"] == method) & (same["dial"] == dial)]
                 if len(those):
-                    name = method
+                    shown = method
                     if _is_ours(method):
-                        name = f"lambda_di={dial:g}" + ", no label_scores" * (method == UNSCORED)
+                        shown = f"lambda_di={dial:g}" + ", no label_scores" * (method == UNSCORED)
                     rows.append(
                         {
                             "classifier": classifier,
-                            "method": name,
-                            **{title: _mean(those[column]) for column, title in FIGURES.items()},
+                            "method": shown,
+                            **{title: _mean(those[name]) for name, title in figures.items()},
                         }
                     )
         if OURS in set(part["method"]):
@@ -283,6 +287,8 @@ def settings(runs):
 
 
 def _mean(values):
+    if values.isna().any():
+        return "n/a"
     spread = f" ± {values.std(ddof=1):.3f}" if len(values) > 1 else ""
     return f"{values.mean():.3f}{spread}"
 
@@ -295,26 +301,36 @@ def _parts(runs):
             yield key, part
 
 
+def _plain(runs):
+    """Return the runs of classifiers on the rows as they come, without those of the ceiling."""
+    return runs[~runs["classifier"].str.startswith(BALANCED) & (runs["method"] != CEILING)]
+
+
+def _balanced(runs):
+    return runs[runs["classifier"].str.startswith(BALANCED)]
+
+
+TABLES = {
+    "summary": lambda runs: summaries(_plain(runs), "accuracy"),
+    "balanced": lambda runs: summaries(_balanced(runs), "balanced_accuracy"),
+    "dial": lambda runs: dial(_plain(runs)),
+    "methods": lambda runs: tables(_plain(runs), "accuracy"),
+    "settings": lambda runs: settings(_plain(runs)),
+    "ceiling": lambda runs: ceilings(runs[~runs["classifier"].str.startswith(BALANCED)]),
+}
+
+
 def main(arguments=None):
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("runs", type=Path)
     parser.add_argument("--out", type=Path, help="beginning of the names of the files to write")
+    parser.add_argument("--tables", nargs="+", choices=TABLES, default=list(TABLES))
     options = parser.parse_args(arguments)
     runs = read_runs(options.runs, KEYS)
-    balanced = runs["classifier"].str.startswith(BALANCED)
-    is_ceiling = runs["method"] == CEILING
-    plain = runs[~balanced & ~is_ceiling]
-    parts = {
-        "summary": summaries(plain, "accuracy"),
-        "balanced": summaries(runs[balanced], "balanced_accuracy"),
-        "dial": dial(plain),
-        "methods": tables(plain, "accuracy"),
-        "settings": settings(plain),
-        "ceiling": ceilings(runs[~balanced]),
-    }
-    for name, text in parts.items():
+    for name in options.tables:
+        text = TABLES[name](runs)
         print(text)
         if options.out is not None:
             options.out.with_name(f"{options.out.name}_{name}.txt").write_text(

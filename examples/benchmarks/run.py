@@ -5,7 +5,8 @@
 Each method is run at each value of its dial and with each seed, in front of, or as, the same
 classifiers on the same rows. Finished runs are kept, so that an interrupted command goes on where
 it stopped, and other tasks and methods can be added to the same file. ``render.py`` makes tables
-of it. ``--quick`` takes 500 rows, one seed and two values of each dial.
+of it. ``--dials`` leaves other values of the dials out; ``--quick`` takes 500 rows, one seed and
+two values of each dial; ``--leak`` also probes for the group what a classifier is given.
 
 Faces are fitted on rows that the seed draws from the training split, and scored on another split
 or, with ``--split rest``, on other rows of the same; codes of the shipped encoder, made once and
@@ -22,11 +23,12 @@ import platform
 import sys
 import time
 import warnings
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from _common import code_fingerprint, fit_weighted
+from _common import chance_level, code_fingerprint, fit_weighted
 from _methods import CEILING, DEMOGRAPHIC_PARITY, EQUALIZED_ODDS, METHODS, OURS, VARIANTS
 from _tasks import MOST_TO_FIT, REST, TASKS, Drawn, load
 from joblib import Parallel, delayed
@@ -34,6 +36,8 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from sklearn.neural_network import MLPClassifier
+
+from skfairlatent.diagnostics import group_leakage
 
 CLASSIFIERS = {
     "logistic": lambda _seed: LogisticRegression(max_iter=1000),
@@ -50,6 +54,7 @@ NEEDED = {
     "error-parity": "error-parity",
     CEILING: "error-parity",
 }
+PROBES = ("mlp", "boosting")
 KEYS = ["task", "constraints", "method", "dial", "seed", "split", "max_rows"]
 QUICK_ROWS = 500
 
@@ -86,8 +91,11 @@ def scores(y, group, probability):
     }
 
 
-def measure(data, key):
-    """Return a row of figures for each classifier."""
+def measure(data, key, *, leak=False):
+    """Return a row of figures for each classifier.
+
+    `leak` is of a representation other than the rows as they are with weights.
+    """
     fit, new = load(
         key["task"], Drawn(data, *(key[name] for name in ("seed", "split", "max_rows")))
     )
@@ -99,6 +107,9 @@ def measure(data, key):
         warnings.simplefilter("ignore")  # of iterations, which are a budget here
         ready = None if method.in_training else method.run(*given)
         seconds = time.perf_counter() - start
+        read = np.nan
+        if leak and ready is not None and ready[2] is None:
+            read = leakage(ready, fit, new, key["seed"])
         for name in method.classifiers or CLASSIFIERS:
             start = time.perf_counter()
             model = CLASSIFIERS[name](key["seed"])
@@ -108,10 +119,25 @@ def measure(data, key):
             else:
                 given_rows = balance(ready, fit.y) if name.startswith(BALANCED) else ready
                 probability, found = decisions(model, given_rows, fit.y, new.y, key["seed"])
+                found |= {"leak": read, "chance": chance_level(new.y, probability, new.group)}
             spent = seconds + time.perf_counter() - start
             found |= scores(new.y, new.group, probability) | {"seconds": spent}
             rows.append({**key, "classifier": name, **found})
     return rows
+
+
+def leakage(ready, fit, new, seed):
+    """Return how well the better of two probes tells the group, within label, of the new rows."""
+    X, X_new, _ = ready
+    found = group_leakage(
+        X,
+        fit.y,
+        sensitive_features=fit.group,
+        held_out=(X_new, new.y, new.group),
+        probes=PROBES,
+        random_state=seed,
+    )
+    return float(found["balanced_accuracy"].max())
 
 
 def balance(ready, y):
@@ -154,6 +180,8 @@ def plan(options):
 
 def _dials(method, options):
     dials = METHODS[method].dials
+    if options.dials is not None:
+        dials = [dial for dial in dials if dial in options.dials]
     return dials[:: max(1, len(dials) - 1)] if options.quick else dials
 
 
@@ -172,6 +200,8 @@ def build_parser():
         choices=[EQUALIZED_ODDS, DEMOGRAPHIC_PARITY],
         default=[EQUALIZED_ODDS],
     )
+    parser.add_argument("--dials", nargs="+", type=float, help="values to take (default: all)")
+    parser.add_argument("--leak", action="store_true", help="probe representations for the group")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument(
         "--split", choices=["valid", "test", REST], default="valid", help="faces to score"
@@ -191,9 +221,12 @@ def main(arguments=None):
         parser.error(
             f"{method} needs the package {NEEDED[method]}: install it, or name other --methods"
         )
+    for method in options.methods:
+        if not _dials(method, options):
+            parser.error(f"{method} has none of the --dials: they are {METHODS[method].dials}")
     if options.quick:
         options.seeds, options.max_rows = options.seeds[:1], QUICK_ROWS
-    collect(measure, plan(options), COLUMNS, options)
+    collect(partial(measure, leak=options.leak), plan(options), COLUMNS, options)
 
 
 def collect(measure, wanted, columns, options):
@@ -229,7 +262,8 @@ def collect(measure, wanted, columns, options):
 COLUMNS = [
     *KEYS, "classifier", "accuracy", "balanced_accuracy", "equalized_odds",
     "equalized_odds_worst", "demographic_parity", "selection_rate_ratio", "worst_group_accuracy",
-    "worst_cell_accuracy", "log_loss", "log_loss_of_fit", "seconds", "code", "machine",
+    "worst_cell_accuracy", "log_loss", "log_loss_of_fit", "leak", "chance", "seconds", "code",
+    "machine",
 ]  # fmt: skip
 
 

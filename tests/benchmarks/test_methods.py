@@ -17,7 +17,6 @@ from skfairlatent.metrics import equalized_odds_difference
 pytestmark = pytest.mark.benchmarks
 
 FOLDER = Path(__file__).parents[2] / "examples" / "benchmarks"
-TINY = '{"max_iter": 2, "n_blocks": 1, "hidden_features": 8}'
 ATTRIBUTES = ["Attractive", "Blond_Hair", "Male", "Young"]
 N_FEATURES = 6
 
@@ -61,52 +60,6 @@ def tiny_data(tmp_path_factory):
     return root
 
 
-def _run(module, data, out, *arguments):
-    module.main(["--data", str(data), "--out", str(out), "--params", TINY, *arguments])
-
-
-def test__face_embeddings__writes_tables_and_goes_on_where_it_stopped(
-    script, tiny_data, tmp_path, capsys
-):
-    module = script("face_embeddings")
-    settings = ["--tasks", "blond_hair-male-cnn", "--seeds", "0", "1", "--lambda-di", "3"]
-
-    _run(module, tiny_data, tmp_path, *settings)
-
-    assert "7 parts, 0 of them found" in capsys.readouterr().out
-    runs = pd.read_csv(tmp_path / "face_embeddings_runs.csv").fillna({"classifier": ""})
-    fitted = runs[runs["lambda_di"].notna()]
-    assert set(fitted["classifier"]) == set(module.CLASSIFIERS)
-    assert fitted[["accuracy", "eo", "leak_mlp", "eo_floor", "readable"]].notna().all(axis=None)
-    assert (fitted["round_trip"] < 1e-5).all()
-    raw = runs[runs["lambda_di"].isna()].set_index("classifier")
-    means = fitted.groupby("classifier")["accuracy"].mean()
-    report = (tmp_path / "face_embeddings.txt").read_text(encoding="utf-8")
-    for name, mean in means.items():
-        assert f"{raw['accuracy'][name]:.3f} → {mean:.3f}" in report
-
-    _run(module, tiny_data, tmp_path, *settings)
-
-    assert "7 parts, 7 of them found" in capsys.readouterr().out
-
-
-def test__face_embeddings__crosses_attributes(script, tiny_data, tmp_path):
-    settings = ["--tasks", "attractive-malexyoung-cnn", "--seeds", "0"]
-
-    classifier = ["--classifiers", "LogisticRegression"]
-    _run(script("face_embeddings"), tiny_data, tmp_path, *settings, *classifier)
-
-    runs = pd.read_csv(tmp_path / "face_embeddings_runs.csv")
-    assert list(runs["lambda_di"].dropna()) == [3, 30]
-    assert runs["dp"].notna().sum() == 3
-
-
-def test__face_embeddings__refuses_a_split_that_the_table_lacks(script, tiny_data, capsys):
-    with pytest.raises(SystemExit):
-        script("face_embeddings").main(["--data", str(tiny_data), "--split", "test"])
-    assert "not 'test'" in capsys.readouterr().err
-
-
 TASK = "attractive-male-cnn"
 
 
@@ -131,7 +84,48 @@ def test__run__goes_on_where_it_stopped_and_renders(script, tiny_data, tmp_path,
     assert "linear erasure" in (tmp_path / "comparison_methods.txt").read_text(encoding="utf-8")
     assert "100" in (tmp_path / "comparison_dial.txt").read_text(encoding="utf-8")
     settings = (tmp_path / "comparison_settings.txt").read_text(encoding="utf-8")
-    assert "linear erasure" in settings
+    assert " raw " in settings
+    assert "leak" not in settings
+
+
+def test__run__probes_representations_at_the_dials_asked_for(script, tiny_data, tmp_path, capsys):
+    run, render = script("run"), script("render")
+    out = tmp_path / "runs.csv"
+    given = [TASK, "--data", str(tiny_data), "--out", str(out), "--quick", "--leak"]
+
+    run.main([*given, "--methods", "raw", "cell weights", run.OURS, "--dials", "0", "1"])
+    with pytest.raises(SystemExit):
+        run.main([*given, "--methods", "raw", "--dials", "3"])
+
+    assert "raw has none of the --dials: they are [0.0]" in capsys.readouterr().err
+    runs = pd.read_csv(out)
+    assert runs.groupby("method")["dial"].unique().map(list).to_dict() == {
+        "raw": [0], "cell weights": [1], run.OURS: [0, 1]
+    }  # fmt: skip
+    weighted = runs["method"] == "cell weights"
+    assert runs.loc[weighted, "leak"].isna().all()  # the embedding is as it was
+    assert runs.loc[~weighted, "leak"].between(0.3, 1).all()
+    assert runs["chance"].between(0, 1).all()
+    render.main([str(out), "--out", str(tmp_path / "faces"), "--tables", "settings"])
+    assert " leak " in (tmp_path / "faces_settings.txt").read_text(encoding="utf-8")
+    assert not (tmp_path / "faces_summary.txt").exists()
+
+
+def test__run__refuses_a_split_that_the_table_lacks(script, tiny_data, tmp_path):
+    given = [TASK, "--data", str(tiny_data), "--out", str(tmp_path / "runs.csv"), "--quick"]
+    with pytest.raises(SystemExit, match="not 'test'"):
+        script("run").main([*given, "--methods", "raw", "--split", "test"])
+
+
+def test__certificate_faces__runs_on_faces_of_the_train_split(script, tiny_data, capsys):
+    module = script("certificate_faces")
+    module.N_ATTACKED = 60
+    given = ["--tasks", "attractive-male", "--calibration", "80", "--n-bins", "3"]
+
+    module.main(["--data", str(tiny_data), *given])
+
+    table = capsys.readouterr().out
+    assert "Attractive by Male  10.000     3" in table
 
 
 def test__read_runs__takes_the_last_of_equal_runs_and_does_not_mix_others(script, tmp_path):
@@ -262,29 +256,30 @@ def test__ceilings__stand_beside_ours_for_the_seeds_of_both(script):
     ]  # fmt: skip
 
 
-def test__noise_floor__is_what_sampling_shows_between_equal_groups(script):
+def test__chance_level__is_what_sampling_shows_between_equal_groups(script):
     rng = np.random.default_rng(0)
     n, rate = 4000, 0.3
     y, group = np.zeros(n, int), np.repeat(["a", "b"], n // 2)
     y[: n // 4] = y[-n // 4 :] = 1
     predicted = (rng.random(n) < rate).astype(int)
 
-    mean, high = script("_common").noise_floor(y, predicted, group, n_permutations=2000)
+    gaps = script("_common").permuted_gaps(y, predicted, group, n_permutations=2000)
 
     spread = np.sqrt(2 * rate * (1 - rate) / (n // 4))  # of the difference of two rates
-    assert mean == pytest.approx(spread * np.sqrt(2 / np.pi), rel=0.05)
-    assert high > mean
+    assert gaps.mean() == pytest.approx(spread * np.sqrt(2 / np.pi), rel=0.05)
+    # Of the mean of two such: quantiles of their sum, drawn here.
+    drawn = np.abs(rng.normal(scale=spread, size=(2, 20_000))).mean(axis=0)
+    high = script("_common").chance_level(y, predicted, group, n_permutations=2000)
+    assert high == pytest.approx(np.quantile(drawn, 0.95), rel=0.1)
 
 
-def test__noise_floor__does_not_depend_on_the_unfairness_of_the_predictions(script):
+def test__chance_level__does_not_depend_on_the_unfairness_of_the_predictions(script):
     rng = np.random.default_rng(0)
     y, group = rng.integers(2, size=1000), rng.choice(["a", "b"], 1000)
     assert equalized_odds_difference(y, group == "a", sensitive_features=group) == 1
 
-    mean, _ = script("_common").noise_floor(y, group == "a", group)
-
-    assert mean < 0.1
-    assert script("_common").noise_floor(y, np.ones(1000), group) == (0.0, 0.0)
+    assert script("_common").chance_level(y, group == "a", group) < 0.15
+    assert script("_common").chance_level(y, np.ones(1000), group) == 0.0
 
 
 def test__rate_gap__averages_to_the_metric(script):
