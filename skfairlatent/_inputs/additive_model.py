@@ -12,10 +12,10 @@ import torch
 from scipy.special import log_softmax
 from torch import Tensor
 
+from skfairlatent._inputs.arrays import like
 from skfairlatent._inputs.folds import N_FOLDS, SEED, folds
 from skfairlatent._inputs.linear_model import STRENGTHS, fit_line, log_odds
 from skfairlatent._inputs.repeats import Distinct
-from skfairlatent._inputs.scaling import like
 
 Floats = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.int64]

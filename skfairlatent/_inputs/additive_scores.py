@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from skfairlatent._inputs.additive_model import AdditiveModel
-from skfairlatent._inputs.scaling import like, standardized
+from skfairlatent._inputs.arrays import like, places
+from skfairlatent._inputs.scaling import standardized
 
 Floats = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.int64]
@@ -60,27 +61,22 @@ class AdditiveScores:
 
     def forward(self, x: Tensor) -> Tensor:
         """Return standardised rows with the scores in the place of the replaced features."""
-        scores = self.rest.scores(x) + x[:, self._places] @ like(x, self.slopes)
+        scores = self.rest.scores(x) + x[:, places(self.replaced)] @ like(x, self.slopes)
         return self.with_scores(x, (scores - like(x, self.mean)) / like(x, self.scale))
 
     def with_scores(self, x: Tensor, scores: Tensor) -> Tensor:
         """Return the rows with these standardised scores."""
         mapped = x.clone()
-        mapped[:, self._places] = scores
+        mapped[:, places(self.replaced)] = scores
         return mapped
 
     def inverse(self, mapped: Tensor) -> Tensor:
         """Return the rows that `forward` maps to these."""
-        scores = mapped[:, self._places] * like(mapped, self.scale)
+        scores = mapped[:, places(self.replaced)] * like(mapped, self.scale)
         scores = scores + like(mapped, self.mean) - self.rest.scores(mapped)
         x = mapped.clone()
-        x[:, self._places] = scores @ like(mapped, np.linalg.inv(self.slopes))
+        x[:, places(self.replaced)] = scores @ like(mapped, np.linalg.inv(self.slopes))
         return x
-
-    @property
-    def _places(self) -> list[int]:
-        """Return `replaced`, not as an array, which may be read-only: torch warns of such."""
-        return [int(j) for j in self.replaced]
 
 
 def additive_scores(

@@ -10,6 +10,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from skfairlatent._inputs.arrays import like, places
+
 Floats = npt.NDArray[np.float64]
 
 # A feature has heavy tails if the spread of its middle half is less than this share of its
@@ -88,22 +90,17 @@ class HeavyTails:
 
     def forward(self, rows: Tensor) -> Tensor:
         """Return what takes the place of the features of rows as they are given, shape (n, k)."""
-        center, width, mean, scale = self._like(rows)
-        return (torch.asinh((rows[:, self.places] - center) / width) - mean) / scale
+        center, width, mean, scale = (like(rows, part) for part in self._parts)
+        return (torch.asinh((rows[:, places(self.columns)] - center) / width) - mean) / scale
 
     def inverse(self, x: Tensor) -> Tensor:
         """Return the features of rows with these inputs, shape (n, k)."""
-        center, width, mean, scale = self._like(x)
-        return torch.sinh(x[:, self.places] * scale + mean) * width + center
-
-    def _like(self, x: Tensor) -> list[Tensor]:
-        parts = self.center, self.width, self.mean, self.scale
-        return [torch.tensor(part, dtype=x.dtype, device=x.device) for part in parts]
+        center, width, mean, scale = (like(x, part) for part in self._parts)
+        return torch.sinh(x[:, places(self.columns)] * scale + mean) * width + center
 
     @property
-    def places(self) -> list[int]:
-        """Return `columns`, not as an array, which may be read-only: torch warns of such."""
-        return [int(j) for j in self.columns]
+    def _parts(self) -> tuple[Floats, Floats, Floats, Floats]:
+        return self.center, self.width, self.mean, self.scale
 
 
 class _Middles(NamedTuple):

@@ -9,7 +9,8 @@ import numpy.typing as npt
 from torch import Tensor
 
 from skfairlatent._inputs.additive_model import AdditiveModel
-from skfairlatent._inputs.scaling import like, standardized
+from skfairlatent._inputs.arrays import like
+from skfairlatent._inputs.scaling import standardized
 
 Floats = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.int64]

@@ -1,6 +1,6 @@
 """Standardisation of embeddings, part of the fitted map."""
 
-__all__ = ["Standardizer", "as_rows", "like", "rows_of", "standardized"]
+__all__ = ["Standardizer", "as_rows", "rows_of", "standardized"]
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from skfairlatent._inputs.arrays import like, places
 from skfairlatent._inputs.heavy_tails import HeavyTails
 from skfairlatent._out_of_core.mapped_rows import MappedRows, is_large_map, pieces_of
 from skfairlatent._user_warnings import warn_user
@@ -84,14 +85,9 @@ class Standardizer:
 
     def standardize(self, rows: Tensor) -> Tensor:
         """Return the rows standardised, on their device and in their precision."""
-        # Copies: what joblib maps from a file is read-only, which torch warns of.
-        mean, scale = (
-            torch.tensor(part, dtype=rows.dtype, device=rows.device)
-            for part in (self.mean, self.scale)
-        )
-        x = (rows - mean).div_(scale)
+        x = (rows - like(rows, self.mean)).div_(like(rows, self.scale))
         if self.heavy_tails is not None:
-            x[:, self.heavy_tails.places] = self.heavy_tails.forward(rows)
+            x[:, places(self.heavy_tails.columns)] = self.heavy_tails.forward(rows)
         return x
 
     def reject_far_rows(
@@ -132,7 +128,7 @@ class Standardizer:
             return
         mean, scale = self.mean.copy(), self.scale.copy()
         if (heavy := self.heavy_tails) is not None:
-            mean[heavy.places], scale[heavy.places] = heavy.center, heavy.width
+            mean[heavy.columns], scale[heavy.columns] = heavy.center, heavy.width
         with np.errstate(over="ignore"):
             steps = np.spacing(np.abs(mean).astype(dtype)).astype(np.float64)
         # A scale of 1 is a constant feature's, which stays one.
@@ -153,7 +149,7 @@ class Standardizer:
             scale, mean = (part.astype(values.dtype) for part in (self.scale, self.mean))
             rows = np.asarray(values * scale + mean)
         if self.heavy_tails is not None:
-            rows[:, self.heavy_tails.places] = self.heavy_tails.inverse(x).numpy()
+            rows[:, places(self.heavy_tails.columns)] = self.heavy_tails.inverse(x).numpy()
         return rows
 
 
@@ -245,8 +241,3 @@ def standardized(
     mean, spread = scores.mean(axis=0), scores.std(axis=0)
     scale = np.where(spread > 0, spread, 1.0)
     return (scores - mean) / scale, mean, scale
-
-
-def like(x: Tensor, array: npt.NDArray[np.floating]) -> Tensor:
-    """Return the array as a tensor of the precision and on the device of another."""
-    return torch.tensor(array, dtype=x.dtype, device=x.device)
