@@ -97,7 +97,7 @@ class Standardizer:
         names: Sequence[str] | None = None,
     ) -> None:
         """Raise ValueError, by row and column, if rows were mapped to no finite number."""
-        if not isinstance(mapped, Tensor) or mapped.isfinite().all():
+        if not isinstance(mapped, Tensor) or _is_finite(mapped):
             return  # rows of a file are looked at as they are mapped
         row = int(mapped.isfinite().all(dim=1).long().argmin())
         with np.errstate(over="ignore"):
@@ -219,6 +219,11 @@ def _reject_too_large(largest: npt.NDArray[np.floating], names: Sequence[str] | 
             f"near the largest number of {largest.dtype} to be standardised: expected at most "
             f"{limit:.3g}. Scale X down first, e.g. by sklearn.preprocessing.MaxAbsScaler()."
         )
+
+
+def _is_finite(x: Tensor) -> bool:
+    """Return whether all numbers are finite. Their sum says so without a second array, if it is."""
+    return bool(x.sum().isfinite() or x.isfinite().all())
 
 
 def rows_of(X: npt.NDArray[np.floating]) -> Tensor | MappedRows:
