@@ -1046,7 +1046,7 @@ def _all_or_nothing(estimator: FairLatentTransformer) -> Iterator[None]:
 
 
 def _distinct(rows: Tensor, annotations: Annotations) -> Distinct:
-    return distinct_rows(rows.numpy(), annotations.label_codes)
+    return distinct_rows(rows.numpy(), annotations.label_codes, annotations.attribute_codes)
 
 
 def _n_different(rows: Tensor | MappedRows, distinct: Distinct | None) -> int:
@@ -1057,8 +1057,7 @@ def _once(embeddings: Array, annotations: Annotations) -> Iterable[Array]:
     """Give the rows to be known again, without repetitions, but for those of a large map."""
     if is_large_map(embeddings):
         return pieces_of(embeddings)
-    codes = np.hstack([annotations.label_codes, annotations.attribute_codes])
-    return [embeddings[certain_repetitions(embeddings, codes).first]]
+    return [embeddings[certain_repetitions(embeddings, annotations.attribute_codes).first]]
 
 
 def _mapped(x: Tensor | MappedRows, scores: LabelScores) -> Tensor | MappedRows:

@@ -656,7 +656,7 @@ def test__far_row__is_named_with_its_column_and_left_out(table_pipe, code, colum
     odd = X.copy()
     odd.loc[807, column] = code
     found, (text,) = judged(pipe, odd, y, s)
-    assert "1 of 400 rows of X (index 807) lies far outside the data of fit, in column" in text
+    assert "1 of 400 rows of X (index 807) lies far from most rows of fit, in column" in text
     assert f"in column '{column}' ({code:.6g}; other rows: " in text
     assert found.far_rows.tolist() == [7]
     # The advice of the text, and nothing else, gives the figures and no warning of it.
@@ -709,7 +709,7 @@ def test__far_rows__of_an_array_are_named_by_position(table_pipe):
     odd = pipe[0].transform(X)
     odd[3, 4] = 1e5
     found, (text,) = judged(pipe[-1], odd, y, s)
-    assert "(at position 3) lies far outside the data of fit, in column 4 (100000; other" in text
+    assert "(at position 3) lies far from most rows of fit, in column 4 (100000; other" in text
     assert "numpy.delete(X, [3], axis=0)" in text
     kept = np.delete(np.arange(400), [3])
     assert judged(pipe[-1], np.delete(odd, [3], axis=0), y[kept], s[kept])[1] == []
@@ -746,6 +746,33 @@ def test__foreign_column__is_named_with_what_it_was(table_pipe):
     assert "They differ in column 'lines' (as the transformer is given it around" in text
     assert "whole Pipeline" not in text
     assert len(found.far_rows) == 400
+
+
+@pytest.mark.parametrize("share", [0.6, 1.0])
+def test__a_code__that_fit_knew_is_no_other_unit_however_frequent(share):
+    rng = np.random.default_rng(0)
+    s, y = rng.integers(0, 2, (2, 1200))
+    X = rng.normal(size=(1200, 4)) + 0.8 * y[:, None]
+    X[rng.random(1200) < 0.08, 0] = -99999
+    fair = FairLatentTransformer(None, random_state=0, max_iter=20)
+    fair.fit(X, y, sensitive_features=s)
+    X[rng.random(1200) < share, 0] = -99999
+    found, texts = judged(fair, X, y, s)
+    assert not any(text.startswith(("Foreign", "Far")) for text in texts)
+    assert len(found.far_rows) == 0
+
+
+def test__an_indicator__that_was_rare_in_fit_is_no_other_unit():
+    """One far row makes diagnose look at the columns."""
+    rng = np.random.default_rng(0)
+    s, y = rng.integers(0, 2, (2, 1200))
+    X = rng.normal(size=(1200, 30)) + 0.8 * y[:, None]
+    X[:, 0] = np.arange(1200) % 100 == 0
+    fair = FairLatentTransformer(None, random_state=0, max_iter=20)
+    fair.fit(X, y, sensitive_features=s)
+    X[:, 0] = np.arange(1200) % 3 > 0
+    X[7, 5] = 1e4
+    assert judged(fair, X, y, s)[0].far_rows.tolist() == [7]
 
 
 @pytest.mark.parametrize("factor", [1.0, 1e3, 1e6])

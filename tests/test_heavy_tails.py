@@ -125,6 +125,32 @@ def test__standardizer__a_code_has_no_part_in_the_middle(share, code):
     np.testing.assert_allclose(standardizer.heavy_tails.center, 0.0, atol=0.2)
 
 
+@pytest.mark.parametrize(
+    "codes", [(9998, 9999), (-999, 999), (-99, 9998, 9999), (-9000, -8000), (998,)]
+)
+@pytest.mark.parametrize("typo", [None, 1e6])
+def test__standardizer__several_codes_have_no_part_in_the_middle(codes, typo):
+    """Nor do they hide one another, nor a value beyond them."""
+    X = normal()[:, :2]
+    draws = np.random.default_rng(1).random(X.shape)
+    for i, code in enumerate(codes):
+        X[(draws > 0.15 * i) & (draws < 0.15 * (i + 1))] = code
+    if typo is not None:
+        X[0] = typo
+    heavy_tails = Standardizer.fit(X).heavy_tails
+    np.testing.assert_allclose(heavy_tails.width, 1.0, rtol=0.2)
+    np.testing.assert_allclose(heavy_tails.center, 0.0, atol=0.2)
+
+
+def test__standardizer__warns_of_values_that_count_as_one_beside_too_many_far_off():
+    X = normal(2)
+    X[::3, 0] += 1e4 * np.random.default_rng(1).normal(size=N_ROWS // 3)
+    with pytest.warns(FairLatentWarning, match=r"column 0 of X .* If they are not, impute"):
+        assert heavy_columns(X) == []
+    with pytest.warns(FairLatentWarning, match=r"column 0 of X .* If they are not, impute"):
+        assert heavy_columns(X.astype(np.float32)) == []  # float64 would not help
+
+
 def test__standardizer__noise_in_the_middle_of_broad_values_is_no_middle():
     rng = np.random.default_rng(0)
     changes = np.where(rng.random(N_ROWS) < 0.6, 0.0, 500 * rng.normal(size=N_ROWS))

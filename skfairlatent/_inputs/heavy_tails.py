@@ -1,6 +1,6 @@
 """Features with heavy tails: the logarithm of what lies far from the middle."""
 
-__all__ = ["HeavyTails"]
+__all__ = ["HeavyTails", "Middles", "without_codes"]
 
 from dataclasses import dataclass
 from typing import NamedTuple, Self
@@ -23,11 +23,14 @@ QUARTILES_APART = 1.349
 # If more than a quarter of the values are so many widths from the middle, they are no tails: what
 # lies in the middle may be noise.
 FAR, MOST_FAR = 10.0, 0.25
-# A value that so large a share of the rows has, and that is so many times further from all others
-# than these are from one another, is a code: it has no part in the middle half.
-LEAST_OF_A_CODE, FAR_OF_A_CODE = 0.05, 2.0
+# Values that so large a share of the rows has each, and that lie at an end so many times further
+# from the others than these, but for the hundredth at both ends, are from one another, are codes:
+# they have no part in the middle half.
+LEAST_OF_A_CODE, FAR_OF_A_CODE, OUTLYING = 0.05, 2.0, 0.01
 # Rounding errors of the standard deviation: a middle half that is narrower may be rounding.
 ROUNDING_ERRORS = 10.0
+# Standard deviations between values that the flow, and scores of the label, can tell apart.
+TOLD_APART = 0.02
 # At most so many rows, drawn at random, tell the quartiles.
 SOME_ROWS = 5000
 
@@ -57,9 +60,7 @@ class HeavyTails:
     scale: Floats
 
     @classmethod
-    def of(
-        cls, X: npt.NDArray[np.floating], std: Floats
-    ) -> tuple[Self | None, npt.NDArray[np.int64]]:
+    def of(cls, X: npt.NDArray[np.floating], std: Floats) -> tuple[Self | None, "Middles"]:
         """Find the features with heavy tails.
 
         Parameters
@@ -72,19 +73,18 @@ class HeavyTails:
         -------
         heavy_tails : HeavyTails or None
             None if there are no such features.
-        lost : ndarray of shape (n_lost,), int64
-            Features that seem to have heavy tails, but whose middle half is so narrow that it may
-            be rounding: they are left as they are.
+        lost : Middles
+            Of features that seem to have heavy tails, but whose middle half is so narrow that it
+            may be rounding, or beside so many values far off that these are no tails: they are
+            left as they are, and the values of the middle become one.
         """
         some = np.asarray(X[_some(len(X))])
         precision = some.dtype if some.dtype == np.float32 else np.float64
         some = some.astype(np.float64)
-        middles = _middles(some, std)
-        is_wide = middles.width > ROUNDING_ERRORS * np.finfo(precision).eps * std[middles.columns]
-        lost = middles.columns[~is_wide]
-        if not is_wide.any():
+        found, lost = _middles(some, std, float(np.finfo(precision).eps))
+        if not len(found.columns):
             return None, lost
-        columns, center, width = (part[is_wide] for part in middles)
+        columns, center, width = found
         bent = np.arcsinh((some[:, columns] - center) / width)
         return cls(columns, center, width, bent.mean(axis=0), bent.std(axis=0)), lost
 
@@ -103,7 +103,7 @@ class HeavyTails:
         return self.center, self.width, self.mean, self.scale
 
 
-class _Middles(NamedTuple):
+class Middles(NamedTuple):
     """Features with a narrow middle half, its median and its width."""
 
     columns: npt.NDArray[np.int64]
@@ -117,30 +117,59 @@ def _some(n_rows: int) -> npt.NDArray[np.int64]:
     return np.sort(rng.choice(n_rows, min(n_rows, SOME_ROWS), replace=False))
 
 
-def _middles(some: Floats, std: Floats) -> _Middles:
-    low, high = np.quantile(some, [0.25, 0.75], axis=0)
+def _middles(some: Floats, std: Floats, precision: float) -> tuple[Middles, Middles]:
+    """Return the middles of features with heavy tails, and those that are lost beside others."""
+    ordered = np.sort(some.T, axis=1)
+    low, high = np.quantile(ordered, [0.25, 0.75], axis=1)
     narrow = (low < high) & (high - low < HEAVY * QUARTILES_APART * std)
-    coded = ((some == some.min(axis=0)).mean(axis=0) >= LEAST_OF_A_CODE) | (
-        (some == some.max(axis=0)).mean(axis=0) >= LEAST_OF_A_CODE
-    )
+    apart = int(LEAST_OF_A_CODE * len(some))
+    has_frequent = (ordered[:, apart:] == ordered[:, : len(some) - apart]).any(axis=1)
     found: list[tuple[int, float, float]] = []
-    for column in np.flatnonzero(narrow | coded).tolist():
-        values = _without_code(some[:, column])
+    lost: list[tuple[int, float, float]] = []
+    for column in np.flatnonzero(narrow | has_frequent).tolist():
+        values = without_codes(ordered[column])
         first, center, third = np.quantile(values, [0.25, 0.5, 0.75])
         width = (third - first) / QUARTILES_APART
+        if not 0 < width < HEAVY * std[column]:
+            continue
         is_far = abs(values - center) > FAR * width
-        if 0 < width < HEAVY * std[column] and is_far.mean() <= MOST_FAR:
+        has_tails = is_far.mean() <= MOST_FAR
+        if has_tails and width > ROUNDING_ERRORS * precision * std[column]:
             found.append((column, center, width))
+        elif has_tails or width < TOLD_APART * std[column]:
+            lost.append((column, center, width))
+    return _as_middles(found), _as_middles(lost)
+
+
+def _as_middles(found: list[tuple[int, float, float]]) -> Middles:
     columns, center, width = np.array(found, dtype=np.float64).reshape(-1, 3).T
-    return _Middles(columns.astype(np.int64), center, width)
+    return Middles(columns.astype(np.int64), center, width)
 
 
-def _without_code(values: Floats) -> Floats:
-    """Return the values without their least or largest, if that is a code."""
-    for code in (values.min(), values.max()):
-        others: Floats = values[values != code]
-        if len(others) > 1 and 1 - len(others) / len(values) >= LEAST_OF_A_CODE:
-            spread = np.ptp(others)
-            if spread > 0 and abs(others - code).min() > FAR_OF_A_CODE * spread:
-                return others
-    return values
+def without_codes(values: Floats) -> Floats:
+    """Return the values between codes, in order; all of them if there are none.
+
+    Codes are frequent values at either end, or at both, that lie far from the values between:
+    -999 and 9999, or 9998 and 9999. Of several choices the one with fewest values between counts.
+    """
+    values = np.sort(values)
+    distinct, counts = np.unique(values, return_counts=True)
+    frequent = distinct[counts >= max(LEAST_OF_A_CODE * len(values), 2)].tolist()
+    between = values
+    for low in [-np.inf, *frequent]:
+        for high in [*frequent, np.inf]:
+            rest = values[
+                np.searchsorted(values, low, "right") : np.searchsorted(values, high, "left")
+            ]
+            if 1 < len(rest) < len(between) and _lie_far(low, high, rest):
+                between = rest
+    return between
+
+
+def _lie_far(low: float, high: float, ordered: Floats) -> bool:
+    """Return whether both, but for infinity, lie far from values in order."""
+    last = len(ordered) - 1
+    first, third = ordered[last // 4], ordered[last - last // 4]
+    least, most = ordered[int(OUTLYING * last)], ordered[last - int(OUTLYING * last)]
+    gap = min(least - low, high - most)
+    return bool(first < third and gap > FAR_OF_A_CODE * (most - least))

@@ -55,8 +55,8 @@ class Distinct(NamedTuple):
     of_row: Codes
 
 
-def distinct_rows(x: Rows, label_codes: Codes) -> Distinct:
-    """Return the rows without repetitions, as far as labels tell these from other people.
+def distinct_rows(x: Rows, label_codes: Codes, group_codes: Codes | None = None) -> Distinct:
+    """Return the rows without repetitions, as far as groups and labels tell these from people.
 
     Parameters
     ----------
@@ -64,6 +64,10 @@ def distinct_rows(x: Rows, label_codes: Codes) -> Distinct:
     label_codes : ndarray of shape (n_samples, n_label_columns), int64
         Labels of the rows, which tell repetitions from equal rows of different people: among
         the latter they differ.
+    group_codes : ndarray of shape (n_samples, n_group_columns), int64, optional
+        Groups of the rows. Where two columns tell equal rows from all others, these count instead
+        of labels, if there are any: a person has one group, but may have several labels, by
+        several raters or in several years.
     """
     first_of, size = _equal_rows(x)
     if not (size > 1).any():
@@ -82,29 +86,26 @@ def distinct_rows(x: Rows, label_codes: Codes) -> Distinct:
         others[:] = False
     sure &= not _codes_differ(first_of, sure, label_codes)
     others &= not _codes_differ(first_of, others, label_codes)
+    if group_codes is not None and group_codes.shape[1]:
+        sure |= _certain(first_of, size, np.where(n_telling > 1, n_telling, 0), group_codes)
     return _distinct(first_of, sure | others)
 
 
-def certain_repetitions(x: Rows, codes: Codes | None = None) -> Distinct:
+def certain_repetitions(x: Rows, group_codes: Codes | None = None) -> Distinct:
     """Return the rows without those that certainly repeat others, whatever the labels are.
 
     Parameters
     ----------
     x : ndarray of shape (n_samples, d)
-    codes : ndarray of shape (n_samples, n_columns), int64, optional
-        Labels and groups. If equal rows have others nearly as often as any two rows, they are
-        those of different people.
+    group_codes : ndarray of shape (n_samples, n_group_columns), int64, optional
+        Groups of the rows. If equal rows have others nearly as often as any two rows, they are
+        those of different people, as of an area. Labels do not tell: a person may have several.
     """
     first_of, size = _equal_rows(x)
     if not (size > 1).any():
         return _distinct(first_of, size > 1)
     n_telling = _n_telling(x, first_of, size)
-    few, many = (n_telling > 0) & (size < MANY), _sets_of_many(first_of, size, n_telling)
-    if codes is not None:
-        alike = _sizes_of_equal(first_of, codes)
-        few &= not _codes_differ(first_of, few, codes)
-        many = _repeated(many, first_of, size, alike, codes)
-    return _distinct(first_of, few | many)
+    return _distinct(first_of, _certain(first_of, size, n_telling, group_codes))
 
 
 def warn_of_repetitions(found: Distinct, counts: str) -> None:
@@ -120,9 +121,20 @@ def warn_of_repetitions(found: Distinct, counts: str) -> None:
     n_repeated = n_rows - len(found.first)
     if n_repeated > WORTH_A_WARNING * n_rows:
         warn_user(
-            f"{n_repeated:,} of the {n_rows:,} rows repeat others, and {counts} each row as a "
-            "person of their own: pass each person once."
+            f"{n_repeated:,} of the {n_rows:,} rows repeat others in every column, as several "
+            f"rows of a person or people of a household do, and {counts} each row as drawn by "
+            "itself: pass one row of each."
         )
+
+
+def _certain(first_of: Codes, size: Codes, n_telling: Codes, group_codes: Codes | None) -> Mask:
+    """Return which rows are in sets of equal ones that certainly repeat one row each."""
+    few, many = (n_telling > 0) & (size < MANY), _sets_of_many(first_of, size, n_telling)
+    if group_codes is not None:
+        alike = _sizes_of_equal(first_of, group_codes)
+        few &= not _codes_differ(first_of, few, group_codes)
+        many = _repeated(many, first_of, size, alike, group_codes)
+    return few | many
 
 
 def _equal_rows(x: Rows) -> tuple[Codes, Codes]:

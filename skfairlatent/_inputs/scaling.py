@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from skfairlatent._inputs.arrays import like, places
-from skfairlatent._inputs.heavy_tails import HeavyTails
+from skfairlatent._inputs.heavy_tails import ROUNDING_ERRORS, HeavyTails, Middles
 from skfairlatent._out_of_core.mapped_rows import MappedRows, is_large_map, pieces_of
 from skfairlatent._user_warnings import warn_user
 
@@ -74,8 +74,8 @@ class Standardizer:
         rounding = np.where(constant, std, 0.0) / ROUNDING_LEFT
         scale = np.where(constant, np.maximum(1.0, rounding), std)
         heavy_tails, lost = HeavyTails.of(X, std)
-        if len(lost):
-            _warn_of_lost_values(X, std, int(lost[0]), names)
+        if len(lost.columns):
+            _warn_of_lost_values(X, std, lost, names)
         return cls(mean, scale, heavy_tails)
 
     def forward(self, X: npt.NDArray[np.floating]) -> Tensor | MappedRows:
@@ -198,15 +198,19 @@ def column_name(names: Sequence[str] | None, column: int) -> str:
 def _warn_of_lost_values(
     X: npt.NDArray[np.floating],
     std: npt.NDArray[np.float64],
-    column: int,
+    lost: Middles,
     names: Sequence[str] | None,
 ) -> None:
-    wider = " pass X in float64, or" if X.dtype == np.float32 else ""
+    column, width = int(lost.columns[0]), float(lost.width[0])
+    deviation = float(std[column])
+    told_in_double = width > ROUNDING_ERRORS * np.finfo(np.float64).eps * deviation
+    told_in_single = width > ROUNDING_ERRORS * np.finfo(np.float32).eps * deviation
+    wider = X.dtype == np.float32 and told_in_double and not told_in_single
     warn_user(
         f"Half of the values in {column_name(names, column)} of X lie so near one another, beside "
-        f"a standard deviation of {std[column]:.3g}, that they may be rounding: they count as one "
-        f"value. If they are not,{wider} impute the values far off, which may stand for missing "
-        "ones."
+        f"a standard deviation of {deviation:.3g}, that they count as one value. If they are not, "
+        f"{'pass X in float64, or ' if wider else ''}impute the values far off, which may stand "
+        "for missing ones."
     )
 
 
@@ -222,7 +226,7 @@ def _reject_too_large(largest: npt.NDArray[np.floating], names: Sequence[str] | 
 
 
 def _is_finite(x: Tensor) -> bool:
-    """Return whether all numbers are finite. Their sum says so without a second array, if it is."""
+    """Return whether all numbers are finite; their sum, if it is, says so without an array."""
     return bool(x.sum().isfinite() or x.isfinite().all())
 
 

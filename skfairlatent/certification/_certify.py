@@ -6,7 +6,6 @@ from numbers import Real
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from skfairlatent._inputs.repeats import certain_repetitions, warn_of_repetitions
 from skfairlatent._seen_rows import SeenRows, share_seen
@@ -84,8 +83,9 @@ def certify(
         before it that returns others in `fit_transform` than in `transform`, as ``TargetEncoder``
         does, may hide rows of fit.
 
-        If more than 1 % of the rows of X certainly repeat others, as those of a bootstrap do: the
-        bound counts each row as a person of their own, and is too small.
+        If more than 1 % of the rows of X repeat others, as those of a bootstrap, of a person in
+        several years or of a household do: the bound takes each row as drawn by itself, and is
+        too small.
 
     See Also
     --------
@@ -127,7 +127,7 @@ def certify(
         values, given, view.family, constraints, float(confidence), decided
     )
     if embeddings and seen_share == 0:
-        _warn_of_repetitions(embeddings, y, sensitive_features)
+        _warn_of_repetitions(embeddings, sensitive_features)
     return with_seen_share(certificate, seen_share)
 
 
@@ -142,16 +142,9 @@ def _share_of_fit(transformers: list[Any], embeddings: list[Any]) -> float:
     return share
 
 
-def _warn_of_repetitions(embeddings: list[Any], y: Any, sensitive_features: Any) -> None:
-    """Warn if rows repeat others in what all transformers are given.
-
-    For demographic parity `y` may be anything, or None.
-    """
-    columns = [column.codes for column in encode_columns(sensitive_features)]
-    if y is not None:
-        labels = np.asarray(y).reshape(len(y), -1)
-        columns += [pd.factorize(label, use_na_sentinel=False)[0] for label in labels.T]
-    codes = np.column_stack(columns)
+def _warn_of_repetitions(embeddings: list[Any], sensitive_features: Any) -> None:
+    """Warn if rows repeat others in what all transformers are given."""
+    codes = np.column_stack([column.codes for column in encode_columns(sensitive_features)])
     rows = embeddings[0] if len(embeddings) == 1 else np.column_stack(embeddings)
     warn_of_repetitions(certain_repetitions(rows, codes), "a bound counts")
 

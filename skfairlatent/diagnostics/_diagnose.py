@@ -108,7 +108,7 @@ class LatentDiagnostics:
         Faults, and what to try; empty if nothing was found.
 
     far_rows : ndarray of int
-        Positions in X of the rows that lie far outside the data of fit, such as those with a
+        Positions in X of the rows that lie far from most rows of fit, such as those with a
         code for missing values. If they are fewer than half, no figure counts them.
 
     constraints : str
@@ -369,12 +369,11 @@ def _first_of_repetitions(prepared: Any, rows: HeldOut) -> npt.NDArray[np.int64]
     repetitions of few rows look as certain as many rows. Equal rows of different people, as in
     tables of few columns, all stay.
     """
-    Z, labels, groups = rows
+    Z, _, groups = rows
     table = _as_table(prepared)
     if table is None:
         return np.arange(len(Z))
-    codes = np.column_stack([each.codes for each in (*labels, *groups)])
-    return certain_repetitions(table, codes).first
+    return certain_repetitions(table, np.column_stack([each.codes for each in groups])).first
 
 
 def _found_by(

@@ -9,6 +9,8 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 
+from skfairlatent._inputs.heavy_tails import without_codes
+
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
@@ -16,9 +18,11 @@ Mask = npt.NDArray[np.bool_]
 FAR = 25.0
 # A column tells why a row is far if it is so many standard deviations from the others.
 TELLING = 8.0
-# So many standard deviations of its logarithm is no middle of a feature with heavy tails: whatever
-# its rows are, they are in another unit.
-OTHER_UNIT = 3.0
+# A column is in another unit if its middle is TELLING standard deviations from that of fit, or, of
+# a feature with heavy tails, so many of its logarithm.
+OTHER_UNIT = 2.0
+# A column of no more values holds kinds, or a code, and has no unit.
+MOST_KINDS = 10
 # Columns, rows and values that a message spells out.
 MAX_NAMED = 3
 
@@ -27,7 +31,9 @@ _SEVERAL = "lie", "they are", "these rows", "them"
 
 
 def far_rows(transformer: Any, prepared: Any, Z: npt.NDArray[Any]) -> Mask:
-    """Tell the rows that lie far outside those of fit, or have a Z that is not finite.
+    """Tell the rows that lie far from most rows of fit, or have a Z that is not finite.
+
+    All of them do if a column is in another unit.
 
     Parameters
     ----------
@@ -43,12 +49,50 @@ def far_rows(transformer: Any, prepared: Any, Z: npt.NDArray[Any]) -> Mask:
         squares = np.square(Z.astype(np.float64)).mean(axis=1)
     far = ~(squares <= FAR)
     heavy_tails = getattr(transformer, "heavy_tails_", None)
-    if heavy_tails is not None:
-        rows = torch.from_numpy(np.array(transformer.embed(prepared), dtype=np.float64))
-        deviations = heavy_tails.forward(rows).abs().numpy()
-        far |= (deviations > TELLING).any(axis=1)
-        far |= (np.median(deviations, axis=0) > OTHER_UNIT).any()
+    if _knows_columns(transformer) and (heavy_tails is not None or far.any()):
+        rows = _embedded(transformer, prepared)
+        if heavy_tails is not None:
+            far |= (_bent(heavy_tails, rows) > TELLING).any(axis=1)
+        far |= bool(len(_elsewhere(transformer, rows)))
     return np.asarray(far)
+
+
+def _knows_columns(transformer: Any) -> bool:
+    return all(hasattr(transformer, name) for name in ("embed", "mean_", "scale_"))
+
+
+def _embedded(transformer: Any, prepared: Any) -> Floats:
+    return np.array(transformer.embed(prepared), dtype=np.float64)
+
+
+def _bent(heavy_tails: Any, rows: Floats) -> Floats:
+    """Return how many standard deviations of their logarithm features are from the middle."""
+    deviations: Floats = heavy_tails.forward(torch.from_numpy(rows)).abs().numpy()
+    return deviations
+
+
+def _elsewhere(transformer: Any, rows: Floats) -> pd.DataFrame:
+    """Return the columns whose middle is far from that of fit, the furthest first.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row for each, by its position: its ``middle``, and those of fit, ``center`` and
+        ``spread``.
+    """
+    # Without codes, which say nothing of the unit.
+    amounts = [without_codes(column) for column in rows.T]
+    middle = np.array([np.median(each) for each in amounts])
+    center, spread = transformer.mean_.copy(), transformer.scale_.copy()
+    away = np.abs(middle - center) / spread
+    heavy_tails = getattr(transformer, "heavy_tails_", None)
+    if heavy_tails is not None:
+        columns = heavy_tails.columns
+        center[columns], spread[columns] = heavy_tails.center, heavy_tails.width
+        away[columns] = TELLING / OTHER_UNIT * _bent(heavy_tails, middle[np.newaxis])[0]
+    away[[len(np.unique(each)) <= MOST_KINDS for each in amounts]] = 0.0
+    table = pd.DataFrame({"middle": middle, "center": center, "spread": spread, "away": away})
+    return table[away > TELLING].sort_values("away", ascending=False, kind="stable")
 
 
 def describe_far_rows(X: Any, far: Mask, name: str, *, left_out: bool) -> str:
@@ -78,7 +122,7 @@ def describe_far_rows(X: Any, far: Mask, name: str, *, left_out: bool) -> str:
     )
     clip = f", or clip what is far, as by {', '.join(by for _, by in reasons)}" if reasons else ""
     return (
-        f"Far rows: {len(rows)} of {len(far)} rows of {name} ({shown}) {lie} far outside the data "
+        f"Far rows: {len(rows)} of {len(far)} rows of {name} ({shown}) {lie} far from most rows "
         f"of fit{why}; {counted}. If that is a mistake or stands for missing values, drop {rest} "
         f"from {name}, y and sensitive_features{drop}{clip}."
     )
@@ -99,9 +143,9 @@ def describe_foreign_data(transformer: Any, X: Any, prepare: Any, share: float) 
         Share of the rows that are far.
     """
     found = (
-        f"Foreign rows: {share:.0%} of the rows lie far outside the data of fit (their Z has a "
-        f"mean square of more than {FAR:g}, where rows of fit have about 1, or a feature with "
-        "heavy tails is in another unit): no figure here means anything."
+        f"Foreign rows: {share:.0%} of the rows lie far from most rows of fit (their Z has a "
+        f"mean square of more than {FAR:g}, where rows of fit have about 1, or a column is in "
+        "another unit): no figure here means anything."
     )
     prepared = prepare(X)
     if why := _foreign_columns(transformer, prepared, prepare):
@@ -116,19 +160,17 @@ def describe_foreign_data(transformer: Any, X: Any, prepare: Any, share: float) 
 
 def _foreign_columns(transformer: Any, prepared: Any, prepare: Any) -> str:
     """Name the columns whose middle is far from that of fit, if they are not most of them."""
-    if not all(hasattr(transformer, name) for name in ("embed", "mean_", "scale_")):
+    if not _knows_columns(transformer):
         return ""
-    mean, scale = transformer.mean_, transformer.scale_
-    middle = np.median(np.asarray(transformer.embed(prepared), dtype=np.float64), axis=0)
-    away = np.abs(middle - mean) / scale
-    off = np.flatnonzero(away > TELLING)
-    if not 0 < len(off) <= len(away) / 2:
+    rows = _embedded(transformer, prepared)
+    off = _elsewhere(transformer, rows)
+    if not 0 < len(off) <= rows.shape[1] / 2:
         return ""
     names = _names_of(transformer, prepared, prepare)
     named = ", ".join(
-        f"column {names[i]!r} (as the transformer is given it around {middle[i]:.4g}, in fit "
-        f"{mean[i]:.4g} with standard deviation {scale[i]:.3g})"
-        for i in off[np.argsort(-away[off], kind="stable")][:MAX_NAMED]
+        f"column {names[i]!r} (as the transformer is given it around {column.middle:.4g}, in fit "
+        f"{column.center:.4g}, give or take {column.spread:.3g})"
+        for i, column in off[:MAX_NAMED].iterrows()
     )
     return named + (", ..." if len(off) > MAX_NAMED else "")
 

@@ -225,7 +225,7 @@ def _folds(rows: AuditedRows, embeddings: Any, rng: Any) -> Any:
 
     Warn of repetitions, which all else counts.
     """
-    first, of_row = found = certain_repetitions(embeddings, rows.codes())
+    first, of_row = found = certain_repetitions(embeddings, rows.group_codes())
     warn_of_repetitions(found, "the audit counts")
     return assign_folds(rows.y[first], rows.groupings()[-1].codes[first], rng)[of_row]
 

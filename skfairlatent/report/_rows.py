@@ -52,10 +52,9 @@ class AuditedRows:
         """Names of the sensitive attributes."""
         return [each.label for each in self.groups]
 
-    def codes(self) -> npt.NDArray[np.int64]:
-        """Return labels and groups as numbers, shape (n, 1 + n_attributes)."""
-        labels = np.unique(self.y, return_inverse=True)[1]
-        return np.column_stack([labels, *(each.codes for each in self.groups)])
+    def group_codes(self) -> npt.NDArray[np.int64]:
+        """Return groups as numbers, shape (n, n_attributes)."""
+        return np.column_stack([each.codes for each in self.groups])
 
     def learnable(self) -> tuple[npt.NDArray[np.bool_], EncodedColumns]:
         """Return which rows are of groups of some size only, and these rows' groups.
