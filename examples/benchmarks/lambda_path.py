@@ -99,11 +99,11 @@ def main(arguments=None):
     texts, costs = [provenance(options)], []
     for name in options.only or DATA:
         seconds, *results = measure(DATA[name](options), options.values, options.params)
-        fits = [round(each / seconds[0], 1) for each in seconds]
+        fits = [f"{round(each / seconds[0], 1):g}" for each in seconds]
         costs.append(
             dict(zip(("data", "one fit", "path", "separate"), (name, *fits), strict=True))
         )
-        costs[-1]["seconds of one fit"] = round(seconds[0], 1)
+        costs[-1]["seconds of one fit"] = f"{seconds[0]:.1f}"
         texts.append(rst_table(f"Frontier on {name}", frontier(*results)))
         print(texts[-1], costs[-1], flush=True)
     texts.insert(1, rst_table("Cost, in fits", pd.DataFrame(costs)))
