@@ -20,6 +20,7 @@ from sklearn.utils import Bunch
 from sklearn.utils.validation import has_fit_parameter
 
 import skfairlatent
+from skfairlatent.diagnostics import group_leakage
 from skfairlatent.metrics import (
     demographic_parity_difference,
     equalized_odds_difference,
@@ -182,6 +183,19 @@ def scores(y, predicted, group):
         "dp": demographic_parity_difference(y, predicted, **given),
         "wga": worst_group_accuracy_score(y, predicted, **given),
     }
+
+
+def leakage(train, test, probes, seed):
+    """Return how well the best of the probes tells the group within label, on unseen rows."""
+    found = group_leakage(
+        train.X,
+        train.y,
+        sensitive_features=train.group,
+        held_out=(test.X, test.y, test.group),
+        probes=probes,
+        random_state=seed,
+    )
+    return float(found["balanced_accuracy"].max())
 
 
 def chance_level(y, predicted, group, n_permutations=400, seed=0):

@@ -32,6 +32,7 @@ from _common import (
     code_fingerprint,
     data_parser,
     grouped,
+    leakage,
     load_task,
     measure_all,
     provenance,
@@ -49,7 +50,6 @@ from sklearn.preprocessing import StandardScaler
 
 from skfairlatent import FairLatentTransformer
 from skfairlatent.datasets import load_image_folder
-from skfairlatent.diagnostics import group_leakage
 from skfairlatent.encoders import PixelFlattener, TorchEncoder
 
 TASK = Task("Attractive", ("Male",), "cnn")
@@ -209,19 +209,6 @@ def classified(train, test):
     predicted = clone(CLASSIFIER).fit(train.X, train.y).predict(test.X)
     chance = chance_level(test.y, predicted, test.group)
     return {**scores(test.y, predicted, test.group), "chance": chance}
-
-
-def leakage(train, test, probes, seed):
-    """Return how well the best of the probes tells the group within label, on unseen rows."""
-    found = group_leakage(
-        train.X,
-        train.y,
-        sensitive_features=train.group,
-        held_out=(test.X, test.y, test.group),
-        probes=probes,
-        random_state=seed,
-    )
-    return float(found["balanced_accuracy"].max())
 
 
 def measure_latent(path, seed, params):

@@ -28,7 +28,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from _common import chance_level, code_fingerprint, fit_weighted
+from _common import chance_level, code_fingerprint, fit_weighted, leakage
 from _methods import CEILING, DEMOGRAPHIC_PARITY, EQUALIZED_ODDS, METHODS, OURS, VARIANTS
 from _tasks import MOST_TO_FIT, REST, TASKS, Drawn, load
 from joblib import Parallel, delayed
@@ -36,8 +36,6 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from sklearn.neural_network import MLPClassifier
-
-from skfairlatent.diagnostics import group_leakage
 
 CLASSIFIERS = {
     "logistic": lambda _seed: LogisticRegression(max_iter=1000),
@@ -109,7 +107,8 @@ def measure(data, key, *, leak=False):
         seconds = time.perf_counter() - start
         read = np.nan
         if leak and ready is not None and ready[2] is None:
-            read = leakage(ready, fit, new, key["seed"])
+            seen = fit._replace(X=ready[0]), new._replace(X=ready[1])
+            read = leakage(*seen, PROBES, key["seed"])
         for name in method.classifiers or CLASSIFIERS:
             start = time.perf_counter()
             model = CLASSIFIERS[name](key["seed"])
@@ -119,25 +118,12 @@ def measure(data, key, *, leak=False):
             else:
                 given_rows = balance(ready, fit.y) if name.startswith(BALANCED) else ready
                 probability, found = decisions(model, given_rows, fit.y, new.y, key["seed"])
+            found["seconds"] = seconds + time.perf_counter() - start
+            found |= scores(new.y, new.group, probability)
+            if not method.in_training:
                 found |= {"leak": read, "chance": chance_level(new.y, probability, new.group)}
-            spent = seconds + time.perf_counter() - start
-            found |= scores(new.y, new.group, probability) | {"seconds": spent}
             rows.append({**key, "classifier": name, **found})
     return rows
-
-
-def leakage(ready, fit, new, seed):
-    """Return how well the better of two probes tells the group, within label, of the new rows."""
-    X, X_new, _ = ready
-    found = group_leakage(
-        X,
-        fit.y,
-        sensitive_features=fit.group,
-        held_out=(X_new, new.y, new.group),
-        probes=PROBES,
-        random_state=seed,
-    )
-    return float(found["balanced_accuracy"].max())
 
 
 def balance(ready, y):

@@ -1,6 +1,6 @@
 """Features with heavy tails: the logarithm of what lies far from the middle."""
 
-__all__ = ["HeavyTails", "Middles", "without_codes"]
+__all__ = ["HeavyTails", "Middles", "is_told", "without_codes"]
 
 from dataclasses import dataclass
 from typing import NamedTuple, Self
@@ -35,6 +35,14 @@ TOLD_APART = 0.02
 SOME_ROWS = 5000
 
 
+class Middles(NamedTuple):
+    """Features with a narrow middle half, its median and its width."""
+
+    columns: npt.NDArray[np.int64]
+    center: Floats
+    width: Floats
+
+
 @dataclass(frozen=True)
 class HeavyTails:
     r"""Put the inverse hyperbolic sine of some features in their place, standardised.
@@ -60,7 +68,7 @@ class HeavyTails:
     scale: Floats
 
     @classmethod
-    def of(cls, X: npt.NDArray[np.floating], std: Floats) -> tuple[Self | None, "Middles"]:
+    def of(cls, X: npt.NDArray[np.floating], std: Floats) -> tuple[Self | None, Middles]:
         """Find the features with heavy tails.
 
         Parameters
@@ -81,7 +89,7 @@ class HeavyTails:
         some = np.asarray(X[_some(len(X))])
         precision = some.dtype if some.dtype == np.float32 else np.float64
         some = some.astype(np.float64)
-        found, lost = _middles(some, std, float(np.finfo(precision).eps))
+        found, lost = _middles(some, std, precision)
         if not len(found.columns):
             return None, lost
         columns, center, width = found
@@ -103,21 +111,13 @@ class HeavyTails:
         return self.center, self.width, self.mean, self.scale
 
 
-class Middles(NamedTuple):
-    """Features with a narrow middle half, its median and its width."""
-
-    columns: npt.NDArray[np.int64]
-    center: Floats
-    width: Floats
-
-
 def _some(n_rows: int) -> npt.NDArray[np.int64]:
     """Return the numbers of random rows, in order: rows at equal distances may be alike."""
     rng = np.random.default_rng(0)
     return np.sort(rng.choice(n_rows, min(n_rows, SOME_ROWS), replace=False))
 
 
-def _middles(some: Floats, std: Floats, precision: float) -> tuple[Middles, Middles]:
+def _middles(some: Floats, std: Floats, precision: npt.DTypeLike) -> tuple[Middles, Middles]:
     """Return the middles of features with heavy tails, and those that are lost beside others."""
     ordered = np.sort(some.T, axis=1)
     low, high = np.quantile(ordered, [0.25, 0.75], axis=1)
@@ -134,7 +134,7 @@ def _middles(some: Floats, std: Floats, precision: float) -> tuple[Middles, Midd
             continue
         is_far = abs(values - center) > FAR * width
         has_tails = is_far.mean() <= MOST_FAR
-        if has_tails and width > ROUNDING_ERRORS * precision * std[column]:
+        if has_tails and is_told(width, std[column], precision):
             found.append((column, center, width))
         elif has_tails or width < TOLD_APART * std[column]:
             lost.append((column, center, width))
@@ -146,20 +146,24 @@ def _as_middles(found: list[tuple[int, float, float]]) -> Middles:
     return Middles(columns.astype(np.int64), center, width)
 
 
-def without_codes(values: Floats) -> Floats:
-    """Return the values between codes, in order; all of them if there are none.
+def is_told(width: float, deviation: float, precision: npt.DTypeLike) -> bool:
+    """Return whether a middle half of that width is more than rounding in that precision."""
+    return bool(width > ROUNDING_ERRORS * np.finfo(precision).eps * deviation)
+
+
+def without_codes(ordered: Floats) -> Floats:
+    """Return the values between codes; all of them, which come in order, if there are none.
 
     Codes are frequent values at either end, or at both, that lie far from the values between:
     -999 and 9999, or 9998 and 9999. Of several choices the one with fewest values between counts.
     """
-    values = np.sort(values)
-    distinct, counts = np.unique(values, return_counts=True)
-    frequent = distinct[counts >= max(LEAST_OF_A_CODE * len(values), 2)].tolist()
-    between = values
+    distinct, counts = np.unique(ordered, return_counts=True)
+    frequent = distinct[counts >= max(LEAST_OF_A_CODE * len(ordered), 2)].tolist()
+    between = ordered
     for low in [-np.inf, *frequent]:
         for high in [*frequent, np.inf]:
-            rest = values[
-                np.searchsorted(values, low, "right") : np.searchsorted(values, high, "left")
+            rest = ordered[
+                np.searchsorted(ordered, low, "right") : np.searchsorted(ordered, high, "left")
             ]
             if 1 < len(rest) < len(between) and _lie_far(low, high, rest):
                 between = rest

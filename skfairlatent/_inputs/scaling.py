@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from skfairlatent._inputs.arrays import like, places
-from skfairlatent._inputs.heavy_tails import ROUNDING_ERRORS, HeavyTails, Middles
+from skfairlatent._inputs.heavy_tails import HeavyTails, Middles, is_told
 from skfairlatent._out_of_core.mapped_rows import MappedRows, is_large_map, pieces_of
 from skfairlatent._user_warnings import warn_user
 
@@ -203,9 +203,8 @@ def _warn_of_lost_values(
 ) -> None:
     column, width = int(lost.columns[0]), float(lost.width[0])
     deviation = float(std[column])
-    told_in_double = width > ROUNDING_ERRORS * np.finfo(np.float64).eps * deviation
-    told_in_single = width > ROUNDING_ERRORS * np.finfo(np.float32).eps * deviation
-    wider = X.dtype == np.float32 and told_in_double and not told_in_single
+    told = partial(is_told, width, deviation)
+    wider = X.dtype == np.float32 and told(np.float64) and not told(np.float32)
     warn_user(
         f"Half of the values in {column_name(names, column)} of X lie so near one another, beside "
         f"a standard deviation of {deviation:.3g}, that they count as one value. If they are not, "

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 
+from skfairlatent._image_forms import holds_images
 from skfairlatent._inputs.heavy_tails import without_codes
 
 Floats = npt.NDArray[np.float64]
@@ -38,8 +39,9 @@ def far_rows(transformer: Any, prepared: Any, Z: npt.NDArray[Any]) -> Mask:
     Parameters
     ----------
     transformer : object
-        If it has ``embed`` and ``heavy_tails_``, features with heavy tails are looked at
-        themselves: in Z, a logarithm hides how far they are.
+        If it has ``embed``, ``mean_`` and ``scale_``, columns are looked at themselves where
+        rows of numbers are far, and those of ``heavy_tails_`` always: in Z, a logarithm hides
+        how far they are.
     prepared : array-like
         The rows as the transformer is given them.
     Z : ndarray of shape (n, d)
@@ -49,7 +51,9 @@ def far_rows(transformer: Any, prepared: Any, Z: npt.NDArray[Any]) -> Mask:
         squares = np.square(Z.astype(np.float64)).mean(axis=1)
     far = ~(squares <= FAR)
     heavy_tails = getattr(transformer, "heavy_tails_", None)
-    if _knows_columns(transformer) and (heavy_tails is not None or far.any()):
+    # Images would be encoded once more, and have no units.
+    may_be_units = heavy_tails is not None or (far.any() and not holds_images(prepared))
+    if may_be_units and _knows_columns(transformer):
         rows = _embedded(transformer, prepared)
         if heavy_tails is not None:
             far |= (_bent(heavy_tails, rows) > TELLING).any(axis=1)
@@ -81,7 +85,7 @@ def _elsewhere(transformer: Any, rows: Floats) -> pd.DataFrame:
         ``spread``.
     """
     # Without codes, which say nothing of the unit.
-    amounts = [without_codes(column) for column in rows.T]
+    amounts = [without_codes(column) for column in np.sort(rows.T, axis=1)]
     middle = np.array([np.median(each) for each in amounts])
     center, spread = transformer.mean_.copy(), transformer.scale_.copy()
     away = np.abs(middle - center) / spread
