@@ -15,6 +15,7 @@ __all__ = ["density_loss", "equal_variance_loss", "redundancy_loss"]
 import math
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
@@ -68,7 +69,8 @@ def density_loss(z: Tensor, log_det: Tensor) -> Tensor:
     .. math:: L_g = \frac{1}{n d} \sum_i \Big( \tfrac{1}{2} \|z_i\|^2
         + \tfrac{d}{2} \log 2 \pi - \log |\det J_i| \Big)
     """
-    return 0.5 * z.square().mean() + _HALF_LOG_TWO_PI - log_det.mean() / z.shape[1]
+    mean_square: Tensor = _MeanSquare.apply(z)  # type: ignore[no-untyped-call]
+    return 0.5 * mean_square + _HALF_LOG_TWO_PI - log_det.mean() / z.shape[1]
 
 
 def _mean_square_off_diagonal(block: Tensor) -> Tensor:
@@ -93,4 +95,21 @@ class _Covariance(Function):
         (centred,) = ctx.saved_tensors
         # The columns of the product sum to zero already, as those of `centred` do.
         product: Tensor = centred @ (grad + grad.T).div_(len(centred) - 1)
+        return product
+
+
+class _MeanSquare(Function):
+    """The mean of all squares, with one pass over the rows in each direction instead of five."""
+
+    @staticmethod
+    def forward(ctx: Any, z: Tensor) -> Tensor:
+        ctx.save_for_backward(z)
+        values = z.reshape(-1)
+        return torch.dot(values, values).div_(z.numel())
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        (z,) = ctx.saved_tensors
+        product: Tensor = z * (grad * (2.0 / z.numel()))
         return product

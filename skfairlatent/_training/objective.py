@@ -82,7 +82,7 @@ class Objective(nn.Module):
 
     def forward(self, z: Tensor, log_det: Tensor) -> dict[str, Tensor]:
         """Return the terms of a batch, unweighted scalars, by the names in `TERMS`."""
-        latent = Latent(z, log_det, z[:, : self.n_label_components], covariance(z))
+        latent = Latent(z, log_det, *self._blocks(z), covariance(z))
         return {name: term.loss(self, latent) for name, term in TERMS.items()}
 
     def total(self, terms: Tensor) -> Tensor:
@@ -104,10 +104,13 @@ class Objective(nn.Module):
         parameters = [*(self if of_attributes else self.label_heads).parameters()]
         optimizer = RecordableAdam(parameters, HEADS_RATE, latents[0].device)
         for z in HEADS_ROUNDS * latents:
-            loss = self.classification_loss(z) if of_attributes else self._label_loss(z)
+            label_block, sensitive_block = self._blocks(z)
+            loss = self._label_loss(label_block)
+            if of_attributes:
+                loss = self.classification_loss(label_block, sensitive_block)
             optimizer.minimize(loss)
 
-    def classification_loss(self, z: Tensor) -> Tensor:
+    def classification_loss(self, label_block: Tensor, sensitive_block: Tensor) -> Tensor:
         r"""L_cls: cross-entropy of the label heads plus that of the attribute heads.
 
         .. math:: L_{cls} = \overline{w\, CE(y_j, W_j Z_Y)}\,_j + \overline{CE(s_a, V_a Z_S)}\,_a
@@ -117,17 +120,23 @@ class Objective(nn.Module):
         is higher for a label of little entropy, which the other losses would outweigh.
         """
         attributes = _mean_cross_entropy(
-            self.attribute_heads, z[:, self.n_label_components :], cast("Tensor", self._attributes)
+            self.attribute_heads, sensitive_block, cast("Tensor", self._attributes)
         )
-        return self._label_loss(z) + attributes
+        return self._label_loss(label_block) + attributes
 
-    def _label_loss(self, z: Tensor) -> Tensor:
+    def _label_loss(self, label_block: Tensor) -> Tensor:
         return _mean_cross_entropy(
             self.label_heads,
-            z[:, : self.n_label_components],
+            label_block,
             cast("Tensor", self._labels),
             cast("Tensor", self._row_weights),
         )
+
+    def _blocks(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the label block and the sensitive block, which one pass joins in backward."""
+        n_label = self.n_label_components
+        label_block, sensitive_block = z.split([n_label, z.shape[1] - n_label], dim=1)
+        return label_block, sensitive_block
 
 
 class Latent(NamedTuple):
@@ -136,6 +145,7 @@ class Latent(NamedTuple):
     z: Tensor
     log_det: Tensor
     label_block: Tensor
+    sensitive_block: Tensor
     covariance: Tensor
 
 
@@ -171,7 +181,11 @@ TERMS: dict[str, Term] = {
     "g": Term(
         lambda _, b: density_loss(b.z, b.log_det), "negative log-likelihood", "nats per dimension"
     ),
-    "cls": Term(lambda o, b: o.classification_loss(b.z), "cross-entropy of the heads", "nats"),
+    "cls": Term(
+        lambda o, b: o.classification_loss(b.label_block, b.sensitive_block),
+        "cross-entropy of the heads",
+        "nats",
+    ),
 }
 
 
