@@ -127,7 +127,7 @@ def _narrower(amounts: Sequence[Floats], table: pd.DataFrame) -> Floats:
     is_small = (middle.abs() < NEAR_ZERO) & (center.abs() > AWAY_FROM_ZERO)
     is_placed = (table["width"] > 0) & (is_small | ((middle - center).abs() > NARROW_AWAY))
     narrower = np.zeros(len(amounts))
-    for column in np.flatnonzero(is_placed):
+    for column in np.flatnonzero(is_placed).tolist():
         outermost = int(np.ceil(OUTERMOST * len(amounts[column])))
         inner = amounts[column][outermost:-outermost]
         if len(inner) >= FEWEST_ROWS and len(np.unique(inner)) > MOST_KINDS:
