@@ -239,7 +239,10 @@ def _reject_row(X: Any, first: Any) -> None:
         raise TypeError(f"X[0] is missing: {_ROW}; leave out rows without one.")
     if isinstance(first, Mapping):
         if not isinstance(X, list | tuple):
-            raise TypeError("X holds a dictionary in each row: pass pandas.DataFrame(list(X)).")
+            index = ", index=X.index" if isinstance(X, pd.Series) else ""
+            raise TypeError(
+                f"X holds a dictionary in each row: pass pandas.DataFrame(list(X){index})."
+            )
         return  # a row of a table
     remedy = f", as {of_all(X, '{}.read()')}" if hasattr(first, "read") else ""
     raise TypeError(f"X[0] is a {type(first).__name__}, and {_ROW}{remedy}.")

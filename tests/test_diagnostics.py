@@ -789,6 +789,85 @@ def test__another_unit_of_a_feature_with_heavy_tails__is_foreign(factor):
     assert [text.startswith("Foreign rows: 100%") for text in texts] == [True] * (factor > 1.0)
 
 
+@pytest.fixture(scope="module")
+def amounts():
+    """A table of amounts, with labels and groups, of which the first 1,000 rows are for fit."""
+    rng = np.random.default_rng(0)
+    s, y = rng.integers(0, 2, (2, 1500))
+    X = pd.DataFrame(rng.normal(size=(1500, 3)), columns=list("abc"))
+    X["a"] += y
+    X["income"] = 35_000 + 9_000 * rng.normal(size=1500)
+    X["wage"] = np.exp(10.4 + 0.5 * rng.normal(size=1500))
+    X["wealth"] = np.exp(10 + 1.4 * rng.normal(size=1500))
+    X["percent"] = 100 * rng.beta(2, 3, 1500)
+    return X, y, s
+
+
+@pytest.fixture(scope="module")
+def amounts_pipe(amounts):
+    X, y, s = (each[:1000] for each in amounts)
+    fair = FairLatentTransformer(None, random_state=0, max_iter=20)
+    return make_pipeline(fair.fit(X, y, sensitive_features=s))
+
+
+@pytest.fixture(scope="module")
+def scaled_pipe(amounts):
+    X, y, s = (each[:1000] for each in amounts)
+    fair = FairLatentTransformer(None, random_state=0, max_iter=20)
+    pipe = make_pipeline(StandardScaler(), fair)
+    return pipe.fit(X, y, fairlatenttransformer__sensitive_features=s)
+
+
+SMALLER = {
+    "thousands": ("income", lambda income: income / 1000),
+    "logarithms": ("wage", np.log),
+    "hundredths": ("percent", lambda percent: percent / 100),
+    "thousands of wealth": ("wealth", lambda wealth: wealth / 1000),
+}
+
+
+@pytest.mark.parametrize(("column", "change"), SMALLER.values(), ids=SMALLER)
+def test__another_unit_that_makes_numbers_small__is_foreign(amounts, amounts_pipe, column, change):
+    X, y, s = (each[1000:] for each in amounts)
+    found, (text,) = judged(amounts_pipe, X.assign(**{column: change(X[column])}), y, s)
+    assert re.search(rf"^Foreign rows: 100%.* They differ in column '{column}' \(", text)
+    assert "another period, place or choice, fit on rows like them" in text
+    assert text.count("(as the transformer is given it") == 1
+    assert len(found.far_rows) == 500
+
+
+def test__another_unit_before_a_scaler__is_foreign(amounts, scaled_pipe):
+    """Where it takes the column further away than the rows of one day may be."""
+    X, y, s = (each[1000:] for each in amounts)
+    _, (text,) = judged(scaled_pipe, X.assign(income=X["income"] / 1000), y, s)
+    assert re.search(r"^Foreign rows: 100%.* They differ in column 'income' \(", text)
+
+
+@pytest.mark.parametrize("fitted", ["amounts_pipe", "scaled_pipe"])
+def test__rows_chosen_by_a_value__are_in_no_other_unit(amounts, fitted, request):
+    X, y, s = (each[1000:] for each in amounts)
+    pipe = request.getfixturevalue(fitted)
+    for column in ("a", "income", "wage", "percent"):
+        order = X[column].argsort().to_numpy()
+        for first in range(0, 500, 100):
+            rows = order[first : first + 100]
+            _, texts = judged(pipe, X.iloc[rows], y[rows], s[rows])
+            assert not any(text.startswith("Foreign") for text in texts)
+
+
+def test__rows_of_another_period__are_foreign_by_the_column_of_time():
+    rng = np.random.default_rng(0)
+    s, y = rng.integers(0, 2, (2, 1000))
+    X = pd.DataFrame(rng.normal(size=(1000, 3)), columns=list("abc"))
+    X["a"] += y
+    X["seconds"] = 1.5e9 + 3e6 * rng.random(1000)
+    fair = FairLatentTransformer(None, random_state=0, max_iter=20)
+    fair.fit(X[:600], y[:600], sensitive_features=s[:600])
+    _, (text,) = judged(fair, X[600:].assign(seconds=X["seconds"] + 1e8), y[600:], s[600:])
+    assert "They differ in column 'seconds'" in text
+    assert "if the rows are of another period, place or choice, fit on rows like them" in text
+
+
 @pytest.mark.parametrize("shift", [0.0, 1e4])
 def test__rows_without_their_steps__are_foreign(table_pipe, shift):
     """Also where they lie close together, but elsewhere."""

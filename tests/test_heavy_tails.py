@@ -151,6 +151,42 @@ def test__standardizer__warns_of_values_that_count_as_one_beside_too_many_far_of
         assert heavy_columns(X.astype(np.float32)) == []  # float64 would not help
 
 
+def amounts_of_few(n_features=3):
+    """Zeros in four rows of five, amounts of hundreds in the others."""
+    X = np.exp(6 + 0.8 * normal(n_features)).round()
+    return np.where(np.random.default_rng(1).random(X.shape) < 0.8, 0.0, X)
+
+
+@every_dtype
+@pytest.mark.parametrize("typo", [1e7, 1e9])
+def test__standardizer__one_value_far_off_does_not_hide_amounts_of_few_rows(dtype, typo):
+    X = amounts_of_few()
+    X[3] = typo
+    standardizer = Standardizer.fit(X.astype(dtype))
+    assert standardizer.heavy_tails.columns.tolist() == [0, 1, 2]
+    x = standardizer.forward(X.astype(dtype)).numpy()[X[:, 0] > 0, 0]
+    assert np.subtract(*np.quantile(x, [0.75, 0.25])) > 0.5
+    back = standardizer.inverse(standardizer.forward(X.astype(dtype)))
+    width = standardizer.heavy_tails.width
+    assert (np.abs(back - X) <= ROUND_TRIP[dtype] * (np.abs(X) + width)).all()
+
+
+def test__standardizer__leaves_amounts_of_few_rows_that_can_be_told_apart():
+    X = amounts_of_few()
+    assert heavy_columns(X) == []
+    X[::200] = 99_999  # as in the capital gains of Adult
+    assert heavy_columns(X) == []
+
+
+def test__standardizer__names_five_columns_that_count_as_one_value():
+    X = amounts_of_few(8)
+    X[3, :7] = 1e13
+    named = ", ".join(f"column {column}" for column in range(5))
+    message = f"{named} and 2 more of X .* in column 0, that .* pass X in float64, or impute"
+    with pytest.warns(FairLatentWarning, match=message):
+        assert heavy_columns(X.astype(np.float32)) == []
+
+
 def test__standardizer__noise_in_the_middle_of_broad_values_is_no_middle():
     rng = np.random.default_rng(0)
     changes = np.where(rng.random(N_ROWS) < 0.6, 0.0, 500 * rng.normal(size=N_ROWS))

@@ -154,6 +154,79 @@ def test__fit__advice_for_dates_works(dates, kind):
     assert quick().fit_transform(numbers, y, sensitive_features=s).shape == (N_ROWS, 1)
 
 
+def days_as_advised(X):
+    """Refuse a table with a column "when", and return this column as the refusal says."""
+    _, y, s = make_rows(len(X))
+    with pytest.raises(ValueError, match="dates or times") as caught:
+        quick().fit(X, y, sensitive_features=s)
+    advice = re.search(r"e\.g\. (.*)\.$", str(caught.value)).group(1)
+    found = eval(advice, {"X": X, "pandas": pd, "polars": pl})  # noqa: S307 - our own words
+    return np.asarray(found["when"] if hasattr(found, "columns") else found, dtype=np.float64)
+
+
+def arrow_table(table):
+    return pytest.importorskip("pyarrow").Table.from_pandas(table)
+
+
+@pytest.mark.parametrize("zone", [None, "Europe/Zurich"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        lambda table: table,
+        lambda table: table.astype({"when": object}),
+        lambda table: table.assign(when=table["when"].dt.date),
+        lambda table: table.assign(when=table["when"].dt.tz_localize(None).dt.to_period("D")),
+        pl.from_pandas,
+        lambda table: pl.from_pandas(table).with_columns(pl.col("when").dt.date()),
+        arrow_table,
+    ],
+    ids=["pandas", "objects", "date", "period", "polars", "day of polars", "Arrow"],
+)
+def test__fit__advice_for_dates_is_the_same_for_later_rows(kind, zone):
+    """Days from one date on, for every table and library; a zone moves them by its hours."""
+    when = pd.date_range("2019-12-01", periods=N_ROWS, tz=zone)
+    table = pd.DataFrame({"x": np.arange(N_ROWS) / 2, "when": when})
+    later = table.iloc[N_ROWS // 2 :]
+    days = 18231 + np.arange(N_ROWS)
+    np.testing.assert_allclose(days_as_advised(kind(table)), days, atol=0.1)
+    np.testing.assert_allclose(days_as_advised(kind(later)), days[N_ROWS // 2 :], atol=0.1)
+
+
+def test__fit__advice_for_dates_of_an_array_counts_days():
+    rows = np.array([[1.5, pd.Timestamp(2020, 1, 2)], [2.5, pd.Timestamp(2021, 1, 2)]] * 8)
+    spans = np.array([[1.5, pd.Timedelta(hours=12)], [2.5, pd.Timedelta(days=3)]] * 8)
+    np.testing.assert_array_equal(days_as_advised(rows)[:2], [18263.0, 18629.0])
+    np.testing.assert_array_equal(days_as_advised(spans)[:2], [0.5, 3.0])
+
+
+def as_advised(X, y, s):
+    """Return what a refusal of X, y and s says to pass."""
+    with pytest.raises(TypeError) as caught:
+        quick().fit(X, y, sensitive_features=s)
+    advice = re.search(r"pass (.*)\.$", str(caught.value)).group(1)
+    return eval(advice, {"X": X, "pandas": pd, "numpy": np})  # noqa: S307 - our own words
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda table: table.assign(flag=pd.arrays.SparseArray(np.arange(N_ROWS) % 10 == 0)),
+        lambda table: pd.Series(table.to_dict("records"), table.index),
+    ],
+    ids=["sparse columns", "dictionaries"],
+)
+def test__fit__advice_for_a_shuffled_table_keeps_its_index(make):
+    """Or the labels, brought into the order of a new index, would be those of other rows."""
+    X, y, s = make_rows()
+    table = pd.DataFrame(X).add_prefix("x")
+    order = np.random.default_rng(0).permutation(N_ROWS)
+    given, y, s = (each.iloc[order] for each in (make(table), pd.Series(y), pd.Series(s)))
+    dense = as_advised(given, y, s)
+    pd.testing.assert_frame_equal(dense[table.columns], table.iloc[order])
+    Z = quick().fit_transform(dense, y, sensitive_features=s)
+    assert Z.shape == (N_ROWS, 1)
+
+
 @pytest.mark.parametrize("kind", [pd.Series, lambda rows: pd.DataFrame({"embedding": rows})])
 def test__fit__advice_for_a_column_of_vectors_works(kind):
     X, y, s = make_rows()

@@ -56,7 +56,8 @@ class HeavyTails:
     columns : ndarray of shape (k,), int64
         The features.
     center, width : ndarray of shape (k,), float64
-        Median, and the distance between the quartiles divided by that of a normal distribution.
+        Median, and the distance between the quartiles divided by that of a normal distribution,
+        of the values beside the median where the quartiles are one value.
     mean, scale : ndarray of shape (k,), float64
         Mean and standard deviation of the inverse hyperbolic sine in fit.
     """
@@ -129,8 +130,14 @@ def _middles(some: Floats, std: Floats, precision: npt.DTypeLike) -> tuple[Middl
     for column in np.flatnonzero(narrow | has_frequent).tolist():
         values = without_codes(ordered[column])
         first, center, third = np.quantile(values, [0.25, 0.5, 0.75])
-        width = (third - first) / QUARTILES_APART
-        if not 0 < width < HEAVY * std[column]:
+        width, heavy = (third - first) / QUARTILES_APART, HEAVY
+        if width == 0:  # amounts beside it count only where a far value hides them
+            values = values[values != center]
+            if len(values) < apart or not len(values):
+                continue
+            first, third = np.quantile(values, [0.25, 0.75])
+            width, heavy = (third - first) / QUARTILES_APART, TOLD_APART
+        if not 0 < width < heavy * std[column]:
             continue
         is_far = abs(values - center) > FAR * width
         has_tails = is_far.mean() <= MOST_FAR

@@ -25,6 +25,8 @@ ROUNDING_STEPS = 2.0
 STEPS_TO_TELL = 0.5
 # Rounding left after standardisation, in standard deviations of a feature that varies.
 ROUNDING_LEFT = 1e-3
+# Columns that a warning names.
+MAX_NAMED = 5
 # Differences of larger values, relative to the largest number, might not be numbers.
 LARGEST_SHARE = 0.25
 
@@ -201,15 +203,23 @@ def _warn_of_lost_values(
     lost: Middles,
     names: Sequence[str] | None,
 ) -> None:
-    column, width = int(lost.columns[0]), float(lost.width[0])
-    deviation = float(std[column])
-    told = partial(is_told, width, deviation)
-    wider = X.dtype == np.float32 and told(np.float64) and not told(np.float32)
+    deviations = std[lost.columns]
+    told = {
+        precision: [
+            is_told(width, deviation, precision)
+            for width, deviation in zip(lost.width.tolist(), deviations.tolist(), strict=True)
+        ]
+        for precision in (np.float32, np.float64)
+    }
+    wider = X.dtype == np.float32 and any(np.greater(told[np.float64], told[np.float32]))
+    listed = [column_name(names, column) for column in lost.columns[:MAX_NAMED].tolist()]
+    more = f" and {len(lost.columns) - MAX_NAMED} more" if len(lost.columns) > MAX_NAMED else ""
+    of_first = f" in {listed[0]}" if len(listed) > 1 else ""
     warn_user(
-        f"Half of the values in {column_name(names, column)} of X lie so near one another, beside "
-        f"a standard deviation of {deviation:.3g}, that they count as one value. If they are not, "
-        f"{'pass X in float64, or ' if wider else ''}impute the values far off, which may stand "
-        "for missing ones."
+        f"Half of the values in {', '.join(listed)}{more} of X lie so near one another, beside "
+        f"a standard deviation of {deviations[0]:.3g}{of_first}, that they count as one value. If "
+        f"they are not, {'pass X in float64, or ' if wider else ''}impute the values far off, "
+        "which may stand for missing ones."
     )
 
 

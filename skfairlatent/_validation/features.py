@@ -66,7 +66,7 @@ def reject_sparse(X: Any) -> None:
     if any(isinstance(dtype, pd.SparseDtype) for dtype in dtypes):
         raise TypeError(
             "Sparse columns were passed for X, but dense data is required: pass "
-            "pandas.DataFrame({name: numpy.asarray(X[name]) for name in X})."
+            "pandas.DataFrame({name: numpy.asarray(X[name]) for name in X}, index=X.index)."
         )
     if sparse.issparse(X):
         raise TypeError(
@@ -146,20 +146,45 @@ def _plain(column: Any) -> npt.NDArray[Any]:
 
 
 def _days(X: Any, name: Any) -> str:
-    if not isinstance(X, pd.DataFrame) and not hasattr(X, "with_columns"):
-        return f"pandas.to_datetime(X[:, {name}]).astype('int64')"
-    if not isinstance(X, pd.DataFrame):
-        return f"X.with_columns(polars.col({name!r}).cast(polars.Int64))"
-    column = f"X[{name!r}]"
-    values = X.iloc[:, list(X.columns).index(name)]  # names may repeat
-    is_span = isinstance(values.iloc[0], datetime.timedelta)
-    if values.dtype == object:
-        column = f"pandas.to_{'timedelta' if is_span else 'datetime'}({column})"
-    elif isinstance(values.dtype, pd.PeriodDtype):
-        column = f"{column}.dt.to_timestamp()"
-    if not is_span:
-        column = f"({column} - {column}.min())"
-    return f"X.assign(**{{{name!r}: {column} / pandas.Timedelta(days=1)}})"
+    """Return the code that counts days from 1970 on: each table has a first date of its own."""
+    if isinstance(X, pd.DataFrame):
+        values = X.iloc[:, list(X.columns).index(name)]  # names may repeat
+        return f"X.assign(**{{{name!r}: {_days_of_pandas(values, f'X[{name!r}]')}}})"
+    if hasattr(X, "with_columns"):
+        return f"X.with_columns({_days_of_polars(X[name].dtype, f'polars.col({name!r})')})"
+    if is_table(X):
+        code = _days_of_pandas(X.to_pandas()[name], f"X[{name!r}]")
+        return f"X.to_pandas().assign(**{{{name!r}: lambda X: {code}}})"
+    array = "X" if isinstance(X, np.ndarray) else "numpy.array(X, dtype=object)"
+    column = f"{array}[:, {name}]"
+    return _days_of_pandas(pd.Series(np.asarray(X, dtype=object)[:, name], dtype=object), column)
+
+
+def _days_of_pandas(values: "pd.Series[Any]", code: str) -> str:
+    day, first = " / pandas.Timedelta(days=1)", "pandas.Timestamp('1970-01-01')"
+    if values.dtype == object and _is_span(values):
+        return f"pandas.to_timedelta({code}){day}"
+    if values.dtype.kind == "m":
+        return f"{code}{day}"
+    if isinstance(values.dtype, pd.PeriodDtype):
+        return f"({code}.dt.to_timestamp() - {first}){day}"
+    if isinstance(values.dtype, np.dtype) and values.dtype.kind == "M":
+        return f"({code} - {first}){day}"
+    # With a time zone, or perhaps.
+    return f"(pandas.to_datetime({code}, utc=True) - {first[:-1]}, tz='UTC')){day}"
+
+
+def _days_of_polars(dtype: Any, code: str) -> str:
+    kind = str(dtype).partition("(")[0]
+    if kind in {"Date", "Datetime"}:
+        return f"{code}.dt.timestamp('ms') / 86_400_000"
+    if kind == "Duration":
+        return f"{code}.dt.total_milliseconds() / 86_400_000"
+    return f"{code}.cast(polars.Int64)"
+
+
+def _is_span(values: "pd.Series[Any]") -> bool:
+    return any(isinstance(value, datetime.timedelta) for value in values.dropna().iloc[:1])
 
 
 def _is_date(values: npt.NDArray[Any]) -> bool:
