@@ -1,6 +1,12 @@
 """Rows that were repeated, told from equal rows of different people."""
 
-__all__ = ["Distinct", "certain_repetitions", "distinct_rows", "warn_of_repetitions"]
+__all__ = [
+    "WORTH_A_WARNING",
+    "Distinct",
+    "certain_repetitions",
+    "distinct_rows",
+    "warn_of_repetitions",
+]
 
 from typing import NamedTuple
 

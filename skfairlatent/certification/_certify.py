@@ -142,7 +142,8 @@ def _share_of_fit(transformers: list[Any], embeddings: list[Any], group_codes: C
     if share > 0:
         warn_user(
             f"About {share:.0%} of the rows of X were rows of fit: no bound holds for them. "
-            "Give rows that no fit, early stopping or search saw."
+            "Give rows that no fit, early stopping or search saw. Other people look like rows of "
+            "fit where equal rows were dropped from a table of few columns: keep them."
         )
     return share
 
