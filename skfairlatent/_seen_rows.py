@@ -202,12 +202,18 @@ class SeenRows:
             scale,
         )
 
-    def share_in(self, rows: Rows) -> float:
+    def share_in(self, rows: Rows, group_codes: Counts | None = None) -> float:
         """Return the share of rows that were rows of fit; 0 where chance explains the hits.
 
         Rows with natural equals, as in tables of few columns, count as hits by chance.
+
+        Parameters
+        ----------
+        rows : ndarray of shape (n, n_features)
+        group_codes : ndarray of shape (n, n_group_columns), int64, optional
+            Groups, which tell repetitions from equal rows of different people, as in a fit.
         """
-        rows = rows[certain_repetitions(rows).first]
+        rows = rows[certain_repetitions(rows, group_codes).first]
         hashes = row_hashes(rows)
         chosen = self.exact.is_chosen(hashes)
         share = self.exact.share_of(hashes, chosen=chosen)
@@ -217,7 +223,9 @@ class SeenRows:
         return max(share, self.close.share_of(close, chosen=chosen))
 
 
-def share_seen(transformers: Iterable[Any], embeddings: Iterable[Rows]) -> float:
+def share_seen(
+    transformers: Iterable[Any], embeddings: Iterable[Rows], group_codes: Counts
+) -> float:
     """Return the share of rows that were rows of fit: the largest, if there are several fits.
 
     Parameters
@@ -226,10 +234,12 @@ def share_seen(transformers: Iterable[Any], embeddings: Iterable[Rows]) -> float
         Those of a model; a file of version 0.1 has not kept its rows.
     embeddings : iterable of ndarray of shape (n, n_features)
         What each of them is given of the rows.
+    group_codes : ndarray of shape (n, n_group_columns), int64
+        Groups of the rows.
     """
     known = [getattr(transformer, "_seen_rows", None) for transformer in transformers]
     shares = [
-        0.0 if seen is None else seen.share_in(rows)
+        0.0 if seen is None else seen.share_in(rows, group_codes)
         for seen, rows in zip(known, embeddings, strict=True)
     ]
     return max(shares, default=0.0)

@@ -24,6 +24,8 @@ from skfairlatent._device import neutral_torch_state
 from skfairlatent._embedding import encoder_fingerprint
 from skfairlatent._identity import UntoldError, exact_digest
 from skfairlatent._image_forms import holds_images
+from skfairlatent._inputs.repeats import WORTH_A_WARNING, certain_repetitions
+from skfairlatent._out_of_core.mapped_rows import is_large_map
 from skfairlatent._path_fits import LambdaPath, PathPoint, Rows, quiet
 from skfairlatent._training.callbacks import FitTasks, with_callbacks
 from skfairlatent._transformer import FairLatentTransformer
@@ -73,7 +75,8 @@ class FairLatentTransformerCV(FairLatentTransformer):
     cv : int, cross-validation generator or iterable, default=3
         A number of folds means :func:`skfairlatent.selection.group_stratified_folds`. Of a
         splitter that needs groups, such as ``GroupKFold``, pass the folds, as
-        ``cv=list(GroupKFold(3).split(X, y, groups))``.
+        ``cv=list(GroupKFold(3).split(X, y, groups))``. Rows of one person belong in one fold: the
+        search warns where more than 1 % of the rows scored repeat rows that were fitted on.
 
     scoring : str, callable, list or dict, default=None
         As in ``GridSearchCV``. None stands for ``fairness_scorers(constraints)``.
@@ -259,6 +262,7 @@ class FairLatentTransformerCV(FairLatentTransformer):
         metadata = {"sensitive_features": rows.sensitive_features}
         tasks.tell(lambda _: {}, X=rows.X, y=rows.y, metadata=metadata).begin(0)
         paths = self._paths(lambdas, scorers, rows)
+        _warn_of_shared_people(paths, rows, annotations)
         found = Parallel(n_jobs=self.n_jobs, verbose=10 * bool(self.verbose))(
             delayed(path.scores)(rows) for path in paths
         )
@@ -478,6 +482,22 @@ class FairLatentTransformerCV(FairLatentTransformer):
         self.__dict__.pop("feature_names_in_", None)
         for source in (chosen, embedder):
             self.__dict__.update({k: v for k, v in vars(source).items() if k not in parameters})
+
+
+def _warn_of_shared_people(paths: list[LambdaPath], rows: Rows, annotations: Annotations) -> None:
+    """Warn if more than a few rows that folds score repeat rows that they fit on."""
+    if is_large_map(rows.X):
+        return
+    person = certain_repetitions(np.asarray(rows.X), annotations.attribute_codes).of_row
+    shared = [np.isin(person[path.test], person[path.train]) for path in paths]
+    n_shared, n_scored = (sum(map(count, shared)) for count in (np.sum, len))
+    if n_shared > WORTH_A_WARNING * n_scored:
+        warn_user(
+            f"{n_shared:,} of the {n_scored:,} rows that folds score repeat rows that they fit "
+            "on, as several rows of a person do, so that the scores are too good: pass folds that "
+            "keep the rows of each person together, as "
+            "cv=list(StratifiedGroupKFold(3).split(X, y, people))."
+        )
 
 
 def _position(chosen: Any, n_values: int) -> int:

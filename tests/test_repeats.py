@@ -297,6 +297,123 @@ def test__diagnose__finds_no_leak_in_rows_of_people_that_it_knows_again():
     assert found.leakage["balanced_accuracy"].max() < 0.58  # 0.82 with all rows
 
 
+def _rated(n, n_times, noise, seed):
+    """Return rows of raters, who see other labels in an image, and now and then another group."""
+    X, y, s = _panel(n, n_times, seed, 12)
+    other = np.random.default_rng(seed + 100).random(len(s)) < noise
+    return X, y, np.where(other, 1 - s, s)
+
+
+@pytest.mark.parametrize("noise", [0.03, 0.05])
+@pytest.mark.parametrize("n_times", [6, 30])
+def test__rows_of_one_image__are_its_repetitions_though_a_few_raters_see_another_group(
+    n_times, noise
+):
+    X, y, s = _rated(200, n_times, noise, 0)
+    assert len(certain_repetitions(X, s[:, None]).first) == 200
+    assert len(distinct_rows(X, y[:, None], s[:, None]).first) == 200
+    areas = np.random.default_rng(1).integers(0, 2, len(X))  # people of whom all columns are equal
+    assert len(certain_repetitions(X, areas[:, None]).first) == len(X)
+
+
+@pytest.mark.parametrize("n_times", [6, 30])
+def test__rows_of_one_image__may_differ_in_a_group_of_the_rater(n_times):
+    X, y, s = _rated(200, n_times, 0, 0)
+    groups = np.column_stack([s, np.random.default_rng(1).integers(0, 2, len(s))])
+    assert len(certain_repetitions(X, groups).first) == 200
+    assert len(distinct_rows(X, y[:, None], groups).first) == 200
+
+
+def test__rows_of_one_image__are_not_learnt_by_heart_though_a_few_raters_see_another_group():
+    X, y, s = _rated(300, 10, 0.03, 0)
+    new, y_new, _ = _panel(2000, 1, 1, 12)
+    fair = FairLatentTransformer(None, lambda_di=0, random_state=0)
+    Z = fair.fit_transform(X, y, sensitive_features=s)
+    model = LogisticRegression().fit(Z, y)
+    found = log_loss(y_new, model.predict_proba(fair.transform(new))[:, 1])
+    line = LogisticRegression().fit(X, y).predict_proba(new)[:, 1]
+    assert found < log_loss(y_new, line) + 0.02
+
+
+def _coded(n, seed, n_columns=15):
+    """Return people of codes only, all of them different, with labels and groups."""
+    rng = np.random.default_rng(seed)
+    X, s = rng.integers(0, 4, (n, n_columns)).astype(float), rng.integers(0, 2, n)
+    return X, (X[:, :6].sum(axis=1) + s + 2 * rng.normal(size=n) > 9.5).astype(int), s
+
+
+def _weighted(n, seed):
+    return np.repeat(np.arange(n), np.random.default_rng(seed).integers(2, 5, n))
+
+
+def _drawn(n, seed):
+    return np.random.default_rng(seed).integers(0, n, n)
+
+
+@pytest.mark.parametrize("draw", [_weighted, _drawn])
+def test__rows_of_codes__repeated_are_known_by_that_nobody_is_nearly_equal(draw):
+    X, _, s = _coded(800, 0)
+    rows = draw(800, 1)
+    labels = np.random.default_rng(2).integers(0, 2, (len(rows), 1))  # of several years
+    n_people = len(np.unique(rows))
+    assert len(certain_repetitions(X[rows], s[rows, None]).first) == n_people
+    assert len(distinct_rows(X[rows], labels, s[rows, None]).first) == n_people
+
+
+@pytest.mark.parametrize(("n_columns", "n_rows"), [(6, 2000), (8, 5000), (12, 100_000)])
+def test__people_of_few_codes__are_no_repetitions_though_many_are_equal(n_columns, n_rows):
+    X, _, s = _coded(n_rows, 0, n_columns)
+    for codes in (s[:, None], np.zeros((n_rows, 0), dtype=int)):
+        assert len(certain_repetitions(X, codes).first) == n_rows
+
+
+@pytest.mark.parametrize("asked", ["once", "all"])
+@pytest.mark.parametrize("draw", [_weighted, _drawn])
+def test__rows_of_fit__of_codes_are_found_again_though_they_were_repeated(draw, asked):
+    X, y, s = _coded(800, 0)
+    rows = draw(800, 1)
+    fair = FairLatentTransformer(None, n_bins=4, max_iter=1, random_state=0)
+    fair.fit(X[rows], y[rows], sensitive_features=s[rows])
+    again = np.unique(rows) if asked == "once" else rows
+    with pytest.warns(FairLatentWarning, match="About 100% of the rows of X were rows of fit"):
+        certify(fair, X[again], y[again], sensitive_features=s[again])
+    X, y, s = _coded(800, 3)
+    assert certify(fair, X, y, sensitive_features=s).seen_share == 0
+
+
+@pytest.mark.parametrize("asked", ["once", "all"])
+def test__rows_of_fit__are_found_again_though_raters_see_other_groups(asked):
+    X, y, s = _rated(400, 6, 0.05, 0)
+    fair = FairLatentTransformer(None, n_bins=4, max_iter=1, random_state=0)
+    fair.fit(X, y, sensitive_features=s)
+    again = slice(None, None, 6 if asked == "once" else 1)
+    with pytest.warns(FairLatentWarning, match="About 100% of the rows of X were rows of fit"):
+        certify(fair, X[again], y[again], sensitive_features=s[again])
+
+
+def test__rows_to_probe__that_were_repeated_are_found_in_those_to_certify():
+    X, y, s = _coded(800, 0)
+    fair = FairLatentTransformer(None, n_bins=4, max_iter=1, random_state=0)
+    fair.fit(X, y, sensitive_features=s)
+    X, y, s = _coded(800, 3)
+    rows = _weighted(800, 1)
+    with pytest.raises(ValueError, match="rows of X are rows of probe_rows"):
+        certify(fair, X, y, sensitive_features=s, probe_rows=(X[rows], y[rows], s[rows]))
+
+
+def test__certify__warns_of_uneven_weights_of_people_told_by_one_column():
+    rng = np.random.default_rng(0)
+    X, s = rng.integers(0, 3, (400, 9)).astype(float), rng.integers(0, 2, 400)
+    X[:, 0] = rng.lognormal(10, 0.8, 400)
+    y = (X[:, 1:5].sum(axis=1) + s + rng.normal(size=400) > 4.5).astype(int)
+    fair = FairLatentTransformer(None, n_bins=4, max_iter=1, random_state=0)
+    fair.fit(X[:300], y[:300], sensitive_features=s[:300])
+    rows = np.repeat(np.arange(300, 400), rng.integers(20, 41, 100))
+    told = rf"{len(rows) - 100:,} of the {len(rows):,} rows repeat others"
+    with pytest.warns(FairLatentWarning, match=told):
+        certify(fair, X[rows], y[rows], sensitive_features=s[rows])
+
+
 def _survey(n, seed):
     """Return rows of a few columns, some of them equal, with a label that they determine."""
     rng = np.random.default_rng(seed)

@@ -13,7 +13,13 @@ from sklearn.base import clone
 from sklearn.ensemble import VotingClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import make_scorer
-from sklearn.model_selection import GridSearchCV, GroupKFold, GroupShuffleSplit, StratifiedKFold
+from sklearn.model_selection import (
+    GridSearchCV,
+    GroupKFold,
+    GroupShuffleSplit,
+    StratifiedGroupKFold,
+    StratifiedKFold,
+)
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.tree import DecisionTreeClassifier
@@ -529,3 +535,16 @@ class TestBadInput:
     def test__parameters_that_are_not_its_own(self, name):
         with pytest.raises(TypeError, match=f"FairLatentTransformerCV .*{name}"):
             FairLatentTransformerCV(**{name: 1.0})
+
+
+def test__fit__warns_of_folds_that_share_people_unless_they_are_folds_by_person(recwarn):
+    rng = np.random.default_rng(0)
+    people = np.repeat(np.arange(120), 4)
+    X, s = rng.normal(size=(120, 6))[people], rng.integers(0, 2, 120)[people]
+    y = (X[:, 0] + rng.normal(size=len(X)) > 0).astype(int)
+    with pytest.warns(FairLatentWarning, match=r"of the 480 rows that folds score repeat rows"):
+        search(lambdas_di=[0, 3], max_iter=1).fit(X, y, sensitive_features=s)
+    recwarn.clear()
+    by_person = list(StratifiedGroupKFold(3).split(X, 2 * y + s, people))
+    search(lambdas_di=[0, 3], max_iter=1, cv=by_person).fit(X, y, sensitive_features=s)
+    assert not [each for each in recwarn if "folds" in str(each.message)]

@@ -12,7 +12,7 @@ from skfairlatent._seen_rows import SeenRows, share_seen
 from skfairlatent._user_warnings import warn_user
 from skfairlatent._validation.containers import reject_container
 from skfairlatent._validation.groups import encode_columns
-from skfairlatent.certification._bounds import worst_on_cells
+from skfairlatent.certification._bounds import Counts, worst_on_cells
 from skfairlatent.certification._certificate import Certificate
 from skfairlatent.certification._estimators import decided_by, labels_of_fit, seen_by
 from skfairlatent.certification._evaluate import certificate_of, with_seen_share
@@ -118,41 +118,52 @@ def certify(
     given = [(X, y, sensitive_features), *([] if probe_rows is None else [probe_rows])]
     seen = [view.see(rows) for rows, *_ in given]
     values, embeddings = [each for each, _ in seen], seen[0][1]
-    if probe_rows is not None:
-        _reject_shared(*(each for _, each in seen))
-    seen_share = _share_of_fit(view.transformers, embeddings)
     by_cells = view.family is worst_on_cells and probe_rows is None
     decided = decided_by(estimator, X, values[0]) if by_cells else None
     certificate = certificate_of(
         values, given, view.family, constraints, float(confidence), decided
     )
+    codes = [_group_codes(groups) for *_, groups in given]
+    if probe_rows is not None:
+        _reject_shared(embeddings, seen[1][1], *codes)
+    seen_share = _share_of_fit(view.transformers, embeddings, codes[0])
     if embeddings and seen_share == 0:
-        _warn_of_repetitions(embeddings, sensitive_features)
+        _warn_of_repetitions(embeddings, codes[0])
     return with_seen_share(certificate, seen_share)
 
 
-def _share_of_fit(transformers: list[Any], embeddings: list[Any]) -> float:
+def _group_codes(sensitive_features: Any) -> Counts:
+    return np.column_stack([column.codes for column in encode_columns(sensitive_features)])
+
+
+def _share_of_fit(transformers: list[Any], embeddings: list[Any], group_codes: Counts) -> float:
     """Return the share of rows that were rows of fit, and warn if there are any."""
-    share = share_seen(transformers, embeddings)
+    share = share_seen(transformers, embeddings, group_codes)
     if share > 0:
         warn_user(
             f"About {share:.0%} of the rows of X were rows of fit: no bound holds for them. "
-            "Give rows that no fit, early stopping or search saw."
+            "Give rows that no fit, early stopping or search saw. Other people look like rows of "
+            "fit where equal rows were dropped from a table of few columns: keep them."
         )
     return share
 
 
-def _warn_of_repetitions(embeddings: list[Any], sensitive_features: Any) -> None:
+def _warn_of_repetitions(embeddings: list[Any], group_codes: Counts) -> None:
     """Warn if rows repeat others in what all transformers are given."""
-    codes = np.column_stack([column.codes for column in encode_columns(sensitive_features)])
     rows = embeddings[0] if len(embeddings) == 1 else np.column_stack(embeddings)
-    warn_of_repetitions(certain_repetitions(rows, codes), "a bound counts")
+    warn_of_repetitions(certain_repetitions(rows, group_codes), "a bound counts")
 
 
-def _reject_shared(embeddings: list[Any], probe_embeddings: list[Any]) -> None:
+def _reject_shared(
+    embeddings: list[Any],
+    probe_embeddings: list[Any],
+    group_codes: Counts,
+    probe_group_codes: Counts,
+) -> None:
     """Raise ValueError if rows to certify are rows to probe, too."""
     for rows, probes in zip(embeddings, probe_embeddings, strict=True):
-        share = SeenRows.of([probes]).share_in(rows)
+        once = probes[certain_repetitions(probes, probe_group_codes).first]
+        share = SeenRows.of([once]).share_in(rows, group_codes)
         if share > 0:
             raise ValueError(
                 f"About {share:.0%} of the rows of X are rows of probe_rows, too, and the lower "

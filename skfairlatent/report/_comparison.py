@@ -211,7 +211,7 @@ def compare(pipe: Any, given: Given, settings: Settings, rng: Any) -> Comparison
         sides=sides,
         folds=folds,
         embeddings=embeddings[0] if len(found) == 1 else None,
-        seen_share=share_seen((step for _, step in found), embeddings),
+        seen_share=share_seen((step for _, step in found), embeddings, rows.group_codes()),
         examples=examples,
         settings=settings,
         setup=setup,
