@@ -99,7 +99,7 @@ class _Covariance(Function):
 
 
 class _MeanSquare(Function):
-    """The mean of all squares, with one pass over the rows in each direction instead of five."""
+    """The mean of all squares, with one pass over the rows in each direction."""
 
     @staticmethod
     def forward(ctx: Any, z: Tensor) -> Tensor:

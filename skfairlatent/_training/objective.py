@@ -104,11 +104,10 @@ class Objective(nn.Module):
         parameters = [*(self if of_attributes else self.label_heads).parameters()]
         optimizer = RecordableAdam(parameters, HEADS_RATE, latents[0].device)
         for z in HEADS_ROUNDS * latents:
-            label_block, sensitive_block = self._blocks(z)
-            loss = self._label_loss(label_block)
-            if of_attributes:
-                loss = self.classification_loss(label_block, sensitive_block)
-            optimizer.minimize(loss)
+            blocks = self._blocks(z)
+            optimizer.minimize(
+                self.classification_loss(*blocks) if of_attributes else self._label_loss(blocks[0])
+            )
 
     def classification_loss(self, label_block: Tensor, sensitive_block: Tensor) -> Tensor:
         r"""L_cls: cross-entropy of the label heads plus that of the attribute heads.
